@@ -1,0 +1,85 @@
+"""CPU settings that must be in the environment before Paddle loads.
+
+Paddle's bundled MKL takes its slow path on AMD processors, and Paddle starts with one thread; together
+that costs a factor of four in training and labelling. Set ``PADDLESLIM_BILSTM_CPU_SETTINGS=0`` to leave
+the environment as it is. What the user has set is never overwritten.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+SWITCH = "PADDLESLIM_BILSTM_CPU_SETTINGS"
+
+
+def apply_cpu_settings() -> dict[str, str]:
+    """Put this machine's settings into ``os.environ`` and return those that were added.
+
+    Warns when Paddle was imported first: it has read its environment by then.
+    """
+    if os.environ.get(SWITCH, "1") == "0":
+        return {}
+    import zlib  # noqa: F401  Paddle 2.6 exports zlib's symbols; loaded later, zlib fails in other extensions
+    missing = {name: value for name, value in wanted_settings().items() if name not in os.environ}
+    if missing and "paddle" in sys.modules:
+        _log.warning("paddle was imported before paddleslim_bilstm, so %s can't take effect: training and labelling "
+                     "on the CPU may be several times slower; import paddleslim_bilstm first",
+                     " ".join(f"{name}={value}" for name, value in missing.items()))
+        return {}
+    os.environ.update(missing)
+    return missing
+
+
+def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dict[str, str]:
+    """Return the environment variables for a processor.
+
+    Args:
+        cpuinfo: the text of ``/proc/cpuinfo``; this machine's by default.
+        cores: physical cores to use; this process's by default.
+    """
+    cpuinfo = _read_cpuinfo() if cpuinfo is None else cpuinfo
+    threads = str(cores or physical_cores(cpuinfo))
+    settings = {"OMP_NUM_THREADS": threads, "FLAGS_paddle_num_threads": threads,
+                "FLAGS_enable_pir_api": "0"}  # PaddleSlim works on the old program format
+    flags = _cpu_flags(cpuinfo)
+    if "AuthenticAMD" in cpuinfo:
+        if {"avx512f", "avx512dq", "avx512bw", "avx512vl"} <= flags:
+            settings["MKL_DEBUG_CPU_TYPE"] = "7"
+        elif "avx2" in flags:
+            settings["MKL_DEBUG_CPU_TYPE"] = "5"
+    return settings
+
+
+def physical_cores(cpuinfo: str | None = None) -> int:
+    """Return how many physical cores this process may use; hyper-threads count once."""
+    cpuinfo = _read_cpuinfo() if cpuinfo is None else cpuinfo
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = set()
+    for block in cpuinfo.split("\n\n"):
+        fields = dict(line.split(":", 1) for line in block.splitlines() if ":" in line)
+        fields = {name.strip(): value.strip() for name, value in fields.items()}
+        if fields.get("processor", "").isdigit() and int(fields["processor"]) in allowed:
+            cores.add((fields.get("physical id"), fields.get("core id", fields["processor"])))
+    return len(cores) or len(allowed)
+
+
+def has_fast_bf16() -> bool:
+    """Return whether the processor multiplies bfloat16 matrices in hardware (AVX-512 BF16 or AMX)."""
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags(_read_cpuinfo()))
+
+
+def _cpu_flags(cpuinfo: str) -> set[str]:
+    for line in cpuinfo.splitlines():
+        if line.startswith("flags"):
+            return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def _read_cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

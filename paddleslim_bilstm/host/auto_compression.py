@@ -1,0 +1,83 @@
+"""``paddleslim.auto_compression.AutoCompression`` with our strategy and data hook in it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UserError
+
+_STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
+
+
+def extend(cls: type) -> None:
+    """Teach the class ``AutoCompression`` our sections, in place.
+
+    With ``bert_to_bilstm`` in its config, the constructor checks the config and ``compress()`` runs our engine; the
+    result is in ``.result``. With ``DataAugmentation`` alone, the batches of ``train_dataloader`` are augmented on
+    the way into PaddleSlim's own strategies. Every other config goes to PaddleSlim untouched.
+    """
+    if getattr(cls.__init__, "knows_bert_to_bilstm", False):
+        return
+    original_init, original_compress = cls.__init__, cls.compress
+    signature = inspect.signature(original_init)
+
+    @functools.wraps(original_init)
+    def __init__(self, *args, **kwargs):
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        sections = _sections(arguments.get("config"))
+        self._distillation = None
+        if _STRATEGY in sections:
+            self._distillation = _Distillation(sections, arguments)
+            self.final_dir = self._distillation.settings.global_.save_dir
+            return
+        if _DATA_HOOK in sections and "QuantPost" not in sections:
+            from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
+            arguments["train_dataloader"] = augmented_loader(sections[_DATA_HOOK], arguments)
+        original_init(**arguments)
+
+    @functools.wraps(original_compress)
+    def compress(self):
+        if self._distillation is None:
+            return original_compress(self)
+        self.result = self._distillation.run()
+        return None
+
+    __init__.knows_bert_to_bilstm = True
+    cls.__init__, cls.compress = __init__, compress
+
+
+class _Distillation:
+    """A run of our engine with what the caller gave to ``AutoCompression``."""
+
+    def __init__(self, sections: dict[str, Any], arguments: dict[str, Any]):
+        from ..pipeline import prepare  # the pipeline imports this room
+        sections = {name: dict(value) if isinstance(value, dict) else value for name, value in sections.items()}
+        global_ = dict(sections.get("Global") or {})
+        for name in ("model_dir", "model_filename", "params_filename", "save_dir"):
+            if arguments.get(name) is not None:
+                global_[name] = arguments[name]
+        sections["Global"] = global_
+        self.settings = prepare(sections)
+        self._train_dataloader = arguments.get("train_dataloader")
+        self._eval_callback = arguments.get("eval_callback")
+
+    def run(self):
+        from ..pipeline import compress
+        return compress(self.settings, train_dataloader=self._train_dataloader, eval_callback=self._eval_callback)
+
+
+def _sections(config: Any) -> dict[str, Any]:
+    """Return the sections of a config as PaddleSlim takes it: a YAML file, a dict, or a list of strategy names."""
+    if isinstance(config, str) and Path(config).is_file():
+        try:
+            config = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{config}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if isinstance(config, (list, tuple, set)):
+        return dict.fromkeys(config)
+    return dict(config) if isinstance(config, dict) else {}

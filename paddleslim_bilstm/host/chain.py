@@ -1,0 +1,112 @@
+"""PaddleSlim's own strategies, run one after another on the student."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+import numpy as np
+import paddle
+from paddleslim.auto_compression import AutoCompression
+
+from ..student.batches import plan_batches
+from ..tokens import Sentences, Tokenizer
+from .optimizer import DEFAULT_LEARNING_RATE
+
+_BATCH_SIZE = 32
+# PaddleSlim's internal strategy names -> what the report calls the step
+_STEP_NAMES = {"quant_post": "QuantPost", "qat_dis": "QuantAware", "unstructure_prune_dis": "UnstructurePrune",
+               "asp_prune_dis": "ASPPrune", "single_teacher_dis": "Distillation"}
+OnStep = Callable[[str, Path], None]
+
+_log = logging.getLogger(__name__)
+
+
+def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train, train_dataloader, eval_callback,
+              work_dir: Path, on_step: OnStep) -> None:
+    """Compress the student further with PaddleSlim's `AutoCompression`.
+
+    Args:
+        student: folder of the student's inference model; it is copied, since PaddleSlim rewrites its input.
+        strategies: keyword arguments by strategy, from `strategies.chained_strategies`.
+        train: the ``TrainConfig`` section. As PaddleSlim does for a strategy that isn't the first, quantization-aware
+            training takes a tenth of its epochs and learning rate.
+        train_dataloader: a ``paddle.io.DataLoader`` with ``feed_list`` and ``return_list=False``.
+        eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric``.
+        work_dir: for PaddleSlim's files; emptied before and after.
+        on_step: called as ``on_step(name, folder)`` after each step, with the folder of the step's inference model.
+    """
+    shutil.rmtree(work_dir, ignore_errors=True)
+    shutil.copytree(student, work_dir / "student")
+    config = {name: dict(section) for name, section in strategies.items()}
+    config["TrainConfig"] = _train_config(train)
+    try:
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
+                   params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
+                   train_dataloader=train_dataloader, eval_callback=eval_callback).compress()
+    finally:
+        shutil.rmtree(work_dir, ignore_errors=True)
+
+
+class _Chain(AutoCompression):
+    """`AutoCompression` that hands over each step's model, and whose first step is not a run's first.
+
+    It also mends a fault of PaddleSlim 2.6: behind another strategy, ``QuantPost`` quantizes the model from before it.
+    """
+
+    def __init__(self, on_step: OnStep, **arguments: Any):
+        self._on_step = on_step
+        super().__init__(**arguments)
+
+    def _get_final_train_config(self, train_config, strategy_config, model_type):
+        own, self._strategy = self._strategy, ["bert_to_bilstm", *self._strategy]
+        try:
+            return super()._get_final_train_config(train_config, strategy_config, model_type)[1:]
+        finally:
+            self._strategy = own
+
+    def single_strategy_compress(self, strategy, config, strategy_idx, train_config):
+        if strategy_idx > 0:
+            self.updated_model_dir = str(Path(self.tmp_dir) / f"strategy_{strategy_idx}")
+        super().single_strategy_compress(strategy, config, strategy_idx, train_config)
+        self._on_step(_STEP_NAMES.get(strategy, strategy), Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
+
+
+def chain_dataloader(sentences: Sentences, tokenizer: Tokenizer, rng: np.random.Generator) -> paddle.io.DataLoader:
+    """Return a loader of drop-in batches over ``sentences``, in the one form that ``QuantPost`` takes."""
+    batches = plan_batches(sentences.lengths, _BATCH_SIZE, rng)
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
+    return paddle.io.DataLoader(_Batches(sentences, tokenizer, batches), feed_list=feeds, batch_size=None,
+                                return_list=False, places=paddle.framework._current_expected_place())
+
+
+class _Batches(paddle.io.Dataset):
+    """Batch ``i`` as ``(input_ids, token_type_ids)``, int64 ``[batch, length]``."""
+
+    def __init__(self, sentences: Sentences, tokenizer: Tokenizer, batches: list[np.ndarray]):
+        self._sentences, self._tokenizer, self._batches = sentences, tokenizer, batches
+
+    def __getitem__(self, position: int):
+        ids = self._sentences.padded(self._batches[position], self._tokenizer.pad_id, [self._tokenizer.cls_id],
+                                     [self._tokenizer.sep_id])
+        return ids, np.zeros_like(ids)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+def _train_config(train) -> dict[str, Any]:
+    settings = copy.deepcopy(asdict(train))
+    if settings["learning_rate"] is None:
+        settings["learning_rate"] = DEFAULT_LEARNING_RATE
+    if not isinstance(settings["learning_rate"], dict):
+        settings["learning_rate"] = float(settings["learning_rate"])
+    if settings["epochs"] is None and settings["train_iter"] is None:
+        settings["epochs"] = 1
+    return settings

@@ -1,0 +1,56 @@
+"""PaddleSlim's ``TrainConfig`` turned into a Paddle optimizer, by PaddleSlim's own code."""
+
+from __future__ import annotations
+
+import copy
+
+import paddle
+from paddleslim.auto_compression.create_compressed_program import _create_optimizer
+
+from ..errors import UserError
+
+DEFAULT_LEARNING_RATE = 1e-3
+# what a schedule calls its own length, filled in with the run's steps where the config leaves it out
+_LENGTH_NAMES = {"PolynomialDecay": "decay_steps", "CosineAnnealingDecay": "T_max", "OneCycleLR": "total_steps"}
+
+
+def make_optimizer_of(train):
+    """Return ``make(total_steps) -> (optimizer, schedule or None)`` for the settings of a ``TrainConfig`` section.
+
+    ``learning_rate`` is a number (constant), a schedule of ``paddle.optimizer.lr`` as PaddleSlim writes it
+    (``{type: CosineAnnealingDecay, learning_rate: 0.001}``; ``T_max``, ``decay_steps`` and ``total_steps`` default to
+    the length of the run), or None: from 0.001 linearly to zero.
+    """
+    def make(total_steps: int):
+        options = {"learning_rate": _learning_rate(train.learning_rate, total_steps),
+                   "optimizer_builder": copy.deepcopy(dict(train.optimizer_builder))}
+        try:
+            optimizer, rate = _create_optimizer(options)
+        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(f"TrainConfig: learning_rate or optimizer_builder can't be used: {reason}; name classes of "
+                            "paddle.optimizer.lr and paddle.optimizer with their own arguments") from None
+        return optimizer, None if isinstance(rate, float) else rate
+    return make
+
+
+def check_optimizer(train) -> None:
+    """Build the optimizer once in a program that is thrown away.
+
+    Raises:
+        UserError: a class or an argument in ``TrainConfig`` doesn't exist.
+    """
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        make_optimizer_of(train)(1000)
+
+
+def _learning_rate(setting, total_steps: int):
+    if setting is None:
+        setting = {"type": "PolynomialDecay", "learning_rate": DEFAULT_LEARNING_RATE, "end_lr": 0.0}
+    if not isinstance(setting, dict):
+        return float(setting)
+    schedule = copy.deepcopy(dict(setting))
+    name = _LENGTH_NAMES.get(schedule.get("type"))
+    if name:
+        schedule.setdefault(name, total_steps)
+    return schedule

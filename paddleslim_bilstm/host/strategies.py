@@ -1,0 +1,56 @@
+"""PaddleSlim's strategies as a Bi-LSTM can use them: their keys checked, their defaults made to fit."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any, Mapping
+
+from paddleslim.auto_compression import strategy_config
+
+from ..errors import UserError
+
+_NEEDS_DISTILLATION = ("QuantAware", "UnstructurePrune", "ASPPrune")
+
+
+class BertToBiLSTM(strategy_config.BaseStrategy):
+    """The strategy ``bert_to_bilstm`` as PaddleSlim's config reader makes it: the section's keys, unread."""
+
+    def __init__(self, **section: Any):
+        super().__init__("bert_to_bilstm")
+        self.section = section
+
+
+def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """Check PaddleSlim's sections and complete them for a Bi-LSTM.
+
+    - Strategies that train (`QuantAware`, `UnstructurePrune`, `ASPPrune`) need PaddleSlim's ``Distillation``; where the
+      config has none, the student before the step teaches with ``logit_mse``.
+    - ``UnstructurePrune.prune_params_type`` becomes None (all weights): PaddleSlim's default, ``conv1x1_only``,
+      finds nothing to prune in a Bi-LSTM.
+
+    Returns:
+        The keyword arguments of each strategy, in the order of ``sections``.
+
+    Raises:
+        UserError: a key doesn't exist, or a value can't work on a Bi-LSTM.
+    """
+    strategies = {name: dict(section or {}) for name, section in sections.items()}
+    for name, section in strategies.items():
+        _check_keys(name, section)
+    if "UnstructurePrune" in strategies:
+        if strategies["UnstructurePrune"].setdefault("prune_params_type", None) is not None:
+            raise UserError("UnstructurePrune.prune_params_type: 'conv1x1_only' prunes nothing in a Bi-LSTM; "
+                            "leave the key out to prune all weights")
+    if "Distillation" in strategies or any(name in strategies for name in _NEEDS_DISTILLATION):
+        strategies.setdefault("Distillation", {}).setdefault("loss", "logit_mse")
+    return strategies
+
+
+def _check_keys(name: str, section: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(getattr(strategy_config, name).__init__).parameters)[1:]
+    for key in section:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise UserError(f"{name}.{key}: no such key{f' (did you mean {near[0]!r}?)' if near else ''}; "
+                            f"PaddleSlim's {name} has {', '.join(known)}")

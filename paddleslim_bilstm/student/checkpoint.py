@@ -1,0 +1,50 @@
+"""The state of a training run on disk, from which a killed run goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..files import whole_file
+
+_STATE, _BEST = "state.", "best."
+
+
+@dataclass
+class Progress:
+    """Where a run is: steps done, the best metric and its step, and every evaluation so far."""
+
+    step: int = 0
+    best_metric: float | None = None
+    best_step: int = 0
+    evaluations: list = field(default_factory=list)
+
+
+def save_checkpoint(path: Path, progress: Progress, state: dict[str, np.ndarray], best: dict[str, np.ndarray]) -> None:
+    """Write the run's state (weights, optimizer moments) and its best weights, whole or not at all."""
+    arrays = {_STATE + name: np.ascontiguousarray(value) for name, value in state.items()}
+    arrays.update({_BEST + name: np.ascontiguousarray(value) for name, value in best.items()})
+    with whole_file(path) as partial:
+        save_file(arrays, partial, metadata={"progress": json.dumps(asdict(progress))})
+
+
+def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[str, np.ndarray]] | None:
+    """Return what `save_checkpoint` wrote, or None where there is no sound file."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "numpy") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return progress, _under(arrays, _STATE), _under(arrays, _BEST)
+
+
+def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name[len(prefix):]: value for name, value in arrays.items() if name.startswith(prefix)}

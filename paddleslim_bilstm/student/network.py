@@ -1,0 +1,88 @@
+"""The tutorial's network, built into a Paddle static program."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from .spec import StudentSpec
+from .weights import DIRECTIONS, LSTM_PARTS, Weights
+
+TOKEN_MAP = "token_map"
+_LSTM_SUFFIX = {"forward": "", "backward": "_reverse"}
+
+
+class BiLSTMClassifier(nn.Layer):
+    """Embedding, bidirectional LSTM, tanh linear layer on the last states, output layer.
+
+    Source: PaddleNLP's tutorial "from BERT to Bi-LSTM", step 2.
+
+    Every program that builds it under a fresh ``paddle.utils.unique_name.guard()`` uses the same parameter names,
+    so programs that run in one scope share their weights.
+    """
+
+    def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0):
+        super().__init__()
+        between = dropout if spec.num_layers > 1 else 0.0
+        self.embedder = nn.Embedding(rows, spec.embed_dim)
+        self.lstm = nn.LSTM(spec.embed_dim, spec.hidden_size, spec.num_layers, "bidirectional", dropout=between)
+        self.fc = nn.Linear(2 * spec.hidden_size, spec.hidden_size)
+        self.output_layer = nn.Linear(spec.hidden_size, spec.num_classes)
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.num_layers = spec.num_layers
+
+    def forward(self, rows, lengths):
+        """Map embedding rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``."""
+        embedded = self.embedder(rows)
+        if self.dropout:
+            embedded = self.dropout(embedded)
+        _, (hidden, _) = self.lstm(embedded, sequence_length=lengths)
+        features = paddle.concat((hidden[-2], hidden[-1]), axis=1)
+        return self.output_layer(paddle.tanh(self.fc(features)))
+
+    def weight_names(self) -> dict[str, str]:
+        """Return the name of each weight's Paddle parameter, by the weight's own name."""
+        names = {"embedding": self.embedder.weight.name,
+                 "hidden.weight": self.fc.weight.name, "hidden.bias": self.fc.bias.name,
+                 "output.weight": self.output_layer.weight.name, "output.bias": self.output_layer.bias.name}
+        for layer in range(self.num_layers):
+            for direction in DIRECTIONS:
+                for part in LSTM_PARTS:
+                    parameter = getattr(self.lstm, f"{part}_l{layer}{_LSTM_SUFFIX[direction]}")
+                    names[f"lstm.{layer}.{direction}.{part}"] = parameter.name
+        return names
+
+
+def drop_in_logits(network: BiLSTMClassifier, spec: StudentSpec, vocabulary_size: int, input_ids, token_type_ids):
+    """Answer the very feeds of the BERT that the student replaces.
+
+    The student reads what stands between ``[CLS]`` and ``[SEP]``: it skips the first token and takes
+    ``non-padding tokens - 2`` tokens after it (at least one).
+
+    Args:
+        input_ids, token_type_ids: int64 variables ``[batch, length]``, padded with ``spec.pad_id``.
+
+    Returns:
+        Logits, float32 ``[batch, classes]``.
+    """
+    token_map = paddle.static.default_main_program().global_block().create_var(
+        name=TOKEN_MAP, shape=[vocabulary_size], dtype="int32", persistable=True, stop_gradient=True)
+    not_padding = paddle.cast(input_ids != spec.pad_id, "int32")
+    # Paddle drops a feed that no output depends on; the segment ids, worth nothing here, stay by being added as zero.
+    nothing = paddle.cast(token_type_ids, "int32") * 0
+    kept = paddle.sum(paddle.add(not_padding, nothing), axis=1, dtype="int32")
+    lengths = paddle.clip(kept - 2, min=1)
+    rows = paddle.gather_nd(token_map, paddle.unsqueeze(input_ids[:, 1:], axis=-1))
+    return network(paddle.cast(rows, "int64"), lengths)
+
+
+def read_weights(scope: paddle.static.Scope, names: dict[str, str]) -> Weights:
+    """Copy the weights out of ``scope``."""
+    return {name: np.array(scope.find_var(parameter).get_tensor()) for name, parameter in names.items()}
+
+
+def write_weights(scope: paddle.static.Scope, names: dict[str, str], weights: Weights, place) -> None:
+    """Set the parameters in ``scope`` to ``weights``."""
+    for name, parameter in names.items():
+        scope.var(parameter).get_tensor().set(weights[name], place)

@@ -1,0 +1,227 @@
+"""Training of the student on cached teacher logits, or on labels alone, as a Paddle static program."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import paddle
+
+from ..errors import UserError
+from ..progress import progress_bar
+from ..tokens import Sentences
+from .batches import plan_batches
+from .checkpoint import Progress, load_checkpoint, save_checkpoint
+from .network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
+from .spec import StudentSpec
+from .weights import Weights
+
+_log = logging.getLogger(__name__)
+
+NO_LABEL = -1
+
+# evaluate(executor, program, feed_names, fetch_targets) -> metric, higher is better: PaddleSlim's eval_callback
+Evaluate = Callable[[Any, Any, list, list], float]
+# loss(teacher_logits_name, student_logits_name) -> scalar variable: the signature of PaddleSlim's static losses
+StaticLoss = Callable[[str, str], Any]
+# make_optimizer(total_steps) -> (optimizer, its learning-rate schedule or None)
+MakeOptimizer = Callable[[int], tuple]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What the student learns from.
+
+    Attributes:
+        sentences: content tokens, in the teacher's ids.
+        logits: the teacher's, float32 ``[n, classes]``; None when the student learns from labels alone.
+        labels: class ids, int64 ``[n]``, `NO_LABEL` where a sentence has none; None when alpha is 0.
+    """
+
+    sentences: Sentences
+    logits: np.ndarray | None
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and how the student is trained.
+
+    Attributes:
+        total_steps: batches in all.
+        batch_size: sentences of a batch.
+        alpha: weight of the hard-label cross-entropy; the distillation loss has ``1 - alpha`` (the tutorial's alpha).
+        dropout: share of embedding units dropped in training.
+        eval_iter: steps between two evaluations (PaddleSlim's ``TrainConfig.eval_iter``).
+        target_metric: training stops once the metric exceeds it; None to go on to the end.
+        seed: of the batches' order and of dropout.
+    """
+
+    total_steps: int
+    batch_size: int
+    alpha: float
+    dropout: float
+    eval_iter: int
+    target_metric: float | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """The best student of a run: its weights, its metric on the dev set, and every ``(step, metric)`` on the way."""
+
+    weights: Weights
+    metric: float | None
+    evaluations: list
+
+
+def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan, loss: StaticLoss | None,
+                  make_optimizer: MakeOptimizer, evaluate: Evaluate | None, checkpoint: Path | None = None,
+                  stage: str = "train student") -> TrainedStudent:
+    """Train a student and return its best state by ``evaluate`` (the last one without it).
+
+    Args:
+        first: the weights to start from.
+        loss: the distillation loss; None to train on the labels alone.
+        checkpoint: where the run's state is kept after each evaluation; an interrupted run goes on from it.
+        stage: what the progress bar says.
+
+    Raises:
+        UserError: the loss is no longer a finite number.
+    """
+    scope = paddle.static.Scope()
+    with paddle.static.scope_guard(scope):
+        run = _Run(spec, first, plan, loss, make_optimizer)
+        progress, best = Progress(), dict(first)
+        kept = load_checkpoint(checkpoint) if checkpoint else None
+        if kept:
+            progress, state, best = kept
+            run.restore(state, progress.step)
+            _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)
+        epoch_steps = -(-len(data.sentences) // plan.batch_size)
+        lengths = data.sentences.lengths
+        with progress_bar(stage, plan.total_steps * plan.batch_size, "sentences") as bar:
+            bar.update(progress.step * plan.batch_size)
+            paddle.seed(plan.seed + progress.step)
+            batches, recent = None, []
+            while progress.step < plan.total_steps:
+                epoch, position = divmod(progress.step, epoch_steps)
+                if batches is None or position == 0:
+                    batches = plan_batches(lengths, plan.batch_size, np.random.default_rng([plan.seed, epoch]))
+                recent.append(run.step(data, batches[position], progress.step))
+                progress.step += 1
+                bar.update(plan.batch_size)
+                if progress.step % plan.eval_iter and progress.step != plan.total_steps:
+                    continue
+                metric = run.evaluate(evaluate)
+                progress.evaluations.append([progress.step, metric])
+                if metric is None or progress.best_metric is None or metric > progress.best_metric:
+                    progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
+                bar.set_postfix(loss=f"{np.mean(recent):.4f}", metric=metric, best=progress.best_metric)
+                recent = []
+                if checkpoint:
+                    save_checkpoint(checkpoint, progress, run.state(), best)
+                if plan.target_metric is not None and metric is not None and metric > plan.target_metric:
+                    _log.info("%s: the metric %.4f has passed target_metric %.4f", stage, metric, plan.target_metric)
+                    break
+                paddle.seed(plan.seed + progress.step)  # so that a resumed run drops the same units
+    best[TOKEN_MAP] = first[TOKEN_MAP]
+    return TrainedStudent(best, progress.best_metric, progress.evaluations)
+
+
+class _Run:
+    """The training program and the drop-in program, both in the current scope, with shared weights."""
+
+    def __init__(self, spec: StudentSpec, first: Weights, plan: TrainingPlan, loss: StaticLoss | None,
+                 make_optimizer: MakeOptimizer):
+        self._token_map = first[TOKEN_MAP]
+        self._scope = paddle.static.global_scope()
+        self._place = paddle.framework._current_expected_place()
+        self._executor = paddle.static.Executor(self._place)
+        self._build_training(spec, len(first["embedding"]), plan, loss, make_optimizer)
+        self._build_drop_in(spec, len(first["embedding"]))
+        self._write({self._names[name]: value for name, value in first.items() if name in self._names})
+        self._write({TOKEN_MAP: self._token_map})
+
+    def _build_training(self, spec, rows_count, plan, loss, make_optimizer):
+        self._program, startup = paddle.static.Program(), paddle.static.Program()
+        self._program.random_seed = startup.random_seed = plan.seed
+        with paddle.static.program_guard(self._program, startup), paddle.utils.unique_name.guard():
+            rows = paddle.static.data("rows", [-1, -1], "int64")
+            lengths = paddle.static.data("lengths", [-1], "int32")
+            network = BiLSTMClassifier(spec, rows_count, plan.dropout)
+            logits = network(rows, lengths)
+            self._loss = self._total_loss(spec, logits, loss, plan.alpha)
+            self._uses_labels = loss is None or plan.alpha > 0
+            self._uses_logits = loss is not None and plan.alpha < 1
+            self._names = network.weight_names()
+            optimizer, self._schedule = make_optimizer(plan.total_steps)
+            optimizer.minimize(self._loss)
+            self._executor.run(startup)
+
+    @staticmethod
+    def _total_loss(spec, logits, loss, alpha):
+        hard = soft = 0.0
+        if loss is None or alpha > 0:
+            labels = paddle.static.data("labels", [-1], "int64")
+            hard = paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL)
+        if loss is None:
+            return hard
+        if alpha < 1:
+            teacher_logits = paddle.static.data("teacher_logits", [-1, spec.num_classes], "float32")
+            soft = loss(teacher_logits.name, logits.name)
+        return alpha * hard + (1 - alpha) * soft
+
+    def _build_drop_in(self, spec, rows_count):
+        self._drop_in = paddle.static.Program()
+        with paddle.static.program_guard(self._drop_in, paddle.static.Program()), paddle.utils.unique_name.guard():
+            feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
+            network = BiLSTMClassifier(spec, rows_count)
+            self._fetches = [drop_in_logits(network, spec, len(self._token_map), *feeds)]
+
+    def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:
+        """Take one optimizer step on the sentences at ``batch`` and return the loss."""
+        feed = {"rows": self._token_map[data.sentences.padded(batch, 0)].astype(np.int64),
+                "lengths": data.sentences.lengths_at(batch).astype(np.int32)}
+        if self._uses_logits:
+            feed["teacher_logits"] = data.logits[batch]
+        if self._uses_labels:
+            feed["labels"] = data.labels[batch]
+        loss = float(self._executor.run(self._program, feed=feed, fetch_list=[self._loss])[0])
+        if self._schedule is not None:
+            self._schedule.step()
+        if not np.isfinite(loss):
+            raise UserError(f"the training loss is {loss} at step {number}: lower TrainConfig.learning_rate, or add a "
+                            "grad_clip to TrainConfig.optimizer_builder")
+        return loss
+
+    def evaluate(self, evaluate: Evaluate | None) -> float | None:
+        """Return the metric of the student as it stands."""
+        if evaluate is None:
+            return None
+        return float(evaluate(self._executor, self._drop_in, ["input_ids", "token_type_ids"], self._fetches))
+
+    def weights(self) -> Weights:
+        return read_weights(self._scope, self._names)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copy everything that training changes: weights and the optimizer's moments."""
+        return read_weights(self._scope, {name: name for name in self._persistables()})
+
+    def restore(self, state: dict[str, np.ndarray], step: int) -> None:
+        """Put a copied state back and advance the schedule to ``step``."""
+        self._write(state)
+        for _ in range(step if self._schedule is not None else 0):
+            self._schedule.step()
+
+    def _persistables(self) -> list[str]:
+        return [variable.name for variable in self._program.list_vars()
+                if variable.persistable and variable.name not in ("feed", "fetch")
+                and self._scope.find_var(variable.name) is not None
+                and self._scope.find_var(variable.name).get_tensor()._is_initialized()]
+
+    def _write(self, values: dict[str, np.ndarray]) -> None:
+        write_weights(self._scope, {name: name for name in values}, values, self._place)

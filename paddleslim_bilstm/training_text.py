@@ -1,0 +1,87 @@
+"""The text of a run, tokenized: from files, Python lists or a data loader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .config import Config
+from .errors import UserError
+from .student.train import NO_LABEL
+from .teacher import Teacher
+from .text import load_dataset
+from .tokens import Sentences
+
+_SHOWN_SENTENCES = 1000  # of the training text, on which models are compared when there is no dev set
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """What the student learns from and is compared on.
+
+    Attributes:
+        train: the originals, cut to the served length; unlabelled ones last.
+        train_labels: int64 ``[n]``, `NO_LABEL` for unlabelled ones; None where nothing is labelled.
+        train_texts: the texts behind ``train``; None when only token ids came in.
+        dev: the sentences on which models are compared.
+        dev_labels: int64 ``[m]``; None where they have no labels.
+        label_names: in the order of the logits.
+        counts: for the report.
+        notes: for the report.
+    """
+
+    train: Sentences
+    train_labels: np.ndarray | None
+    train_texts: list[str] | None
+    dev: Sentences
+    dev_labels: np.ndarray | None
+    label_names: tuple[str, ...]
+    counts: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+
+def read_training_text(settings: Config, teacher: Teacher, train: Any = None, dev: Any = None, unlabeled: Any = None,
+                       train_dataloader: Any = None) -> TrainingText:
+    """Read the text that the settings name, or the rows given, or else the token ids of ``train_dataloader``.
+
+    Raises:
+        UserError: there is no text, or something in it is wrong.
+    """
+    global_ = settings.global_
+    if train is None and not (global_.train_file or global_.dataset):
+        if train_dataloader is None:
+            raise UserError("Global.train_file: no training text; name a file, or give Global.dataset, train=[(text, "
+                            "label), ...] or train_dataloader")
+        return _from_loader(settings, teacher, train_dataloader)
+    needs_labels = settings.distill.alpha > 0 or settings.distill.train_alone
+    data = load_dataset(global_, teacher.num_classes, teacher.label_names, train=train, dev=dev, unlabeled=unlabeled,
+                        require_train_labels=needs_labels)
+    limit = global_.max_seq_length - 2
+    texts = [*data.train_texts, *data.unlabeled_texts]
+    full, full_dev = teacher.tokenizer.encode(texts), teacher.tokenizer.encode(data.dev_texts)
+    counts = {"train": len(data.train_texts), "unlabeled": len(data.unlabeled_texts), "dev": len(data.dev_texts),
+              "truncated_train": int((full.lengths > limit).sum()),
+              "truncated_dev": int((full_dev.lengths > limit).sum()), **data.counts}
+    labels = None
+    if data.train_labels is not None:
+        labels = np.concatenate([data.train_labels, np.full(len(data.unlabeled_texts), NO_LABEL, np.int64)])
+    return TrainingText(full.truncate(limit), labels, texts, full_dev.truncate(limit), data.dev_labels,
+                        tuple(data.label_names), counts)
+
+
+def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:
+    from .host.loader_text import read_loader
+    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.feed_names)
+    if settings.distill.alpha > 0 and labels is None:
+        raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
+                        "an array 'labels' beside the token ids")
+    limit = settings.global_.max_seq_length - 2
+    counts = {"train": len(sentences), "truncated_train": int((sentences.lengths > limit).sum())}
+    sentences = sentences.truncate(limit)
+    shown = np.random.default_rng(settings.global_.seed).permutation(len(sentences))[:_SHOWN_SENTENCES]
+    shown.sort()
+    names = teacher.label_names or tuple(str(label) for label in range(teacher.num_classes))
+    note = f"Agreement and speed are measured on {len(shown)} training sentences, as the config names no dev set."
+    return TrainingText(sentences, labels, None, sentences.take(shown), None, tuple(names), counts, (note,))

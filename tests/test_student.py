@@ -1,0 +1,189 @@
+"""The student: its network, its vocabulary and its training."""
+
+import numpy as np
+import paddle
+import pytest
+
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.paddle_model import export_paddle_model
+from paddleslim_bilstm.student.batches import plan_batches
+from paddleslim_bilstm.student.embeddings import project_embeddings
+from paddleslim_bilstm.student.losses import logit_mse
+from paddleslim_bilstm.student.spec import StudentSpec
+from paddleslim_bilstm.student.train import NO_LABEL, TrainingPlan, TrainingSet, train_student
+from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
+from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.tokens import Sentences
+
+VOCABULARY, PAD, CLS, SEP = 40, 0, 2, 3
+SPEC = StudentSpec(embed_dim=12, hidden_size=8, num_layers=1, label_names=("neg", "pos"), pad_id=PAD, max_seq_length=32)
+
+
+@pytest.fixture(autouse=True)
+def static_mode():
+    paddle.enable_static()
+
+
+class FakeVocabulary:
+    vocab, unk_id, pad_id, cls_id, sep_id = [str(i) for i in range(VOCABULARY)], 1, PAD, CLS, SEP
+
+
+def random_sentences(count, rng, longest=12):
+    return Sentences.from_lists([rng.integers(5, VOCABULARY, rng.integers(1, longest)).tolist() for _ in range(count)])
+
+
+def token_sum_task(count=400, seed=0):
+    """Sentences whose teacher logits follow from the tokens they hold."""
+    rng = np.random.default_rng(seed)
+    sentences = random_sentences(count, rng)
+    score = np.array([np.mean(np.where(ids > 20, 1.0, -1.0)) for ids in sentences], np.float32)
+    logits = np.stack([-2 * score, 2 * score], 1).astype(np.float32)
+    return TrainingSet(sentences, logits, (score > 0).astype(np.int64))
+
+
+def weights_for(spec=SPEC, seed=0):
+    token_map = np.arange(VOCABULARY, dtype=np.int32)
+    return first_weights(spec, token_map, None, np.random.default_rng(seed))
+
+
+def plan(steps, **changes):
+    values = {"total_steps": steps, "batch_size": 32, "alpha": 0.0, "dropout": 0.2, "eval_iter": 20,
+              "target_metric": None, "seed": 5}
+    return TrainingPlan(**{**values, **changes})
+
+
+def adam(total_steps):
+    schedule = paddle.optimizer.lr.PolynomialDecay(0.02, total_steps, 0.0)
+    return paddle.optimizer.Adam(schedule), schedule
+
+
+def accuracy(data):
+    from paddleslim_bilstm.student.evaluate import accuracy_on
+    return accuracy_on(data.sentences, data.labels, FakeVocabulary)
+
+
+def run_exported(prefix, input_ids):
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        program, feeds, fetches = paddle.static.load_inference_model(str(prefix), executor)
+        assert feeds == ["input_ids", "token_type_ids"]
+        feed = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}
+        return executor.run(program, feed=feed, fetch_list=fetches)[0]
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_exported_student_answers_a_padded_batch_as_each_sentence_alone(tmp_path, num_layers):
+    spec = StudentSpec(12, 8, num_layers, ("a", "b", "c"), PAD, 32)
+    prefix = export_paddle_model(tmp_path, spec, weights_for(spec))
+    sentences = random_sentences(9, np.random.default_rng(1), longest=20)
+    together = run_exported(prefix, sentences.padded(np.arange(9), PAD, [CLS], [SEP]))
+    assert together.shape == (9, 3)
+    for row in range(9):
+        alone = run_exported(prefix, sentences.padded(np.array([row]), PAD, [CLS], [SEP]))
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
+    assert np.ptp(together, axis=0).min() > 1e-3  # the sentences are told apart
+
+
+def test_exported_student_answers_an_empty_sentence(tmp_path):
+    prefix = export_paddle_model(tmp_path, SPEC, weights_for())
+    assert np.isfinite(run_exported(prefix, np.array([[CLS, SEP]]))).all()
+
+
+def test_student_learns_the_teachers_logits():
+    data = token_sum_task()
+    student = train_student(SPEC, weights_for(), data, plan(200), logit_mse, adam, accuracy(data))
+    assert student.metric > 0.9
+    assert student.metric == max(metric for _, metric in student.evaluations)
+
+
+def test_student_learns_from_labels_alone_and_ignores_the_unlabelled():
+    data = token_sum_task()
+    labels = data.labels.copy()
+    labels[::2] = NO_LABEL
+    student = train_student(SPEC, weights_for(), TrainingSet(data.sentences, None, labels), plan(200), None, adam,
+                            accuracy(data))
+    assert student.metric > 0.85
+
+
+def test_alpha_mixes_hard_labels_with_the_teachers_logits():
+    data = token_sum_task()
+    wrong = TrainingSet(data.sentences, data.logits, 1 - data.labels)
+    by_teacher = train_student(SPEC, weights_for(), wrong, plan(200, alpha=0.05), logit_mse, adam, accuracy(data))
+    by_labels = train_student(SPEC, weights_for(), wrong, plan(200, alpha=1.0), logit_mse, adam, None)
+    assert by_teacher.metric > 0.85
+    check = train_student(SPEC, by_labels.weights, wrong, plan(1, eval_iter=1), logit_mse, adam, accuracy(data))
+    assert check.metric < 0.3
+
+
+def test_same_seed_gives_the_same_student():
+    data = token_sum_task()
+    one, two = (train_student(SPEC, weights_for(), data, plan(60), logit_mse, adam, accuracy(data)) for _ in range(2))
+    for name in one.weights:
+        np.testing.assert_array_equal(one.weights[name], two.weights[name])
+    other = train_student(SPEC, weights_for(), data, plan(60, seed=6), logit_mse, adam, accuracy(data))
+    assert (one.weights["embedding"] != other.weights["embedding"]).any()
+
+
+def test_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
+    data = token_sum_task()
+    straight = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data))
+
+    class Interrupted(Exception):
+        pass
+
+    calls = []
+
+    def interrupting(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Interrupted
+        return accuracy(data)(*arguments)
+
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(Interrupted):
+        train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, interrupting, checkpoint)
+    resumed = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data), checkpoint)
+    assert resumed.evaluations == straight.evaluations
+    for name in straight.weights:
+        np.testing.assert_array_equal(resumed.weights[name], straight.weights[name])
+
+
+def test_training_stops_at_the_target_metric():
+    data = token_sum_task()
+    student = train_student(SPEC, weights_for(), data, plan(400, target_metric=0.7), logit_mse, adam, accuracy(data))
+    assert student.metric > 0.7
+    assert student.evaluations[-1][0] < 400
+
+
+def test_training_stops_with_one_line_when_the_loss_is_not_finite():
+    data = token_sum_task()
+    data.logits[7, 0] = np.nan
+    with pytest.raises(UserError, match="training loss is nan at step"):
+        train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, None)
+
+
+def test_batches_hold_every_sentence_once_and_like_lengths():
+    lengths = np.random.default_rng(0).integers(1, 30, 1000)
+    batches = plan_batches(lengths, 64, np.random.default_rng(1))
+    assert sorted(np.concatenate(batches)) == list(range(1000))
+    assert max(np.ptp(lengths[batch]) for batch in batches) <= 3
+    again = plan_batches(lengths, 64, np.random.default_rng(2))
+    assert any((one[:5] != two[:5]).any() for one, two in zip(batches, again))
+
+
+def test_vocabulary_is_cut_to_what_occurs():
+    token_map = cut_vocabulary(FakeVocabulary, Sentences.from_lists([[7, 9], [30]]))
+    assert token_map[[1, 7, 9, 30]].tolist() == [0, 1, 2, 3]
+    assert set(np.delete(token_map, [7, 9, 30])) == {0}  # everything else is [UNK]
+    assert kept_tokens(token_map, FakeVocabulary.unk_id).tolist() == [1, 7, 9, 30]
+
+
+@pytest.mark.parametrize("embed_dim", [8, 16, 24])
+def test_projected_embeddings_keep_what_they_can_of_the_teachers(embed_dim):
+    rng = np.random.default_rng(0)
+    teacher = (rng.normal(size=(500, 6)) @ rng.normal(size=(6, 16)) + 3).astype(np.float32)  # 6 directions of variance
+    student = project_embeddings(teacher, embed_dim)
+    assert student.shape == (500, embed_dim) and student.dtype == np.float32
+    centred = teacher - teacher.mean(0)
+    cosine = (centred @ centred.T) / (student @ student.T)
+    assert np.nanstd(np.where(np.abs(student @ student.T) > 1e-3, cosine, np.nan)) < 0.05 * np.nanmean(cosine)
