@@ -7,9 +7,9 @@ import os
 import shutil
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -30,10 +30,11 @@ from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_mo
 from .report.write import Report, write_report
 from .student.embeddings import project_embeddings
 from .student.evaluate import accuracy_on, metric_of
+from .student.network import TOKEN_MAP
 from .student.spec import StudentSpec
 from .student.train import NO_LABEL, Evaluate, TrainedStudent, TrainingPlan, TrainingSet, train_student
 from .student.vocabulary import cut_vocabulary, kept_tokens
-from .student.weights import first_weights
+from .student.weights import Weights, first_weights
 from .teacher import InferenceModel, Labels, Teacher, label, load_teacher, logits_of, teacher_embeddings
 from .tokens import TOKENIZER_FILES
 from .training_text import TrainingText, read_training_text
@@ -120,12 +121,14 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     with run.stage("label"):
         labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores())
     spec, first = _first_student(settings, text, teacher, transfer_set)
+    # what a user's own eval_callback chose can't be told by a fingerprint, so it stays with this run
+    students = run.cache("students") if eval_callback is None else run.work_dir
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
-            alone = _train_alone(settings, spec, first, text, evaluate, run)
+            alone = _train_alone(settings, spec, first, text, evaluate, students)
     with run.stage("distil"):
-        distilled = _distil(settings, spec, first, text, transfer_set, labels, evaluate, run, key)
+        distilled = _distil(settings, spec, first, text, transfer_set, labels, evaluate, students, key)
     with run.stage("export"):
         models = _export(run, spec, alone, distilled)
     with run.stage("chain"):
@@ -205,8 +208,8 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
     own = None if eval_callback is None else metric_of(teacher.prefix, eval_callback)
     metric, expected = accuracy if own is None else own, settings.train.origin_metric
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
-        raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the dev "
-                        "data and its labels, or correct the value")
+        raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
+                        "dev data and its labels, or correct the value")
     if accuracy is not None and len(dev_set.labels) >= 50:
         chance = float(np.bincount(dev_set.labels).max() / len(dev_set.labels))
         if accuracy < chance:
@@ -217,15 +220,11 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
 
 
 def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: _Run) -> tuple[TransferSet, str]:
-    corpus = Corpus(teacher.tokenizer, text.train, text.train_texts)
-    seed = settings.global_.seed
-    key = transfer_set_fingerprint(corpus, settings.augmentation, seed)
-    folder = run.cache("transfer_sets") / key
-    transfer_set = build_transfer_set(corpus, settings.augmentation, seed, folder)
+    corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
+    options = (corpus, settings.augmentation, settings.global_.seed)
     limit = settings.global_.max_seq_length - 2
-    if transfer_set.sentences.lengths.max() > limit:  # replacement can lengthen a sentence
-        raise AssertionError("transfer set longer than max_seq_length")
-    return transfer_set, key
+    key = transfer_set_fingerprint(*options, limit)
+    return build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
 
 
 def _first_student(settings: Config, text: TrainingText, teacher: Teacher, transfer_set: TransferSet):
@@ -239,27 +238,35 @@ def _first_student(settings: Config, text: TrainingText, teacher: Teacher, trans
     return spec, first_weights(spec, token_map, embedding, rng)
 
 
-def _train_alone(settings: Config, spec: StudentSpec, first, text: TrainingText, evaluate, run: _Run) -> TrainedStudent:
+def _train_alone(settings: Config, spec: StudentSpec, first: Weights, text: TrainingText, evaluate: Evaluate | None,
+                 students: Path) -> TrainedStudent:
     """Train the same Bi-LSTM on the labels, from random embeddings: the tutorial's second step."""
     labelled = text.train_labels != NO_LABEL
     data = TrainingSet(text.train.take(labelled), None, text.train_labels[labelled])
     plan = _plan(settings, data, ALONE_EPOCHS)
-    weights = first_weights(spec, first["token_map"], None, np.random.default_rng(settings.global_.seed))
-    key = fingerprint(data.sentences.tokens, data.labels, spec.__dict__, plan.__dict__, settings.to_dict()["TrainConfig"])
+    weights = first_weights(spec, first[TOKEN_MAP], None, np.random.default_rng(settings.global_.seed))
+    key = fingerprint(data.sentences.tokens, data.labels, _student_parts(settings, spec, plan, text, weights))
     return train_student(spec, weights, data, plan, None, make_optimizer_of(settings.train), evaluate,
-                         run.work_dir / f"alone-{key}.safetensors", "train Bi-LSTM alone")
+                         students / f"alone-{key}.safetensors", "train Bi-LSTM alone")
 
 
-def _distil(settings: Config, spec: StudentSpec, first, text: TrainingText, transfer_set: TransferSet, labels: Labels,
-            evaluate, run: _Run, key: str) -> TrainedStudent:
+def _distil(settings: Config, spec: StudentSpec, first: Weights, text: TrainingText, transfer_set: TransferSet,
+            labels: Labels, evaluate: Evaluate | None, students: Path, transfer_key: str) -> TrainedStudent:
     hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
     data = TrainingSet(transfer_set.sentences, labels.logits, hard)
     plan = _plan(settings, data, settings.train.epochs or DEFAULT_EPOCHS, settings.train.train_iter)
-    key = fingerprint(key, labels.precision, spec.__dict__, plan.__dict__, settings.to_dict()["TrainConfig"],
-                      settings.distill.loss)
+    key = fingerprint(transfer_key, labels.key, [] if hard is None else hard, settings.distill.loss,
+                      _student_parts(settings, spec, plan, text, first))
     return train_student(spec, first, data, plan, static_logit_loss(settings.distill.loss),
-                         make_optimizer_of(settings.train), evaluate, run.work_dir / f"distilled-{key}.safetensors",
+                         make_optimizer_of(settings.train), evaluate, students / f"distilled-{key}.safetensors",
                          "distil student")
+
+
+def _student_parts(settings: Config, spec: StudentSpec, plan: TrainingPlan, text: TrainingText, first: Weights) -> str:
+    """Fingerprint what any student depends on beside its training set; the dev set chooses the best checkpoint."""
+    dev = [text.dev.tokens, text.dev.offsets, [] if text.dev_labels is None else text.dev_labels]
+    return fingerprint(asdict(spec), asdict(plan), settings.to_dict()["TrainConfig"], *dev,
+                       *(first[name] for name in sorted(first)), paddle.__version__)
 
 
 def _plan(settings: Config, data: TrainingSet, epochs: int, train_iter: int | None = None) -> TrainingPlan:

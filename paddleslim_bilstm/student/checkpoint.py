@@ -17,16 +17,17 @@ _STATE, _BEST = "state.", "best."
 
 @dataclass
 class Progress:
-    """Where a run is: steps done, the best metric and its step, and every evaluation so far."""
+    """Where a run is: steps done, the best metric and its step, every evaluation so far, and whether it is over."""
 
     step: int = 0
+    finished: bool = False
     best_metric: float | None = None
     best_step: int = 0
     evaluations: list = field(default_factory=list)
 
 
 def save_checkpoint(path: Path, progress: Progress, state: dict[str, np.ndarray], best: dict[str, np.ndarray]) -> None:
-    """Write the run's state (weights, optimizer moments) and its best weights, whole or not at all."""
+    """Write the run's state (weights, optimizer moments; none once it is over) and its best weights, atomically."""
     arrays = {_STATE + name: np.ascontiguousarray(value) for name, value in state.items()}
     arrays.update({_BEST + name: np.ascontiguousarray(value) for name, value in best.items()})
     with whole_file(path) as partial:

@@ -38,7 +38,7 @@ def accuracy_on(dev: Sentences, labels: np.ndarray, tokenizer: Tokenizer):
 
 
 def metric_of(prefix, evaluate) -> float:
-    """Run an ``eval_callback`` on the inference model at ``prefix`` (without ``.pdmodel``), on Paddle's current device."""
+    """Run an ``eval_callback`` on the inference model at ``prefix`` (path without ``.pdmodel``)."""
     executor = paddle.static.Executor(paddle.framework._current_expected_place())
     with paddle.static.scope_guard(paddle.static.Scope()):
         program, feed_names, fetch_targets = paddle.static.load_inference_model(str(prefix), executor)

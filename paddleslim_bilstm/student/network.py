@@ -33,7 +33,7 @@ class BiLSTMClassifier(nn.Layer):
         self.num_layers = spec.num_layers
 
     def forward(self, rows, lengths):
-        """Map embedding rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``."""
+        """Map rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``."""
         embedded = self.embedder(rows)
         if self.dropout:
             embedded = self.dropout(embedded)

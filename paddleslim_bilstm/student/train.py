@@ -86,50 +86,59 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
     Args:
         first: the weights to start from.
         loss: the distillation loss; None to train on the labels alone.
-        checkpoint: where the run's state is kept after each evaluation; an interrupted run goes on from it.
+        checkpoint: where the run's state is kept after each evaluation; an interrupted run goes on from it, and a
+            finished one isn't repeated.
         stage: what the progress bar says.
 
     Raises:
         UserError: the loss is no longer a finite number.
     """
-    scope = paddle.static.Scope()
-    with paddle.static.scope_guard(scope):
-        run = _Run(spec, first, plan, loss, make_optimizer)
-        progress, best = Progress(), dict(first)
-        kept = load_checkpoint(checkpoint) if checkpoint else None
-        if kept:
-            progress, state, best = kept
-            run.restore(state, progress.step)
-            _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)
-        epoch_steps = -(-len(data.sentences) // plan.batch_size)
-        lengths = data.sentences.lengths
-        with progress_bar(stage, plan.total_steps * plan.batch_size, "sentences") as bar:
-            bar.update(progress.step * plan.batch_size)
-            paddle.seed(plan.seed + progress.step)
-            batches, recent = None, []
-            while progress.step < plan.total_steps:
-                epoch, position = divmod(progress.step, epoch_steps)
-                if batches is None or position == 0:
-                    batches = plan_batches(lengths, plan.batch_size, np.random.default_rng([plan.seed, epoch]))
-                recent.append(run.step(data, batches[position], progress.step))
-                progress.step += 1
-                bar.update(plan.batch_size)
-                if progress.step % plan.eval_iter and progress.step != plan.total_steps:
-                    continue
-                metric = run.evaluate(evaluate)
-                progress.evaluations.append([progress.step, metric])
-                if metric is None or progress.best_metric is None or metric > progress.best_metric:
-                    progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
-                bar.set_postfix(loss=f"{np.mean(recent):.4f}", metric=metric, best=progress.best_metric)
-                recent = []
-                if checkpoint:
-                    save_checkpoint(checkpoint, progress, run.state(), best)
-                if plan.target_metric is not None and metric is not None and metric > plan.target_metric:
-                    _log.info("%s: the metric %.4f has passed target_metric %.4f", stage, metric, plan.target_metric)
-                    break
-                paddle.seed(plan.seed + progress.step)  # so that a resumed run drops the same units
+    progress, state, best = (load_checkpoint(checkpoint) if checkpoint else None) or (Progress(), {}, dict(first))
+    if not progress.finished:
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            run = _Run(spec, first, plan, loss, make_optimizer)
+            if progress.step:
+                run.restore(state, progress.step)
+                _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)
+            best = _train(run, data, plan, evaluate, progress, best, checkpoint, stage)
+        if checkpoint:
+            save_checkpoint(checkpoint, progress, {}, best)
     best[TOKEN_MAP] = first[TOKEN_MAP]
     return TrainedStudent(best, progress.best_metric, progress.evaluations)
+
+
+def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate | None, progress: Progress,
+           best: Weights, checkpoint: Path | None, stage: str) -> Weights:
+    """Go on from ``progress`` to the end, bring it up to date, and return the best weights."""
+    epoch_steps = -(-len(data.sentences) // plan.batch_size)
+    lengths = data.sentences.lengths
+    batches, losses = [], []
+    with progress_bar(stage, plan.total_steps * plan.batch_size, "sentences") as bar:
+        bar.update(progress.step * plan.batch_size)
+        paddle.seed(plan.seed + progress.step)
+        while not progress.finished:
+            epoch, position = divmod(progress.step, epoch_steps)
+            if position == 0 or not batches:
+                batches = plan_batches(lengths, plan.batch_size, np.random.default_rng([plan.seed, epoch]))
+            losses.append(run.step(data, batches[position], progress.step))
+            progress.step += 1
+            bar.update(plan.batch_size)
+            if progress.step % plan.eval_iter and progress.step < plan.total_steps:
+                continue
+            metric = run.evaluate(evaluate)
+            progress.evaluations.append([progress.step, metric])
+            if metric is None or progress.best_metric is None or metric > progress.best_metric:
+                progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
+            bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric)
+            losses = []
+            reached = plan.target_metric is not None and metric is not None and metric > plan.target_metric
+            if reached:
+                _log.info("%s: the metric %.4f has passed target_metric %.4f", stage, metric, plan.target_metric)
+            progress.finished = reached or progress.step >= plan.total_steps
+            if checkpoint and not progress.finished:
+                save_checkpoint(checkpoint, progress, run.state(), best)
+            paddle.seed(plan.seed + progress.step)  # so that a resumed run drops the same units
+    return best
 
 
 class _Run:
