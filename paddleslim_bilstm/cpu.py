@@ -68,6 +68,12 @@ def physical_cores(cpuinfo: str | None = None) -> int:
     return len(cores) or len(allowed)
 
 
+def use_all_cores() -> None:
+    """Give Paddle's matrix products all physical cores again: every Paddle Inference run leaves them one thread."""
+    from paddle.base import core
+    core.set_num_threads(physical_cores())
+
+
 def has_fast_bf16() -> bool:
     """Return whether the processor multiplies bfloat16 matrices in hardware (AVX-512 BF16 or AMX)."""
     return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags(_read_cpuinfo()))

@@ -119,6 +119,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     with run.stage("augment"):
         transfer_set, key = _augment(settings, text, teacher, run)
     with run.stage("label"):
+        key = fingerprint(key, teacher.prefix.parent.name)  # the folder's name tells the teacher and its tokenizer
         labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores())
     spec, first = _first_student(settings, text, teacher, transfer_set)
     # what a user's own eval_callback chose can't be told by a fingerprint, so it stays with this run
@@ -134,10 +135,11 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     with run.stage("chain"):
         _chain(settings, run, text, teacher, models, train_dataloader, evaluate)
     with run.stage("measure"):
-        rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric)]
+        rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
+                              predictions=dev_set.teacher_predictions)]
         rows += [_measure(model, run, dev_set, eval_callback) for model in models]
     notes = (*text.notes, _precision_note(labels))
-    run.publish(models[-1].folder, teacher, spec, distilled)
+    run.publish(models[-1].folder, spec, distilled)
     report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts, notes)
     shutil.rmtree(run.work_dir, ignore_errors=True)
     return CompressionResult(run.save_dir, report)
@@ -181,13 +183,14 @@ class _Run:
         """Return the folder of a step's model, ``steps/<name>``."""
         return self.save_dir / "steps" / name
 
-    def publish(self, final: Path, teacher: Teacher, spec: StudentSpec, distilled: TrainedStudent) -> None:
+    def publish(self, final: Path, spec: StudentSpec, distilled: TrainedStudent) -> None:
         """Put the final model, the float student and the tokenizer files into ``save_dir``."""
         for file in final.iterdir():
             shutil.copy2(file, self.save_dir / file.name)
+        tokenizer_dir = Path(self.settings.global_.tokenizer_dir or self.settings.global_.model_dir)
         for name in TOKENIZER_FILES:
-            if (teacher.tokenizer_dir / name).is_file():
-                shutil.copyfile(teacher.tokenizer_dir / name, self.save_dir / name)
+            if (tokenizer_dir / name).is_file():
+                shutil.copyfile(tokenizer_dir / name, self.save_dir / name)
         save_student(self.save_dir, distilled.weights, spec)
 
 
@@ -199,7 +202,7 @@ def _accuracy(text: TrainingText, teacher: Teacher) -> Evaluate | None:
 
 def _dev_set(text: TrainingText, teacher: Teacher) -> DevSet:
     logits = logits_of(InferenceModel(teacher.prefix, physical_cores()), text.dev, teacher.tokenizer)
-    return DevSet(text.dev, text.dev_labels, logits.argmax(-1), teacher.tokenizer)
+    return DevSet(text.dev, text.dev_labels, logits.argmax(-1), teacher.num_classes, teacher.tokenizer)
 
 
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
@@ -251,11 +254,11 @@ def _train_alone(settings: Config, spec: StudentSpec, first: Weights, text: Trai
 
 
 def _distil(settings: Config, spec: StudentSpec, first: Weights, text: TrainingText, transfer_set: TransferSet,
-            labels: Labels, evaluate: Evaluate | None, students: Path, transfer_key: str) -> TrainedStudent:
+            labels: Labels, evaluate: Evaluate | None, students: Path, labels_key: str) -> TrainedStudent:
     hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
     data = TrainingSet(transfer_set.sentences, labels.logits, hard)
     plan = _plan(settings, data, settings.train.epochs or DEFAULT_EPOCHS, settings.train.train_iter)
-    key = fingerprint(transfer_key, labels.key, [] if hard is None else hard, settings.distill.loss,
+    key = fingerprint(labels_key, labels.precision, [] if hard is None else hard, settings.distill.loss,
                       _student_parts(settings, spec, plan, text, first))
     return train_student(spec, first, data, plan, static_logit_loss(settings.distill.loss),
                          make_optimizer_of(settings.train), evaluate, students / f"distilled-{key}.safetensors",

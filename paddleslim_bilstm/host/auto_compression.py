@@ -62,7 +62,7 @@ class _Distillation:
             if arguments.get(name) is not None:
                 global_[name] = arguments[name]
         sections["Global"] = global_
-        self.settings = prepare(sections)
+        self.settings = prepare(sections, inside_paddleslim=True)
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
 

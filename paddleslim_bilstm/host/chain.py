@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import paddle
 from paddleslim.auto_compression import AutoCompression
 
+from ..cpu import use_all_cores
 from ..student.batches import plan_batches
 from ..tokens import Sentences, Tokenizer
 from .optimizer import DEFAULT_LEARNING_RATE
@@ -22,8 +22,6 @@ _BATCH_SIZE = 32
 _STEP_NAMES = {"quant_post": "QuantPost", "qat_dis": "QuantAware", "unstructure_prune_dis": "UnstructurePrune",
                "asp_prune_dis": "ASPPrune", "single_teacher_dis": "Distillation"}
 OnStep = Callable[[str, Path], None]
-
-_log = logging.getLogger(__name__)
 
 
 def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train, train_dataloader, eval_callback,
@@ -40,6 +38,7 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
         work_dir: for PaddleSlim's files; emptied before and after.
         on_step: called as ``on_step(name, folder)`` after each step, with the folder of the step's inference model.
     """
+    use_all_cores()
     shutil.rmtree(work_dir, ignore_errors=True)
     shutil.copytree(student, work_dir / "student")
     config = {name: dict(section) for name, section in strategies.items()}

@@ -10,6 +10,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
+from ..cpu import use_all_cores
 from ..errors import UserError
 from ..progress import progress_bar
 from ..tokens import Sentences
@@ -95,6 +96,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
     """
     progress, state, best = (load_checkpoint(checkpoint) if checkpoint else None) or (Progress(), {}, dict(first))
     if not progress.finished:
+        use_all_cores()
         with paddle.static.scope_guard(paddle.static.Scope()):
             run = _Run(spec, first, plan, loss, make_optimizer)
             if progress.step:

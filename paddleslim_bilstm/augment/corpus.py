@@ -1,0 +1,69 @@
+"""The corpus that is augmented, and what hooks may ask of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Sequence
+
+import numpy as np
+
+from ..tokens import Sentences, Tokenizer
+from .chinese import join_chinese_words
+from .chunks import part_of
+from .pos_table import PosTable, build_pos_table
+from .spelling import Spelling
+from .taggers import ChineseTagger, EnglishTagger, Tagger, is_chinese
+
+_SAMPLE_ROWS = 200  # sentences that the language is guessed from
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The original sentences with their tokenizer; made by ``Corpus.create``.
+
+    Attributes:
+        sentences: the originals; ``word_starts`` mark whole words, Chinese ones too.
+        tokenizer: the teacher's tokenizer (``mask_id``, ``vocab``, ...).
+        texts: the texts behind ``sentences``, row by row; None where only token ids came.
+        tagger: the part-of-speech tagger.
+        first: set for hooks: sentence ``i`` that a hook gets was made from ``sentences[first + i]``.
+    """
+
+    sentences: Sentences
+    tokenizer: Tokenizer
+    texts: Sequence[str] | None
+    tagger: Tagger
+    first: int = 0
+    _once: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def create(cls, sentences: Sentences, tokenizer: Tokenizer, texts: Sequence[str] | None = None,
+               tagger: Tagger | None = None) -> Corpus:
+        """Return the corpus of ``sentences``; where it is mostly Chinese, characters are joined to jieba's words.
+
+        Without ``texts`` words are put together from the vocabulary's pieces. Without ``tagger`` it is chosen by
+        language: ``EnglishTagger`` or ``ChineseTagger``.
+        """
+        if texts is not None and len(texts) != len(sentences):
+            raise ValueError(f"{len(texts)} texts for {len(sentences)} sentences")
+        spelling = Spelling(sentences, tokenizer, texts)
+        sample = np.arange(min(_SAMPLE_ROWS, len(sentences)))
+        chinese = is_chinese("".join("".join(words) for words in spelling.words(sample)))
+        if chinese:
+            sentences = join_chinese_words(sentences, spelling)
+        return cls(sentences, tokenizer, texts, tagger or (ChineseTagger() if chinese else EnglishTagger()))
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    def part(self, first: int, last: int) -> tuple[Sentences, Corpus]:
+        """Return sentences ``first`` to ``last`` (not included), read-only, and the corpus as their hooks see it."""
+        return part_of(self.sentences, first, last), replace(self, first=first)
+
+    @property
+    def pos_table(self) -> PosTable:
+        """The words of the corpus by part-of-speech tag; made at the first call."""
+        if "pos_table" not in self._once:
+            spelling = Spelling(self.sentences, self.tokenizer, self.texts)
+            self._once["pos_table"] = build_pos_table(self.sentences, spelling, self.tagger)
+        return self._once["pos_table"]

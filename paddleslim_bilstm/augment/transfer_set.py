@@ -1,0 +1,162 @@
+"""The transfer set: the original sentences and their augmented variants, each distinct sentence once."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Sequence
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import fingerprint, whole_folder, write_json
+from ..progress import progress_bar
+from ..tokens import Sentences
+from .array_file import ArrayWriter, read_array
+from .chunks import chunks_of
+from .corpus import Corpus
+from .registry import HookConfig, apply_hooks, full_params, hook_function
+from .seen import SeenHashes
+from .words import sequence_hashes
+
+_FILE = "transfer_set.json"
+_ARRAYS = {"tokens": np.int32, "offsets": np.int64, "source": np.int32}
+
+log = logging.getLogger(__name__)
+
+
+class Augmentation(Protocol):
+    """The ``DataAugmentation`` section: rounds, and hooks in order."""
+
+    n_iter: int
+    hooks: Sequence[HookConfig]
+
+
+@dataclass(frozen=True)
+class TransferSet:
+    """What the teacher labels and the student learns from.
+
+    Attributes:
+        sentences: ``m`` distinct sentences, the originals first; memory-mapped, every token marked as a word's start.
+        source: index of the original sentence that each was made from, int32 ``[m]``.
+        counts: ``originals``, ``made`` (all rounds, the originals included) and ``duplicates`` (removed of them).
+    """
+
+    sentences: Sentences
+    source: np.ndarray
+    counts: dict[str, int]
+
+
+def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, folder: str | Path,
+                       max_tokens: int | None = None) -> TransferSet:
+    """Make the transfer set in ``folder``, or load it from there when it is the same and sound.
+
+    Round 0 are the originals; each of ``n_iter`` rounds passes every original through all hooks in order. Results are
+    cut to ``max_tokens``. Of equal token sequences the first is kept. The same corpus, augmentation and seed give the
+    same files to the byte. Memory does not grow with the rounds, but for 14 to 27 bytes a distinct sentence.
+
+    Raises:
+        UserError: a hook's name, parameters or result is wrong.
+    """
+    folder = Path(folder)
+    identity = transfer_set_fingerprint(corpus, augmentation, seed, max_tokens)
+    if folder.exists():
+        try:
+            return load_transfer_set(folder, identity)
+        except UserError as error:
+            log.warning("%s; it is made again", error)
+    with whole_folder(folder) as partial:
+        _write(corpus, augmentation, seed, max_tokens, partial, identity)
+    return load_transfer_set(folder, identity)
+
+
+def load_transfer_set(folder: str | Path, identity: str | None = None) -> TransferSet:
+    """Memory-map the transfer set in ``folder`` after checking every byte of it.
+
+    Raises:
+        UserError: it is not there, truncated, altered, or not the one with the fingerprint ``identity``.
+    """
+    folder = Path(folder)
+    try:
+        facts = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        if identity not in (None, facts["fingerprint"]):
+            raise ValueError("it was made from other data or settings")
+        arrays = {name: read_array(folder / f"{name}.npy", dtype, **facts["arrays"][name])
+                  for name, dtype in _ARRAYS.items()}
+        counts = {name: int(facts["counts"][name]) for name in ("originals", "made", "duplicates")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not a sound transfer set ({_reason(error)})") from None
+    word_starts = np.broadcast_to(np.True_, arrays["tokens"].shape)
+    return TransferSet(Sentences(arrays["tokens"], arrays["offsets"], word_starts), arrays["source"], counts)
+
+
+def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: int,
+                             max_tokens: int | None = None) -> str:
+    """Return 32 hex digits that change with anything that the transfer set depends on.
+
+    That is: tokens, words, texts, vocabulary and tagger; hooks with their parameters and their source code; rounds,
+    seed and length; the code of this package's augmentation and NumPy's version.
+
+    Raises:
+        UserError: a hook's name or parameters are wrong.
+    """
+    hooks = [[hook.name, full_params(hook), _code(hook.name)] for hook in augmentation.hooks]
+    texts = [] if corpus.texts is None else corpus.texts
+    text_parts = [fingerprint("\0".join(texts[first:first + 100_000])) for first in range(0, len(texts), 100_000)]
+    sentences = corpus.sentences
+    return fingerprint(sentences.tokens, sentences.offsets, sentences.word_starts, text_parts, corpus.texts is None,
+                       corpus.tokenizer.vocab, corpus.tokenizer.mask_id, corpus.tagger.name, hooks,
+                       augmentation.n_iter, seed, max_tokens, np.__version__,
+                       *sorted(Path(__file__).parent.glob("*.py")))
+
+
+def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: int | None, folder: Path,
+           identity: str) -> None:
+    chunks = chunks_of(corpus.sentences)
+    made = len(corpus) * (augmentation.n_iter + 1)
+    seen = SeenHashes()
+    if augmentation.n_iter and len(corpus):  # one sentence first: tables are made and mistakes show before the bar
+        apply_hooks(augmentation.hooks, *corpus.part(0, 1), np.random.default_rng(seed))
+    with ArrayWriter(folder / "tokens.npy", np.int32) as tokens, \
+            ArrayWriter(folder / "offsets.npy", np.int64) as offsets, \
+            ArrayWriter(folder / "source.npy", np.int32) as source, \
+            progress_bar("augment", made, "sentences") as bar:
+        offsets.append(np.zeros(1, np.int64))
+        for round_ in range(augmentation.n_iter + 1):
+            for number, (first, last) in enumerate(chunks):
+                sentences, view = corpus.part(first, last)
+                if round_:
+                    rng = np.random.default_rng([seed, round_, number])
+                    sentences = apply_hooks(augmentation.hooks, sentences, view, rng)
+                if max_tokens is not None:
+                    sentences = sentences.truncate(max_tokens)
+                new = seen.add(sequence_hashes(sentences.tokens, sentences.lengths))
+                fresh = sentences.take(new)
+                offsets.append(fresh.offsets[1:] + tokens.length)
+                tokens.append(fresh.tokens)
+                source.append(first + new)
+                bar.update(last - first)
+    arrays = {"tokens": tokens, "offsets": offsets, "source": source}
+    write_json(folder / _FILE, {
+        "fingerprint": identity,
+        "counts": {"originals": len(corpus), "made": made, "duplicates": made - source.length},
+        "arrays": {name: {"length": array.length, "digest": array.digest} for name, array in arrays.items()},
+    })
+
+
+def _code(hook: str) -> str:
+    function = hook_function(hook)
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # typed into an interpreter, or not a plain function
+        code = getattr(function, "__code__", None)
+        return f"{hook} {code.co_code.hex()} {code.co_consts}" if code else hook
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{Path(error.filename or '').name}: {error.strerror}"
+    return f"{_FILE} is damaged" if isinstance(error, (KeyError, TypeError, json.JSONDecodeError)) else str(error)

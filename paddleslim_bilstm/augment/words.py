@@ -1,0 +1,47 @@
+"""Words of sentences as spans of the flat token array, and hashes of token sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..tokens import Sentences, spans
+
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of the SplitMix64 generator
+
+
+def word_spans(sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each word begins in ``sentences.tokens`` and how many tokens it has, both int64 ``[words]``.
+
+    A word never crosses the end of its sentence; a sentence that was cut inside a word begins with the rest of it.
+    """
+    begins = sentences.word_starts.copy()
+    begins[sentences.offsets[:-1][sentences.lengths > 0]] = True
+    starts = np.flatnonzero(begins)
+    return starts, np.diff(starts, append=len(begins))
+
+
+def rows_of(positions: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return the sentence that each position of the flat token array lies in, int64."""
+    return np.searchsorted(offsets, positions, side="right") - 1
+
+
+def sequence_hashes(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash of each of the token sequences that lie back to back in ``tokens``, uint64 ``[n]``."""
+    mixed = spans(np.zeros(len(lengths), np.int64), lengths).view(np.uint64)  # position in the sequence
+    mixed <<= np.uint64(32)
+    mixed |= tokens.astype(np.uint64)
+    _mix(mixed)
+    sums = np.zeros(len(tokens) + 1, np.uint64)
+    np.cumsum(mixed, out=sums[1:])
+    ends = np.cumsum(lengths)
+    return _mix(sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64))
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """Scramble ``values`` in place (the finalizer of SplitMix64, a bijection)."""
+    values ^= values >> np.uint64(30)
+    values *= _MIX_1
+    values ^= values >> np.uint64(27)
+    values *= _MIX_2
+    values ^= values >> np.uint64(31)
+    return values

@@ -1,0 +1,106 @@
+"""``paddleslim-bilstm COMMAND``: picks the command, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import Sequence
+
+from . import __version__
+from .errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130  # as shells count a process that SIGINT ended
+
+_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "onnxruntime": "predict"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its one-line summary, and the module with ``add_arguments(parser)`` and ``run(arguments) -> int``.
+
+    The module is imported only when the command is picked, so that ``predict`` doesn't load Paddle. ``goes_on`` says
+    that the command takes up what an interrupted run has left.
+    """
+
+    summary: str
+    module: str
+    goes_on: bool = False
+
+
+COMMANDS = {
+    "compress": Command("Distil a BERT classifier into a Bi-LSTM", "compress_command", goes_on=True),
+    "finetune": Command("Fine-tune a pretrained BERT into a teacher", "finetune.command"),
+    "predict": Command("Label texts with a distilled Bi-LSTM", "predict.command"),
+    "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "predict.evaluate_command"),
+}
+
+_EXAMPLES = """\
+examples:
+  paddleslim-bilstm compress configs/sst2.yaml
+  paddleslim-bilstm compress configs/sst2.yaml -o Global.save_dir=out DataAugmentation.n_iter=3
+  paddleslim-bilstm predict out --input reviews.txt
+
+paddleslim-bilstm COMMAND --help lists the options of a command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    _show_warnings()
+    try:
+        arguments = _parser(argv).parse_args(argv)
+        return arguments.run(arguments)
+    except UserError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        return _fail(f"{error.name} is not installed: pip install \"paddleslim-bilstm[{_EXTRAS[error.name]}]\"")
+    except KeyboardInterrupt:
+        goes_on = any(name in argv for name, command in COMMANDS.items() if command.goes_on)
+        hint = f"; the same command goes on: {shlex.join(['paddleslim-bilstm', *argv])}" if goes_on else ""
+        print(f"interrupted{hint}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `| head`, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="paddleslim-bilstm", description="Distil a fine-tuned BERT into a fast Bi-LSTM with PaddleSlim.",
+        epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"paddleslim-bilstm {__version__}")
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    picked = next((argument for argument in argv if not argument.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary,
+                                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name == picked:
+            module = importlib.import_module(f".{command.module}", __package__)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def _fail(message: str) -> int:
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    return USER_ERROR
+
+
+def _show_warnings() -> None:
+    """Show the package's warnings on standard error as "warning: ..."."""
+    logger = logging.getLogger(__package__)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        logging.addLevelName(logging.WARNING, "warning")
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False

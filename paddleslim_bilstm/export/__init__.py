@@ -1,0 +1,1 @@
+"""The student in the formats that it is deployed in."""

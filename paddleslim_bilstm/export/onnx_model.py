@@ -1,0 +1,109 @@
+"""The student as one ONNX file that takes the teacher's feeds: written node by node, checked against Paddle.
+
+The weights are plain initializers and the LSTM knows each sentence's length, neither of which a converter
+such as paddle2onnx gives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ..files import whole_file
+from ..predict.runtimes import Logits, onnx_logits
+from ..student.spec import StudentSpec
+from .onnx_layers import RUNTIME_DOMAIN, Graph, Weights, add_embedding, add_linear, add_lstm
+
+_OPSET = 17
+_IR_VERSION = 8
+_LONGEST_PROBE_TOKENS = 128
+_TOLERANCE = 1e-4
+
+
+def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference: Logits | None = None) -> None:
+    """Write the student to ``path``.
+
+    The graph takes ``input_ids`` and ``token_type_ids``, int64 ``[batch, length]``, any batch and length, and
+    gives ``logits``, float32 ``[batch, classes]``. It reads ``[CLS] tokens [SEP] padding`` as the Paddle
+    student does: ``[CLS]`` is skipped, then follow as many tokens as aren't padding, less two, at least one.
+    A single sentence has no use for ``token_type_ids``; it is an input so that the student can take the
+    teacher's place.
+
+    Args:
+        weights: as `student_file.load_student` returns them; arrays may be `Int8Array`s.
+        reference: the same student elsewhere, ``(input_ids, token_type_ids) -> logits``, such as Paddle
+            Inference. If given, both answer a padded batch of lengths 1 to 128 before the file is put in place.
+
+    Raises:
+        RuntimeError: the logits differ from the reference by more than 1e-4; no file is left.
+    """
+    model = build_onnx(weights, spec)
+    with whole_file(path) as partial:
+        onnx.save(model, str(partial))
+        if reference is not None:
+            _compare(path, onnx_logits(partial), reference, padded_probe(len(weights["token_map"]), spec.pad_id))
+
+
+def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
+    """Return the checked model of `write_onnx`."""
+    graph = Graph()
+    last = graph.constant("end", np.array([np.iinfo(np.int64).max]))
+    one = graph.constant("one", np.array([1], np.int64))
+    tokens = graph.add("Slice", "after_cls", ["input_ids", one, last, one])
+    tokens = graph.add("Transpose", "time_major", [tokens], perm=[1, 0])
+    rows = graph.add("Gather", "rows", [graph.constant("token_map", weights["token_map"]), tokens])
+    lengths = _add_lengths(graph, spec.pad_id, one)
+
+    states = add_embedding(graph, weights["embedding"], rows)
+    for layer in range(spec.num_layers):
+        if layer:
+            states = _add_join(graph, f"between.{layer}", states, [0, 2, 1, 3], [0, 0, -1])
+        states, final = add_lstm(graph, weights, layer, states, lengths)
+    summary = _add_join(graph, "summary", final, [1, 0, 2], [0, -1])
+    hidden = add_linear(graph, weights, "hidden", summary, "hidden")
+    add_linear(graph, weights, "output", graph.add("Tanh", "hidden_tanh", [hidden]), "logits")
+
+    feeds = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+             for name in ("input_ids", "token_type_ids")]
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", spec.num_classes])
+    opsets = [helper.make_opsetid("", _OPSET)]
+    if any(node.domain == RUNTIME_DOMAIN for node in graph.nodes):
+        opsets.append(helper.make_opsetid(RUNTIME_DOMAIN, 1))
+    model = helper.make_model(helper.make_graph(graph.nodes, "bilstm", feeds, [logits], graph.initializers),
+                              opset_imports=opsets, ir_version=_IR_VERSION, producer_name="paddleslim_bilstm")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def padded_probe(vocab_size: int, pad_id: int) -> np.ndarray:
+    """Return a batch of random tokens, int64 ``[128, 130]``: sentence ``i`` has ``i + 1`` between its two ends."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, vocab_size - 1, (_LONGEST_PROBE_TOKENS, _LONGEST_PROBE_TOKENS + 2))
+    tokens[tokens >= pad_id] += 1
+    used = np.arange(_LONGEST_PROBE_TOKENS + 2) < np.arange(_LONGEST_PROBE_TOKENS)[:, None] + 3
+    return np.where(used, tokens, pad_id)
+
+
+def _add_lengths(graph: Graph, pad_id: int, one: str) -> str:
+    padding = graph.add("Equal", "padding", ["input_ids", graph.constant("pad_id", np.array(pad_id, np.int64))])
+    used = graph.add("Cast", "used", [graph.add("Not", "not_padding", [padding])], to=TensorProto.INT32)
+    count = graph.add("ReduceSum", "used_tokens", [used, one], keepdims=0)
+    inner = graph.add("Sub", "inner_tokens", [count, graph.constant("ends", np.array(2, np.int32))])
+    return graph.add("Max", "lengths", [inner, graph.constant("least_length", np.array(1, np.int32))])
+
+
+def _add_join(graph: Graph, name: str, states: str, order: list[int], shape: list[int]) -> str:
+    """Bring the axis of the two directions beside the units and merge them."""
+    moved = graph.add("Transpose", f"{name}.moved", [states], perm=order)
+    return graph.add("Reshape", name, [moved, graph.constant(f"{name}.shape", np.array(shape, np.int64))])
+
+
+def _compare(path: str | Path, ours: Logits, reference: Logits, input_ids: np.ndarray) -> None:
+    token_type_ids = np.zeros_like(input_ids)
+    difference = np.abs(ours(input_ids, token_type_ids) - reference(input_ids, token_type_ids)).max()
+    if not difference <= _TOLERANCE:
+        raise RuntimeError(f"{path}: the ONNX student's logits differ from the reference by {difference:.2g}, "
+                           f"more than {_TOLERANCE:g}; nothing was written")

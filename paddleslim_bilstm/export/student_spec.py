@@ -1,0 +1,47 @@
+"""``student.json``: the sizes and labels of the student beside it (needs neither Paddle nor safetensors)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import write_json
+from ..student.spec import StudentSpec
+
+SPEC_FILE = "student.json"
+_FORMAT = 1
+_LEAST = {"embed_dim": 1, "hidden_size": 1, "num_layers": 1, "pad_id": 0, "max_seq_length": 3}
+
+
+def write_spec(folder: str | Path, spec: StudentSpec) -> None:
+    """Write ``student.json`` into ``folder``."""
+    write_json(Path(folder) / SPEC_FILE, {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)})
+
+
+def read_spec(folder: str | Path) -> StudentSpec:
+    """Read ``student.json`` of ``folder``.
+
+    Raises:
+        UserError: the file is missing, isn't JSON, is of another format, or a value is missing or wrong.
+    """
+    path = Path(folder) / SPEC_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a folder that `paddleslim-bilstm compress` has written")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); copy the file from the output folder again") from None
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        raise UserError(f"{path}: not a student of format {_FORMAT}; use the paddleslim_bilstm that wrote it")
+    sizes = {}
+    for key, least in _LEAST.items():
+        value = values.get(key)
+        if type(value) is not int or value < least:
+            raise UserError(f"{path}: {key} is {value!r}; it must be a whole number of at least {least}")
+        sizes[key] = value
+    names = values.get("label_names")
+    if not isinstance(names, list) or len(names) < 2 or len(names) != values.get("num_classes"):
+        raise UserError(f"{path}: label_names must list num_classes names, two or more")
+    return StudentSpec(label_names=tuple(str(name) for name in names), **sizes)

@@ -1,0 +1,133 @@
+"""Pretrained BERT and ERNIE, from a folder or by name, with a fresh classifier on top."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Sequence
+
+import numpy as np
+import paddle
+import safetensors.numpy
+
+from ..errors import UserError
+from ..teacher.checkpoint import _float32, _modern_name, _read_safetensors, checkpoint_files, read_config
+from ..teacher.pdparams import read_pdparams
+from ..tokens import TOKENIZER_FILES
+
+
+def load_pretrained(model: str, num_classes: int, scratch: Path) -> tuple[paddle.nn.Layer, Path]:
+    """Return a PaddleNLP classifier with the weights of ``model``, and the folder of its tokenizer files.
+
+    Args:
+        model: a folder with a PaddleNLP or Hugging Face checkpoint, or a name that PaddleNLP can download.
+        num_classes: outputs of the classifier; it starts from random weights unless the checkpoint has one
+            of this size.
+        scratch: an empty folder; PaddleNLP works there on a copy, since it writes into the folder it reads.
+
+    Raises:
+        UserError: no such folder or name, no weights or tokenizer files in it, or PaddleNLP can't load it.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return _download(model, num_classes, scratch)
+    files = checkpoint_files(folder)
+    if not files:
+        raise UserError(f"Finetune.model: {folder} holds no pretrained model; name a folder with config.json and "
+                        "model.safetensors or model_state.pdparams")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES[:2]):
+        raise UserError(f"Finetune.model: {folder} holds no tokenizer files; copy the model's vocab.txt there")
+    config_file, weight_files = files[0], files[1:]
+    weights = _read_weights(weight_files)
+    classifier = weights.get("classifier.weight")
+    if classifier is not None and num_classes not in classifier.shape:
+        weights = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
+    safetensors.numpy.save_file(weights, str(scratch / "model.safetensors"), {"format": "np"})
+    config = {key: value for key, value in read_config(config_file).items()
+              if key not in ("id2label", "label2id", "num_labels", "num_classes", "torch_dtype")}
+    (scratch / config_file.name).write_text(json.dumps({**config, "dtype": "float32", "use_cache": False}),
+                                            encoding="utf-8")
+    from_torch = any("encoder.layer." in name for name in weights)
+    network = _from_pretrained(str(scratch), num_classes, convert_from_torch=from_torch)
+    converted = read_pdparams(scratch / "model_state.pdparams") if from_torch else weights
+    _check_that_weights_arrived(network, converted, weight_files[0])
+    return network, folder
+
+
+def save_classifier(network: paddle.nn.Layer, label_names: Sequence[str], tokenizer_folder: Path,
+                    folder: Path) -> None:
+    """Write ``config.json`` with the label names, ``model.safetensors`` and the tokenizer files into ``folder``."""
+    with quiet_dygraph():
+        network.save_pretrained(str(folder), safe_serialization=True)
+    config = read_config(folder / "config.json")
+    config.update(num_labels=len(label_names), id2label={str(i): name for i, name in enumerate(label_names)},
+                  label2id={name: i for i, name in enumerate(label_names)})
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name in TOKENIZER_FILES:
+        if (tokenizer_folder / name).is_file():
+            shutil.copyfile(tokenizer_folder / name, folder / name)
+
+
+@contextmanager
+def quiet_dygraph() -> Iterator[None]:
+    """Dynamic mode without PaddleNLP's chatter; the mode that was on before comes back afterwards."""
+    from paddlenlp.utils.log import logger
+
+    level, was_dynamic = logger.logger.level, paddle.in_dynamic_mode()
+    logger.logger.setLevel("ERROR")
+    paddle.disable_static()
+    try:
+        yield
+    finally:
+        logger.logger.setLevel(level)
+        if not was_dynamic:
+            paddle.enable_static()
+
+
+def _read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
+    weights: dict[str, np.ndarray] = {}
+    for file in files:
+        weights.update(read_pdparams(file) if file.suffix == ".pdparams" else _read_safetensors(file))
+    return {_modern_name(name): _float32(value) for name, value in weights.items()
+            if not name.endswith("position_ids")}
+
+
+def _download(name: str, num_classes: int, scratch: Path) -> tuple[paddle.nn.Layer, Path]:
+    if "/" in name and (name.startswith((".", "/")) or name.count("/") > 1):
+        raise UserError(f"Finetune.model: there is no folder {name}; name the folder of a pretrained model")
+    from paddlenlp.transformers import AutoTokenizer
+
+    network = _from_pretrained(name, num_classes)
+    with quiet_dygraph():
+        AutoTokenizer.from_pretrained(name).save_pretrained(str(scratch))
+    return network, scratch
+
+
+def _from_pretrained(model: str, num_classes: int, **options: bool) -> paddle.nn.Layer:
+    from paddlenlp.transformers import AutoModelForSequenceClassification  # slow to import, so only where needed
+
+    try:
+        with quiet_dygraph():
+            return AutoModelForSequenceClassification.from_pretrained(model, num_classes=num_classes,
+                                                                      dtype="float32", **options)
+    except Exception as error:  # PaddleNLP raises whatever its many parts raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"Finetune.model: PaddleNLP can't load {model} ({reason}); name a folder with a BERT or ERNIE "
+                        "checkpoint, or a model that PaddleNLP knows and can download") from None
+
+
+def _check_that_weights_arrived(network: paddle.nn.Layer, weights: dict[str, np.ndarray], file: Path) -> None:
+    """PaddleNLP only warns about weights that are missing or don't fit, and goes on with random ones.
+
+    Without a pooler (masked language models have none) fine-tuning starts with a fresh one, as with the classifier.
+    """
+    prefix = network.base_model_prefix + "."
+    shapes = {name.removeprefix(prefix): value.shape for name, value in weights.items()}
+    missing = [name for name, value in network.state_dict().items()
+               if name.startswith(prefix) and ".pooler." not in name
+               and shapes.get(name.removeprefix(prefix)) != tuple(value.shape)]
+    if missing:
+        raise UserError(f"{file}: lacks {len(missing)} of the weights that its config.json asks for, such as "
+                        f"{missing[0]}; copy the pretrained model again, with the config.json that belongs to it")

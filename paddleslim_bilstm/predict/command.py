@@ -1,0 +1,102 @@
+"""``paddleslim-bilstm predict OUTPUT``: lines or JSONL in, JSONL out, as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import ExitStack
+from typing import BinaryIO, Iterator
+
+from ..errors import UserError
+from .predictor import RUNTIMES, Predictor
+
+_CHUNK_BYTES = 1 << 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``predict`` to its subparser."""
+    add_model_arguments(parser)
+    parser.add_argument("--input", metavar="FILE", help="texts, one a line, or JSONL; standard input by default")
+    parser.add_argument("--jsonl", action="store_true",
+                        help="read JSON objects, one a line (a FILE that ends in .jsonl is read so anyway)")
+    parser.add_argument("--text-key", default="text", metavar="KEY", help="the key of the text in JSONL (%(default)s)")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which a command builds its `Predictor`."""
+    parser.add_argument("output", metavar="OUTPUT", help="an output folder of `paddleslim-bilstm compress`, or a copy")
+    parser.add_argument("--runtime", choices=RUNTIMES, help="the best ONNX model in OUTPUT by default")
+    parser.add_argument("--threads", type=_count, default=1, help="threads to use (%(default)s)")
+    parser.add_argument("--batch-size", type=_count, default=32, help="texts a batch (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print ``{"text", "label", "probabilities"}`` for each line of the input; return the exit code.
+
+    Raises:
+        UserError: the input can't be opened, or a line isn't UTF-8 or isn't the JSON that it should be.
+    """
+    predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
+    name = arguments.input or "standard input"
+    jsonl = arguments.jsonl or name.endswith(".jsonl")
+    with ExitStack() as stack:
+        stream = stack.enter_context(_open(name)) if arguments.input else sys.stdin.buffer
+        try:
+            for first_line, lines in _chunks(stream):
+                texts = [_text(line, f"{name}:{number}", jsonl, arguments.text_key)
+                         for number, line in enumerate(lines, first_line)]
+                _write(predictor, texts, arguments.batch_size)
+        except BrokenPipeError:  # the reader, such as `head`, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} isn't a whole number of at least 1")
+    return int(text)
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); check --input") from None
+
+
+def _chunks(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield (number of the first line, lines) for whatever has arrived, without waiting for more."""
+    number, rest = 1, b""
+    while data := stream.read1(_CHUNK_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield number, lines
+            number += len(lines)
+    if rest:
+        yield number, [rest]
+
+
+def _text(line: bytes, place: str, jsonl: bool, key: str) -> str:
+    try:
+        text = line.decode("utf-8").rstrip("\r")
+    except UnicodeDecodeError:
+        raise UserError(f"{place}: not UTF-8; convert the input") from None
+    if not jsonl:
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{place}: not a JSON object ({error}); leave out --jsonl for plain lines") from None
+    if not isinstance(value, dict) or not isinstance(value.get(key), str):
+        raise UserError(f"{place}: no text under {key!r}; name its key with --text-key")
+    return value[key]
+
+
+def _write(predictor: Predictor, texts: list[str], batch_size: int) -> None:
+    for text, one in zip(texts, predictor.predict(texts, batch_size)):
+        probabilities = {name: round(float(p), 6) for name, p in zip(predictor.label_names, one.probabilities)}
+        row = {"text": text, "label": one.label, "probabilities": probabilities}
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

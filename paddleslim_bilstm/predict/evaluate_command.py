@@ -1,0 +1,41 @@
+"""``paddleslim-bilstm evaluate OUTPUT --data FILE``: the student's accuracy on labelled text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from ..report.metrics import accuracy, f1
+from ..text import label_scheme, read_file
+from .command import add_model_arguments
+from .predictor import Predictor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``evaluate`` to its subparser."""
+    add_model_arguments(parser)
+    parser.add_argument("--data", metavar="FILE", required=True, help="labelled text: .tsv, .csv or .jsonl")
+    parser.add_argument("--text-column", metavar="NAME", help="column of the text, where it has no usual name")
+    parser.add_argument("--label-column", metavar="NAME", help="column of the label, where it has no usual name")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print ``{"runtime", "sentences", "accuracy", "f1", "sentences_per_s"}``; return the exit code.
+
+    Raises:
+        UserError: the file can't be read, or its labels aren't those of the student.
+    """
+    predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
+    rows = read_file(arguments.data, "--data", text_column=arguments.text_column, label_column=arguments.label_column)
+    scheme = label_scheme(rows.labels, len(predictor.label_names), predictor.label_names, rows.source)
+    labels = scheme.ids_of(rows.labels)
+    start = time.perf_counter()
+    found = predictor.logits(rows.texts, arguments.batch_size).argmax(axis=1)
+    seconds = time.perf_counter() - start
+    json.dump({"runtime": predictor.runtime, "sentences": len(labels), "accuracy": accuracy(labels, found),
+               "f1": f1(labels, found, len(predictor.label_names)),
+               "sentences_per_s": round(len(labels) / seconds, 1)}, sys.stdout)
+    sys.stdout.write("\n")
+    return 0

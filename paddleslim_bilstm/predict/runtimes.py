@@ -1,0 +1,46 @@
+"""The engines that run a student: ONNX Runtime, and Paddle Inference for those who have it.
+
+Each gives a function ``(input_ids, token_type_ids) -> logits``, int64 ``[batch, length]`` to float32
+``[batch, classes]``, which several threads may call at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import Callable
+
+import numpy as np
+import onnxruntime
+
+Logits = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def onnx_logits(model: str | Path | bytes, threads: int = 1) -> Logits:
+    """Load an ONNX student from a file, or from the bytes of one."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
+                                           providers=["CPUExecutionProvider"])
+
+    def run(input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        return session.run(["logits"], {"input_ids": input_ids, "token_type_ids": token_type_ids})[0]
+    return run
+
+
+def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
+    """Load ``<prefix>.pdmodel`` and ``<prefix>.pdiparams`` into Paddle Inference; calls take turns."""
+    from paddle.inference import Config, create_predictor
+    config = Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
+    config.disable_gpu()
+    config.disable_glog_info()
+    config.set_cpu_math_library_num_threads(threads)
+    predictor, turn = create_predictor(config), Lock()
+
+    def run(input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        with turn:
+            for name, value in (("input_ids", input_ids), ("token_type_ids", token_type_ids)):
+                predictor.get_input_handle(name).copy_from_cpu(value)
+            predictor.run()
+            return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+    return run

@@ -1,0 +1,110 @@
+"""The report as a page for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .hardware import describe
+from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
+from .table import markdown_table
+
+if TYPE_CHECKING:
+    from .write import Report
+
+_LOADING = '''\
+The model takes the feeds of the BERT that it replaces and returns logits of the same shape, so code that serves the
+teacher runs it unchanged. In this folder:
+
+```python
+import numpy as np
+import zlib  # before Paddle: Paddle 2.6 brings its own copy
+from paddle.inference import Config, create_predictor
+
+config = Config("model.pdmodel", "model.pdiparams")
+config.set_cpu_math_library_num_threads(1)
+predictor = create_predictor(config)
+
+input_ids = np.array([[2, 3, 4]], np.int64)  # your [CLS] tokens [SEP], padded to the longest sentence
+feeds = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}
+for name in predictor.get_input_names():
+    predictor.get_input_handle(name).copy_from_cpu(feeds[name])
+predictor.run()
+logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()  # [batch, classes]
+```
+
+The tokenizer is the teacher's; its files lie beside the model.'''
+
+
+def markdown_report(report: Report) -> str:
+    """Return report.md: the headline, the table, where the time went, how it was measured, how to load the model."""
+    parts = [f"# A Bi-LSTM in place of BERT\n\n{report.headline}",
+             markdown_table(report.models),
+             "![accuracy against latency](report.png)",
+             _notes(report),
+             f"## Where the time went\n\n{_seconds(report)}",
+             f"## The data\n\n{_data(report)}",
+             f"## How it was measured\n\n{_method(report)}",
+             f"## How to load the model\n\n{_loading(report)}"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _notes(report: Report) -> str:
+    notes = [f"- {note}" for note in report.notes]
+    notes += [f"- {row.name}: {note}" for row in report.models for note in row.notes]
+    return "## Notes\n\n" + "\n".join(notes) if notes else ""
+
+
+def _seconds(report: Report) -> str:
+    total = sum(report.seconds.values())
+    lines = [f"| {stage} | {_duration(value)} | {value / total * 100 if total else 0:.0f} % |"
+             for stage, value in report.seconds.items()]
+    return "\n".join(["| stage | time | share |", "|---|---:|---:|", *lines, f"| all | {_duration(total)} | |"])
+
+
+def _data(report: Report) -> str:
+    counts = [f"| {name} | {_count(value)} |" for name, value in report.data.items()]
+    counts += [f"| transfer set: {name} | {_count(value)} |" for name, value in report.transfer_set.items()]
+    return "\n".join(["| | |", "|---|---:|", *counts])
+
+
+def _method(report: Report) -> str:
+    runtimes = ", ".join(dict.fromkeys(row.runtime for row in report.models))
+    flops_tokens = ", ".join(str(tokens) for tokens in dict.fromkeys(row.flops_tokens for row in report.models))
+    settings = ", ".join(f"{name}={value}" for name, value in report.hardware["cpu_settings"].items()) or "none"
+    packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return "\n".join([
+        "- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more.",
+        "- **agree**: the share of dev sentences on which a model predicts the teacher's class.",
+        "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
+        "the model's files on disk.",
+        f"- **FLOPs**: two for each multiply-add of matrix products, convolutions and LSTMs in the exported program, "
+        f"for one sentence of {flops_tokens} tokens, `[CLS]` and `[SEP]` included.",
+        f"- **p50, p99**: milliseconds from token ids to logits at batch 1, over up to {SINGLE_SENTENCES} dev "
+        f"sentences in {runtimes}; each sentence counts with its median of {PASSES} passes after a warm-up, so p99 "
+        "shows the long sentences.",
+        f"- **sent./s**: batches of {BATCH_SIZE} dev sentences of similar length, same runtime, median of {PASSES} "
+        "passes.",
+        f"- **Machine**: {describe(dict(report.hardware))}.",
+        f"- **CPU settings**: {settings}.",
+        f"- **Software**: {packages}.",
+    ])
+
+
+def _loading(report: Report) -> str:
+    mkl = report.hardware["cpu_settings"].get("MKL_DEBUG_CPU_TYPE")
+    if mkl is None:
+        return _LOADING
+    return (f"{_LOADING} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
+            "must be there before Paddle loads (`import paddleslim_bilstm` sees to it); without it Paddle is slower on "
+            "AMD processors.")
+
+
+def _duration(seconds: float) -> str:
+    """``4521 -> "75 min 21 s"``, ``3.24 -> "3.2 s"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _count(value) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,103 @@
+"""One row of the report: what a model can do and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..cpu import physical_cores
+from ..teacher.engine import InferenceModel, logits_of
+from ..tokens import Sentences, Tokenizer
+from . import metrics
+from .flops import flops, parameters, size_bytes
+from .latency import Latency, measure_latency
+
+TEACHER = "teacher"
+ALONE = "Bi-LSTM alone"
+DISTILLED = "distilled"
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """The sentences on which models are compared.
+
+    Attributes:
+        sentences: cut to the length that is served.
+        labels: int64 ``[n]``, or None where no labels are known.
+        teacher_predictions: the teacher's classes, int64 ``[n]``, or None where there is no teacher.
+        num_classes: of the teacher's head; decides which F1 is shown.
+        tokenizer: gives the ids of ``[CLS]``, ``[SEP]`` and padding.
+    """
+
+    sentences: Sentences
+    labels: np.ndarray | None
+    teacher_predictions: np.ndarray | None
+    num_classes: int
+    tokenizer: Tokenizer
+
+    @property
+    def typical_tokens(self) -> int:
+        """The median length of a sentence in tokens, ``[CLS]`` and ``[SEP]`` included; FLOPs are stated for it."""
+        return int(np.median(self.sentences.lengths)) + 2
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model's figures; shares go from 0 to 1, and None stands for "could not be measured".
+
+    Attributes:
+        name: "teacher", "Bi-LSTM alone", "distilled", or the name of a step of the chain.
+        accuracy, f1: on the labelled dev set (F1 of class 1 for two classes, macro-F1 for more).
+        metric: what the user's own evaluation returned, where there is one.
+        agreement: share of dev sentences on which the model predicts the teacher's class.
+        parameters: weights, float or int8.
+        size_bytes: of the model's files on disk.
+        flops: floating-point operations for one sentence of ``flops_tokens`` tokens.
+        latency_ms: at batch 1 on ``runtime``.
+        sentences_per_s: at batch 32 on ``runtime``.
+        file: the model, relative to the output folder, without suffix for Paddle models; None if it isn't kept there.
+    """
+
+    name: str
+    accuracy: float | None
+    f1: float | None
+    agreement: float | None
+    parameters: int
+    size_bytes: int
+    flops: int
+    flops_tokens: int
+    latency_ms: Latency
+    sentences_per_s: float
+    runtime: str
+    file: str | None = None
+    metric: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None, metric: float | None = None,
+                  predictions: np.ndarray | None = None, notes: tuple[str, ...] = ()) -> ModelRow:
+    """Measure a Paddle inference model: quality on all of ``dev``, speed on one CPU thread.
+
+    Args:
+        prefix: path of the model without ``.pdmodel``.
+        file: what the report shows as its path.
+        metric: the result of the user's own evaluation.
+        predictions: the model's classes on ``dev.sentences``, int64 ``[n]``, where they are known already.
+    """
+    prefix = Path(prefix)
+    if predictions is None:
+        model = InferenceModel(prefix, threads=physical_cores())
+        predictions = logits_of(model, dev.sentences, dev.tokenizer).argmax(-1)
+    speed = measure_latency(prefix, dev.sentences, dev.tokenizer)
+    return ModelRow(
+        name=name, metric=metric,
+        accuracy=None if dev.labels is None else metrics.accuracy(dev.labels, predictions),
+        f1=None if dev.labels is None else metrics.f1(dev.labels, predictions, dev.num_classes),
+        agreement=(None if dev.teacher_predictions is None
+                   else metrics.agreement(predictions, dev.teacher_predictions)),
+        parameters=parameters(prefix), size_bytes=size_bytes(prefix),
+        flops=flops(prefix, dev.typical_tokens), flops_tokens=dev.typical_tokens,
+        latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime,
+        file=file, notes=tuple(notes))

@@ -1,0 +1,110 @@
+"""The figures of several models as text: a headline, a table for the terminal, a table for Markdown."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from .rows import ALONE, TEACHER, ModelRow
+
+TABLE_WIDTH = 100
+_GAP = "  "
+
+
+def headline(rows: Sequence[ModelRow]) -> str:
+    """Sum up the last model against the teacher, and against the Bi-LSTM alone, in a sentence or two.
+
+    Example: "The student keeps 96.4 % of the teacher's accuracy (86.0 of 89.2 %), is 72x faster and 9.2x smaller.
+    Trained alone on the labels, the same Bi-LSTM reaches 81.6 %."
+    """
+    by_name = {row.name: row for row in rows}
+    teacher, student, alone = by_name.get(TEACHER), rows[-1], by_name.get(ALONE)
+    if teacher is None or student is teacher:
+        return f"{student.name}: {quality(student)}."
+    kept = (f"keeps {student.accuracy / teacher.accuracy * 100:.1f} % of the teacher's accuracy "
+            f"({percent(student.accuracy)} of {percent(teacher.accuracy)} %)"
+            if student.accuracy is not None and teacher.accuracy else f"reaches {quality(student)}")
+    text = (f"The student {kept}, is {times(teacher.latency_ms.p50 / student.latency_ms.p50, 'faster', 'slower')} "
+            f"and {times(teacher.size_bytes / student.size_bytes, 'smaller', 'larger')}.")
+    if alone is not None and alone is not student and alone.accuracy is not None:
+        text += f" Trained alone on the labels, the same Bi-LSTM reaches {percent(alone.accuracy)} %."
+    return text
+
+
+def text_table(rows: Sequence[ModelRow]) -> str:
+    """Return the table for a terminal, at most ``TABLE_WIDTH`` columns wide."""
+    cells = _cells(rows)
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    widths[0] = min(widths[0], TABLE_WIDTH - sum(width + len(_GAP) for width in widths[1:]))
+    lines = [_GAP.join(_fit(cell, width, left=not column) for column, (cell, width) in enumerate(zip(line, widths)))
+             for line in cells]
+    lines.insert(1, _GAP.join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(rows: Sequence[ModelRow]) -> str:
+    """Return the table for GitHub-flavoured Markdown."""
+    header, *lines = ["| " + " | ".join(line) + " |" for line in _cells(rows)]
+    rule = "|---" + "|---:" * (header.count(" | ")) + "|"
+    return "\n".join([header, rule, *lines])
+
+
+def quality(row: ModelRow) -> str:
+    """Return the best known figure of quality in words, such as "86.0 % accuracy"."""
+    if row.accuracy is not None:
+        return f"{percent(row.accuracy)} % accuracy"
+    if row.metric is not None:
+        return f"{row.metric:.4g} in your own evaluation"
+    if row.agreement is not None:
+        return f"{percent(row.agreement)} % agreement with the teacher"
+    return "a quality that was not measured (no labels)"
+
+
+def percent(share: float | None) -> str:
+    """``0.8601 -> "86.0"``, ``None -> "-"``."""
+    return "-" if share is None else f"{share * 100:.1f}"
+
+
+def compact(number: float) -> str:
+    """Three digits and a unit: ``22_713_986 -> "22.7 M"``, ``812 -> "812"``, ``0.2534 -> "0.253"``."""
+    for power, unit in ((9, " G"), (6, " M"), (3, " k")):
+        if number >= 0.9995 * 10 ** power:
+            return _three_digits(number / 10 ** power) + unit
+    return _three_digits(number)
+
+
+def times(ratio: float, more: str, less: str) -> str:
+    """``72.3 -> "72x faster"``, ``0.8 -> "1.2x slower"`` (for more="faster", less="slower")."""
+    word, factor = (more, ratio) if ratio >= 1 else (less, 1 / ratio)
+    return f"{factor:.0f}x {word}" if factor >= 9.95 else f"{factor:.1f}x {word}"
+
+
+def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
+    """Return the header and a line a model, all text. A column that no model fills is left out."""
+    columns = {
+        "model": [row.name for row in rows],
+        "acc %": [percent(row.accuracy) for row in rows],
+        "F1 %": [percent(row.f1) for row in rows],
+        "metric": ["-" if row.metric is None else f"{row.metric:.4g}" for row in rows],
+        "agree %": [percent(row.agreement) for row in rows],
+        "params": [compact(row.parameters) for row in rows],
+        "size": [compact(row.size_bytes) + "B" for row in rows],
+        "FLOPs": [compact(row.flops) for row in rows],
+        "p50 ms": [_three_digits(row.latency_ms.p50) for row in rows],
+        "p99 ms": [_three_digits(row.latency_ms.p99) for row in rows],
+        "sent./s": [compact(row.sentences_per_s) for row in rows],
+    }
+    filled = {name: values for name, values in columns.items() if any(value != "-" for value in values)}
+    return [list(filled)] + [list(line) for line in zip(*filled.values())]
+
+
+def _three_digits(number: float) -> str:
+    if number == 0:
+        return "0"
+    decimals = 0 if number >= 99.95 else 1 if number >= 9.995 else 2 if number >= 0.9995 else 3
+    return f"{number:.{decimals}f}"
+
+
+def _fit(cell: str, width: int, left: bool) -> str:
+    if len(cell) > width:
+        cell = cell[:width - 1] + "…"
+    return cell.ljust(width) if left else cell.rjust(width)

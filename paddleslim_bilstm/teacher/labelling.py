@@ -1,0 +1,172 @@
+"""Asking the teacher once for the logits of a whole transfer set, in pieces that survive a killed run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cpu import has_fast_bf16
+from ..errors import UserError
+from ..files import whole_file, write_json
+from ..progress import progress_bar
+from ..tokens import Sentences
+from .engine import InferenceModel, logits_of, runs_on_gpu
+from .load import Teacher
+
+_log = logging.getLogger(__name__)
+
+CHUNK_SENTENCES = 65_536
+_CHECK_SENTENCES = 2_000
+# A label that changes is one on the edge: a logit moves by less than a hundredth of what it varies between sentences.
+_MIN_AGREEMENT = 0.995
+_MAX_RELATIVE_DIFFERENCE = 0.01
+_CONSTANT_SPREAD = 1e-4
+_EXTRA_PADDING = 8
+_MAX_PADDING_CHANGE = 0.01
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The teacher's answers.
+
+    Attributes:
+        logits: float32 ``[n, classes]``, mapped from disk, in the order of the sentences.
+        precision: ``"fp32"`` or ``"bf16"``.
+        check: bf16 against fp32 on a sample: ``sentences``, ``max_difference``, ``mean_difference`` of the logits,
+            ``agreement`` of the labels; empty where bf16 was not tried.
+    """
+
+    logits: np.ndarray
+    precision: str
+    check: dict[str, Any]
+
+
+def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: str, threads: int) -> Labels:
+    """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
+
+    They are kept under ``fingerprint``, which names the teacher, the tokenizer and the sentences, in chunks of 65,536
+    sentences with a checksum each: a killed run goes on behind its last finished chunk, and a damaged chunk is made
+    again with a warning. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. The caller has cut
+    the sentences to ``max_seq_length`` less two.
+
+    Raises:
+        UserError: the teacher answers NaN or infinity; the message names the sentence.
+    """
+    folder = Path(cache_dir) / f"labels-{fingerprint}"
+    folder.mkdir(parents=True, exist_ok=True)
+    precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
+    shape = (len(sentences), teacher.num_classes)
+    model = None
+    with whole_file(folder / "logits.npy") as partial, progress_bar("labelling", len(sentences), "sentences") as bar:
+        logits = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+        for start in range(0, len(sentences), CHUNK_SENTENCES):
+            rows = np.arange(start, min(start + CHUNK_SENTENCES, len(sentences)))
+            path = folder / f"chunk-{start // CHUNK_SENTENCES:05d}.bin"
+            seed = f"{fingerprint} {precision} {start}".encode()
+            chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
+            if chunk is None:
+                model = model or InferenceModel(teacher.prefix, threads, bf16=precision == "bf16")
+                chunk = logits_of(model, sentences.take(rows), teacher.tokenizer, bar.update)
+                _check_finite(chunk, start, sentences, teacher)
+                _write_chunk(path, seed, chunk)
+            else:
+                bar.update(len(rows))
+                bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
+            logits[rows] = chunk
+        logits.flush()
+        del logits
+    return Labels(np.load(folder / "logits.npy", mmap_mode="r"), precision, check)
+
+
+def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int) -> tuple[str, dict[str, Any]]:
+    """Return the precision to label in and how bf16 compared; asked once, so that all chunks agree."""
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return saved["precision"], saved["check"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass
+    index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
+    sample = sentences.take(index)
+    model = InferenceModel(teacher.prefix, threads)
+    expected = logits_of(model, sample, teacher.tokenizer)
+    _check_padding(model, sample, teacher)
+    if len(expected) > 1 and np.ptp(expected, axis=0).max() < _CONSTANT_SPREAD:
+        _log.warning("THE TEACHER ANSWERS THE SAME TO EVERY SENTENCE: %s on all of %d; check that its checkpoint is "
+                     "fine-tuned and that the tokenizer files are its own", np.round(expected[0], 3).tolist(),
+                     len(expected))
+    precision, check = "fp32", {}
+    if len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
+        check = compare(expected, logits_of(InferenceModel(teacher.prefix, threads, bf16=True), sample,
+                                            teacher.tokenizer))
+        if close_enough(check, spread=float(expected.std(axis=0).mean())):
+            precision = "bf16"
+        else:
+            _log.warning("labelling in fp32: in bf16 the teacher's logits move by %.3f on average and %.2f %% of its "
+                         "labels stay the same", check["mean_difference"], 100 * check["agreement"])
+    write_json(path, {"precision": precision, "check": check})
+    return precision, check
+
+
+def compare(expected: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """Compare two ``[n, classes]`` arrays of logits: ``max_difference``, ``mean_difference``, ``agreement``."""
+    difference = np.abs(expected - other)
+    return {"sentences": len(expected), "max_difference": float(difference.max()),
+            "mean_difference": float(difference.mean()),
+            "agreement": float(np.mean(expected.argmax(1) == other.argmax(1)))}
+
+
+def close_enough(check: dict[str, Any], spread: float) -> bool:
+    """Return whether logits that ``compare`` as ``check`` do for training; ``spread`` is the logits' deviation."""
+    return (check["agreement"] >= _MIN_AGREEMENT
+            and check["mean_difference"] <= _MAX_RELATIVE_DIFFERENCE * spread)
+
+
+def _check_padding(model: InferenceModel, sample: Sentences, teacher: Teacher) -> None:
+    tokenizer = teacher.tokenizer
+    shortest = np.argmin(sample.lengths, keepdims=True)
+    alone = sample.padded(shortest, tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+    width = min(alone.shape[1] + _EXTRA_PADDING, teacher.max_length or np.inf)
+    padded = np.pad(alone, ((0, 0), (0, int(width) - alone.shape[1])), constant_values=tokenizer.pad_id)
+    change = np.abs(model.run(padded, np.zeros_like(padded)) - model.run(alone, np.zeros_like(alone))).max()
+    if change > _MAX_PADDING_CHANGE:
+        _log.warning("the teacher's logits change by %.2g when a sentence is padded with %s, so its labels are a little "
+                     "off: it was exported without a mask made from the padding", change,
+                     tokenizer.vocab[tokenizer.pad_id])
+
+
+def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: Teacher) -> None:
+    bad = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
+    if len(bad):
+        row = start + int(bad[0])
+        text = teacher.tokenizer.decode(sentences[row][:20])
+        raise UserError(f"the teacher answers {chunk[bad[0]].tolist()} to sentence {row} of the transfer set "
+                        f"({text!r}); its checkpoint is damaged or overflows, use a sound one")
+
+
+def _write_chunk(path: Path, seed: bytes, chunk: np.ndarray) -> None:
+    data = np.ascontiguousarray(chunk, "<f4").tobytes()
+    with whole_file(path) as partial:
+        partial.write_bytes(_digest(seed, data) + data)
+
+
+def _read_chunk(path: Path, seed: bytes, shape: tuple[int, int]) -> np.ndarray | None:
+    """Return the chunk, or None where it has to be made."""
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if len(data) != 4 * shape[0] * shape[1] or _digest(seed, data) != digest:
+        _log.warning("%s is damaged; its %d sentences are labelled again", path, shape[0])
+        return None
+    return np.frombuffer(data, "<f4").reshape(shape)
+
+
+def _digest(seed: bytes, data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES, key=hashlib.sha256(seed).digest()).digest()

@@ -1,0 +1,145 @@
+"""Loading the teacher from whatever its owner has: a checkpoint or an exported inference model."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ..errors import UserError
+from ..files import fingerprint, whole_folder
+from ..tokens import Tokenizer, load_tokenizer
+from .checkpoint import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, export_checkpoint, read_config
+from .program import Signature, read_parameter, read_signature, save_reordered
+
+_log = logging.getLogger(__name__)
+
+_COPY_FORMAT = 1  # counts up when the same files would give another copy
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A fine-tuned classifier, ready to be run by ``InferenceModel(teacher.prefix, ...)``.
+
+    Attributes:
+        prefix: our own copy as an inference model, ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
+        tokenizer: the tokenizer that it was trained with.
+        num_classes: columns of its logits.
+        label_names: names of the classes by column, or None where the teacher's config has none.
+        feed_names: names of its inputs, word ids first.
+        max_length: tokens that it can take, special tokens included, or None where it has no limit.
+    """
+
+    prefix: Path
+    tokenizer: Tokenizer
+    num_classes: int
+    label_names: tuple[str, ...] | None
+    feed_names: tuple[str, ...]
+    max_length: int | None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the model's files and with how they are exported; says nothing of the tokenizer's rules."""
+        return self.prefix.parent.name
+
+
+def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | None = None,
+                 params_filename: str | None = None, tokenizer_dir: str | Path | None = None) -> Teacher:
+    """Load the classifier in ``model_dir`` without changing anything there.
+
+    ``model_dir`` holds an exported inference model (``.pdmodel`` and ``.pdiparams``: the only ones there, or those
+    named), or else a checkpoint of Hugging Face (``model.safetensors``) or PaddleNLP (``model_state.pdparams``) with
+    its ``config.json``. What ``work_dir`` holds of an earlier call with the same files is used again.
+
+    Raises:
+        UserError: no folder, no model or tokenizer in it, damaged files, or a model that can't be a teacher.
+    """
+    folder = Path(model_dir)
+    if not folder.is_dir():
+        raise UserError(f"Global.model_dir: {folder} is not a folder; name the folder of the fine-tuned classifier")
+    exported = _exported_files(folder, model_filename, params_filename)
+    checkpoint = [] if exported else checkpoint_files(folder)
+    if not exported and not checkpoint:
+        raise UserError(f"{folder}: holds no model; looked for an inference model (one .pdmodel with its .pdiparams) "
+                        f"and for a checkpoint ({' or '.join(CONFIG_FILES)} with {' or '.join(WEIGHT_FILES)})")
+    tokenizer = load_tokenizer(tokenizer_dir or folder)
+    files = exported or checkpoint
+    key = fingerprint(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
+    copy = Path(work_dir) / f"teacher-{key}"
+    if not copy.is_dir():
+        with whole_folder(copy) as partial:
+            if exported:
+                _copy_exported(*exported, prefix=partial / "model")
+            else:
+                with tempfile.TemporaryDirectory(dir=work_dir, prefix=".scratch-") as scratch:
+                    export_checkpoint(files[0], files[1:], tokenizer.pad_id, Path(scratch), partial / "model")
+    signature = read_signature(copy / "model.pdmodel")
+    _check_vocabulary(folder, tokenizer, signature)
+    return Teacher(copy / "model", tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
+                   signature.feeds, signature.max_length)
+
+
+def teacher_embeddings(teacher: Teacher) -> np.ndarray:
+    """Return the teacher's word embeddings, float32 ``[vocabulary, hidden]``, by token id."""
+    return read_parameter(teacher.prefix, read_signature(teacher.prefix.with_name("model.pdmodel")).embedding)
+
+
+def _exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
+    """Return the program and the parameters of the exported model; empty where the folder holds none."""
+    if model_filename is None:
+        programs = sorted(folder.glob("*.pdmodel"))
+        if not programs:
+            return []
+        if len(programs) > 1:
+            names = ", ".join(program.name for program in programs)
+            raise UserError(f"{folder}: holds {len(programs)} inference models ({names}); "
+                            "name one as Global.model_filename")
+        program = programs[0]
+    else:
+        program = folder / model_filename
+        if not program.is_file():
+            raise UserError(f"Global.model_filename: {program} is missing; name a file in {folder}")
+    parameters = folder / params_filename if params_filename else program.with_suffix(".pdiparams")
+    if not parameters.is_file():
+        raise UserError(f"Global.params_filename: {parameters} is missing; name the parameters of {program.name}")
+    return [program, parameters]
+
+
+def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
+    signature = read_signature(program)
+    shutil.copyfile(program, f"{prefix}.pdmodel")
+    shutil.copyfile(parameters, f"{prefix}.pdiparams")
+    try:
+        read_parameter(prefix, signature.embedding)
+    except UserError as error:
+        raise UserError(str(error).replace(f"{prefix}.pdiparams", str(parameters))) from None
+    if signature.reordered:
+        save_reordered(prefix, signature)
+
+
+def _check_vocabulary(folder: Path, tokenizer: Tokenizer, signature: Signature) -> None:
+    if len(tokenizer.vocab) > signature.vocab_size:
+        raise UserError(f"{folder}: the tokenizer has {len(tokenizer.vocab)} tokens, the model embeds only "
+                        f"{signature.vocab_size}; use the tokenizer files that the teacher was trained with")
+
+
+def _label_names(folder: Path, num_classes: int) -> tuple[str, ...] | None:
+    """Return ``id2label`` of ``config.json``, unless it is missing or only counts ``LABEL_0``, ``LABEL_1``, …"""
+    path = folder / "config.json"
+    id2label = read_config(path).get("id2label") if path.is_file() else None
+    if not isinstance(id2label, dict) or not all(str(key).isdigit() for key in id2label):
+        return None
+    names = tuple(str(id2label[key]) for key in sorted(id2label, key=int))
+    if all(re.fullmatch(r"LABEL_\d+", name) for name in names):
+        return None
+    if len(names) != num_classes:
+        _log.warning("%s: id2label names %d classes, the model has %d; the names are not used", path, len(names),
+                     num_classes)
+        return None
+    return names

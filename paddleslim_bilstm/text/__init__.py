@@ -1,0 +1,8 @@
+"""Labelled and unlabelled text from files, Python lists and PaddleNLP's datasets."""
+
+from .dataset import Dataset, load_dataset
+from .files import read_file
+from .labels import LabelScheme, label_scheme
+from .rows import Rows
+
+__all__ = ["Dataset", "LabelScheme", "Rows", "label_scheme", "load_dataset", "read_file"]

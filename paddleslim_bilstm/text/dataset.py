@@ -1,0 +1,117 @@
+"""``load_dataset``: everything that a run reads, as texts and class ids."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import numpy as np
+
+from ..config.schema import GlobalConfig
+from ..errors import UserError
+from .files import read_file
+from .labels import check_dev_labels, check_two_classes, label_scheme
+from .paddlenlp_data import read_paddlenlp
+from .rows import Rows, read_records
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The data of a run.
+
+    Attributes:
+        train_texts, dev_texts, unlabeled_texts: stripped texts, none empty.
+        train_labels: class ids [n] int64, or None when the training text has no labels and needs none.
+        dev_labels: class ids [n] int64.
+        label_names: name of each of the teacher's classes.
+        train_lines, dev_lines: where each row stands in its file (line from 1) or list (position from 0), int64.
+        counts: what was read and what was odd about it, for the report: "train_rows", "train_empty_skipped",
+            "train_duplicates", "train_conflicting_labels", the same for dev and unlabeled, "dev_texts_in_train".
+    """
+
+    train_texts: list[str]
+    train_labels: np.ndarray | None
+    dev_texts: list[str]
+    dev_labels: np.ndarray
+    unlabeled_texts: list[str]
+    label_names: list[str]
+    train_lines: np.ndarray
+    dev_lines: np.ndarray
+    counts: dict[str, int]
+
+
+def load_dataset(config: GlobalConfig, num_classes: int | None = None,
+                 teacher_label_names: Sequence[str] | None = None, *, train: Sequence[Any] | None = None,
+                 dev: Sequence[Any] | None = None, unlabeled: Sequence[Any] | None = None,
+                 require_train_labels: bool = True) -> Dataset:
+    """Read training, dev and unlabelled text from lists, files or PaddleNLP's datasets.
+
+    Args:
+        config: names the files or the dataset, and their columns.
+        num_classes: outputs of the teacher; None where there is no teacher yet and the labels decide.
+        teacher_label_names: names of its classes, None when it has none.
+        train, dev: rows that replace the files: ``(text, label)`` or ``{"sentence": ..., "label": ...}`` each.
+        unlabeled: texts, or rows as above whose labels are ignored; replaces ``Global.unlabeled_file``.
+        require_train_labels: False (distillation with alpha 0 and no Bi-LSTM trained alone) leaves the labels of
+            the training text unread, so that it may have none.
+
+    Raises:
+        UserError: see :func:`~paddleslim_bilstm.text.files.read_file` and :mod:`~paddleslim_bilstm.text.labels`.
+    """
+    if config.dataset is not None and (config.train_file or config.dev_file):
+        raise UserError("Global.dataset and Global.train_file or dev_file both name the data; remove one")
+    dataset_names = None
+    if config.dataset is not None and (train is None or dev is None):
+        train_rows, dev_rows, dataset_names = read_paddlenlp(config, require_train_labels)
+    if train is not None or config.dataset is None:
+        train_rows = _rows(train, "train", config.train_file, config, require_train_labels)
+    if dev is not None or config.dataset is None:
+        dev_rows = _rows(dev, "dev", config.dev_file, config, True)
+    unlabeled_rows = Rows("unlabeled")
+    if unlabeled is not None or config.unlabeled_file is not None:
+        unlabeled_rows = _rows(unlabeled, "unlabeled", config.unlabeled_file, config, False)
+
+    if train_rows.labels is not None:
+        check_two_classes(train_rows)
+        check_dev_labels(train_rows, dev_rows)
+    check_two_classes(dev_rows)
+    labelled = dev_rows if train_rows.labels is None else train_rows
+    scheme = label_scheme(labelled.labels, num_classes, teacher_label_names or dataset_names, labelled.source)
+    return Dataset(
+        train_texts=train_rows.texts,
+        train_labels=None if train_rows.labels is None else scheme.ids_of(train_rows.labels),
+        dev_texts=dev_rows.texts,
+        dev_labels=scheme.ids_of(dev_rows.labels),
+        unlabeled_texts=unlabeled_rows.texts,
+        label_names=scheme.names,
+        train_lines=np.array(train_rows.places, np.int64),
+        dev_lines=np.array(dev_rows.places, np.int64),
+        counts=_counts(train_rows, dev_rows, unlabeled_rows))
+
+
+def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool) -> Rows:
+    setting = f"Global.{name}_file"
+    if rows is not None:
+        empty = Rows(name, labels=[] if with_labels else None, from_list=True)
+        result = read_records(empty, enumerate(rows), config.text_column, config.label_column)
+        if not result.texts:
+            raise UserError(f"{name}: has no rows with text")
+        return result
+    if file is None:
+        raise UserError(f"{setting} is missing; name a .tsv, .csv or .jsonl file (or set Global.dataset)")
+    return read_file(file, setting, text_column=config.text_column, label_column=config.label_column,
+                     with_labels=with_labels)
+
+
+def _counts(train: Rows, dev: Rows, unlabeled: Rows) -> dict[str, int]:
+    counts = {}
+    for name, rows in (("train", train), ("dev", dev), ("unlabeled", unlabeled)):
+        counts.update({f"{name}_{key}": count for key, count in rows.counts().items()})
+        if rows.empty_skipped:
+            _log.warning("%s: %d rows without text were skipped", rows.source, rows.empty_skipped)
+    train_texts = set(train.texts)
+    counts["dev_texts_in_train"] = sum(text in train_texts for text in dev.texts)
+    return counts

@@ -1,0 +1,134 @@
+"""Rows from TSV, CSV, JSONL and plain-text files, read line by line as UTF-8.
+
+What happens to odd input: a byte-order mark and CRLF line ends are accepted; rows without text are skipped and
+counted; invalid UTF-8, NUL, and rows with too few or too many columns are errors that name the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Iterator
+
+from ..errors import UserError
+from .rows import Rows, find_columns, read_records
+
+FORMATS = ".tsv, .csv, .jsonl"
+
+
+def read_file(path: str | Path, setting: str, *, text_column: str | None = None, label_column: str | None = None,
+              with_labels: bool = True) -> Rows:
+    """Return the rows of a file; its suffix tells the format.
+
+    ``.tsv`` has no quoting (a ``"`` is a character), ``.csv`` quotes as RFC 4180 has it; both begin with a line of
+    column names. ``.jsonl`` (``.ndjson``) holds one object a line. ``.txt``, only without labels, one text a line.
+
+    Args:
+        path: the file.
+        setting: the setting that named it, for messages, e.g. "Global.train_file".
+        text_column: its text column; None looks for a usual name (``rows.TEXT_COLUMNS``).
+        label_column: likewise (``rows.LABEL_COLUMNS``).
+        with_labels: read labels too; else they may be missing.
+
+    Raises:
+        UserError: missing, empty or broken file; the message names file, line and remedy.
+    """
+    path = Path(path)
+    readers = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl, ".ndjson": _read_jsonl}
+    if not with_labels:
+        readers[".txt"] = _read_txt
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        formats = FORMATS if with_labels else f"{FORMATS}, .txt"
+        raise UserError(f"{setting}: {path} has the suffix {path.suffix or '(none)'}; it must be one of {formats}")
+    try:
+        rows = reader(path, text_column, label_column, with_labels)
+    except OSError as error:
+        raise UserError(f"{setting}: can't read {path} ({error.strerror})") from None
+    if not rows.texts:
+        raise UserError(f"{setting}: {path} has no rows with text")
+    return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line number from 1 and text of each line, without its end."""
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, 1):
+            if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
+                raw = raw[3:]
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}:{number}: is not UTF-8 (byte 0x{raw[error.start]:02x} at column "
+                                f"{error.start + 1}); save the file as UTF-8") from None
+            if "\0" in line:
+                raise UserError(f"{path}:{number}: has a NUL character; remove it")
+            yield number, line.rstrip("\r\n") if line.endswith("\n") else line
+
+
+def _read_txt(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
+    rows = Rows(str(path))
+    for number, line in _lines(path):
+        rows.add(number, line, None)
+    return rows
+
+
+def _read_tsv(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
+    records = ((number, line.split("\t") if line else []) for number, line in _lines(path))
+    return _read_table(path, records, text_column, label_column, with_labels)
+
+
+def _read_csv(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
+    return _read_table(path, _csv_records(path), text_column, label_column, with_labels)
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first line of each record, which quoted line ends may spread over several, and its fields."""
+    reader = csv.reader((line + "\n" for _, line in _lines(path)), strict=True)
+    number = 1
+    try:
+        for fields in reader:
+            yield number, fields
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}:{number}: is no valid CSV ({error}); a \" inside a quoted field is written twice") \
+            from None
+
+
+def _read_table(path: Path, records: Iterator[tuple[int, list[str]]], text_column: str | None,
+                label_column: str | None, with_labels: bool) -> Rows:
+    rows = Rows(str(path), labels=[] if with_labels else None)
+    _, names = next(records, (1, []))
+    if not names:
+        raise UserError(f"{path}:1: is empty; the first line must name the columns, such as sentence and label")
+    columns = find_columns(names, f"{path}:1", text_column, label_column, with_labels)
+    for number, fields in records:
+        if not fields:
+            rows.empty_skipped += 1
+        elif len(fields) != len(names):
+            raise UserError(f"{path}:{number}: has {len(fields)} columns where the first line names {len(names)}; "
+                            "mend the line")
+        else:
+            rows.add(number, fields[columns.text], None if columns.label is None else fields[columns.label])
+    return rows
+
+
+def _read_jsonl(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
+    rows = Rows(str(path), labels=[] if with_labels else None)
+    return read_records(rows, _json_objects(path, rows), text_column, label_column)
+
+
+def _json_objects(path: Path, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in _lines(path):
+        if not line.strip():
+            rows.empty_skipped += 1
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problem = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long a number"
+            raise UserError(f"{path}:{number}: is no valid JSON ({problem}); each line must hold one object") from None
+        if not isinstance(record, dict):
+            raise UserError(f"{path}:{number}: must hold an object, {{\"sentence\": ..., \"label\": ...}}")
+        yield number, record

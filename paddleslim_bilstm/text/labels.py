@@ -1,0 +1,125 @@
+"""Labels as written -> class ids that agree with the teacher's outputs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Iterable, Sequence
+
+import numpy as np
+
+from ..errors import UserError
+from .rows import Rows
+
+_log = logging.getLogger(__name__)
+
+_INTEGER = re.compile(r"[-+]?\d{1,18}")
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """The classes by name, and the id of each label as written.
+
+    >>> label_scheme({"bad", "good"}, 2, ["Bad", "Good"], "train.tsv")
+    LabelScheme(names=['Bad', 'Good'], ids={'bad': 0, 'good': 1})
+    """
+
+    names: list[str]
+    ids: dict[str, int]
+
+    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
+        """Return the class ids [n] int64 of labels."""
+        return np.fromiter((self.ids[label] for label in labels), np.int64, len(labels))
+
+
+def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: Sequence[str] | None,
+                 source: str) -> LabelScheme:
+    """Return which label as written is which of the teacher's classes.
+
+    In this order: labels that are all names of the teacher's classes (capitals count only where they tell two classes
+    apart); whole numbers from 0 to ``num_classes`` - 1; where the teacher has no names, as many different labels as it
+    has classes, in sorted order, with a warning. Names such as LABEL_0, which Hugging Face makes up, count as none.
+
+    Args:
+        labels: the labels as written.
+        num_classes: outputs of the teacher; None where there is no teacher yet and the labels decide.
+        teacher_names: names of its classes by id, or None.
+        source: the file the labels are from, for messages.
+
+    Raises:
+        UserError: the classes don't match the teacher's; the message names them.
+    """
+    found = sorted(set(labels), key=_sort_key)
+    names = None if teacher_names is None or _made_up(teacher_names) else [str(name) for name in teacher_names]
+    has_teacher = num_classes is not None
+    if not has_teacher:
+        num_classes = len(names or found)
+    if names is not None and len(names) != num_classes:
+        raise UserError(f"the teacher names {len(names)} classes ({_listed(names)}) but has {num_classes} outputs; "
+                        "mend id2label in its config.json")
+    if names is not None:
+        ids = {label: _class_named(label, names) for label in found}
+        if None not in ids.values():
+            return LabelScheme(names, ids)
+    if all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
+        return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
+    if names is not None:
+        unknown = [label for label in found if ids[label] is None]
+        raise UserError(f"{source}: the labels {_listed(unknown)} are none of the teacher's classes "
+                        f"({_listed(names)}); use these names, or 0 to {num_classes - 1}")
+    if len(found) != num_classes:
+        raise UserError(f"{source}: has {len(found)} classes ({_listed(found)}) where the teacher has {num_classes} "
+                        f"without names; write its class ids, 0 to {num_classes - 1}, as labels")
+    scheme = LabelScheme(found, {label: i for i, label in enumerate(found)})
+    if has_teacher:
+        _log.warning("the teacher doesn't name its classes; labels are taken in sorted order: %s",
+                     ", ".join(f"{label} = class {i}" for label, i in scheme.ids.items()))
+    return scheme
+
+
+def check_two_classes(rows: Rows) -> None:
+    """Refuse rows that all have the same label.
+
+    Raises:
+        UserError: naming the source and the label.
+    """
+    if len(set(rows.labels)) < 2:
+        raise UserError(f"{rows.source}: every row has the label {_listed(rows.labels[:1])}; "
+                        "add rows of the other classes")
+
+
+def check_dev_labels(train: Rows, dev: Rows) -> None:
+    """Refuse labels in ``dev`` that ``train`` lacks.
+
+    Raises:
+        UserError: naming the labels and the first row that has one.
+    """
+    known = set(train.labels)
+    strange = sorted(set(dev.labels) - known, key=_sort_key)
+    if strange:
+        row = next(i for i, label in enumerate(dev.labels) if label not in known)
+        raise UserError(f"{dev.at(dev.places[row])}: {_listed(strange)} is not among the labels of {train.source} "
+                        f"({_listed(sorted(known, key=_sort_key))})")
+
+
+def _made_up(names: Sequence[str]) -> bool:
+    return all(name == f"LABEL_{i}" for i, name in enumerate(names))
+
+
+def _class_named(label: str, names: Sequence[str]) -> int | None:
+    if label in names:
+        return names.index(label)
+    same = [i for i, name in enumerate(names) if name.lower() == label.lower()]
+    return same[0] if len(same) == 1 else None
+
+
+def _sort_key(label: str) -> tuple[bool, int, str]:
+    """Numbers by value before names by letter."""
+    is_integer = _INTEGER.fullmatch(label) is not None
+    return (not is_integer, int(label) if is_integer else 0, label)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    shown = [label if len(label) <= 40 else label[:37] + "..." for label in labels[:8]]
+    return ", ".join(shown) + (f", ... ({len(labels)} in all)" if len(labels) > len(shown) else "")

@@ -1,0 +1,184 @@
+"""Rows of text and label, the columns they come from, and what was odd about them."""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass, field
+from typing import Any, Iterable, Mapping, Sequence
+
+from ..config.checks import nearest
+from ..errors import UserError
+
+TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
+SECOND_TEXT_COLUMNS = ("text_b", "sentence2", "text2", "question2")
+LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "targets")
+
+
+@dataclass
+class Rows:
+    """Texts and labels in the order of their source.
+
+    Attributes:
+        source: the path of the file or the name of the list, for messages.
+        texts: stripped, never empty.
+        labels: as written, stripped; None when they were not read.
+        places: the line of each row in a file, or its position in a list.
+        empty_skipped: how many rows had no text and were left out.
+    """
+
+    source: str
+    texts: list[str] = field(default_factory=list)
+    labels: list[str] | None = None
+    places: list[int] = field(default_factory=list)
+    empty_skipped: int = 0
+    from_list: bool = False
+
+    def add(self, place: int, text: str, label: str | None) -> None:
+        """Take one row in; a row without text is only counted.
+
+        Raises:
+            UserError: NUL or half a surrogate pair in the text, or no label where labels are read.
+        """
+        text = text.strip()
+        if not text:
+            self.empty_skipped += 1
+            return
+        if not text.isascii() or "\0" in text:
+            check_characters(text, self.at(place))
+        if self.labels is not None:
+            label = (label or "").strip()
+            if not label:
+                raise UserError(f"{self.at(place)}: has no label; add it or remove the row")
+            self.labels.append(label)
+        self.texts.append(text)
+        self.places.append(place)
+
+    def at(self, place: int) -> str:
+        """Return the place of a row for messages: "train.tsv:7", or "train[7]" for a list."""
+        return f"{self.source}[{place}]" if self.from_list else f"{self.source}:{place}"
+
+    def counts(self) -> dict[str, int]:
+        """Return rows, empty_skipped, duplicates (same text again) and conflicting_labels (again, other label).
+
+        Duplicates and conflicts stay in the data: which of two labels is right can't be known here.
+        """
+        first: dict[str, str | None] = {}
+        conflicts = 0
+        for text, label in zip(self.texts, self.labels or [None] * len(self.texts)):
+            conflicts += first.setdefault(text, label) != label
+        return {"rows": len(self.texts), "empty_skipped": self.empty_skipped,
+                "duplicates": len(self.texts) - len(first), "conflicting_labels": conflicts}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of the text and label columns; ``label`` is None when labels are not read."""
+
+    text: int
+    label: int | None
+
+
+def find_columns(names: Sequence[str], where: str, text_column: str | None, label_column: str | None,
+                 with_labels: bool) -> Columns:
+    """Return which of the named columns hold text and label.
+
+    Without ``text_column`` the first of ``TEXT_COLUMNS`` that is there, in capitals or not; likewise the label.
+
+    Raises:
+        UserError: no such column, or a second text column that would be ignored silently.
+    """
+    lowered = [name.strip().lower() for name in names]
+    second = next((name for name in SECOND_TEXT_COLUMNS if name in lowered), None)
+    if second and text_column is None:
+        raise UserError(f"{where}: has a second text column {second}, and sentence pairs are not supported yet; "
+                        "name the one column to read with Global.text_column")
+    text = _find(names, where, text_column, TEXT_COLUMNS, "text")
+    return Columns(text, _find(names, where, label_column, LABEL_COLUMNS, "label") if with_labels else None)
+
+
+def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequence[str], kind: str) -> int:
+    names = [name.strip() for name in names]
+    if wanted is None:
+        names = [name.lower() for name in names]
+        wanted = next((name for name in defaults if name in names), None)
+        if wanted is None:
+            raise UserError(f"{where}: no {kind} column is known among {', '.join(map(_short, names))}; name it with "
+                            f"Global.{kind}_column (a first line must name the columns, such as {defaults[0]})")
+    if wanted not in names:
+        hint = nearest(wanted, map(_short, names))
+        raise UserError(f"{where}: Global.{kind}_column is {wanted}, which is not among the columns{hint}")
+    if names.count(wanted) > 1:
+        raise UserError(f"{where}: the column {wanted} is there twice; rename one")
+    return names.index(wanted)
+
+
+def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: str | None,
+                 label_column: str | None) -> Rows:
+    """Fill ``rows`` from (place, record) and return it.
+
+    A record is a mapping ``{column: value}``, a pair ``(text, label)`` or, where labels are not read, a plain text.
+    Labels may be text, whole numbers or booleans.
+
+    Raises:
+        UserError: another kind of record, a missing column, a text or label of the wrong type.
+    """
+    with_labels = rows.labels is not None
+    names: list[str] = []
+    for place, record in records:
+        if isinstance(record, Mapping):
+            if not names:
+                names = [str(name) for name in record]
+                columns = find_columns(names, rows.at(place), text_column, label_column, with_labels)
+            text, label = (_value(record, names, column, rows.at(place)) for column in (columns.text, columns.label))
+        elif isinstance(record, str):
+            text, label = record, None
+        elif isinstance(record, Sequence) and len(record) == 2:
+            text, label = record
+        else:
+            raise UserError(f"{rows.at(place)}: must be {{column: value}} or (text, label), not {_short(repr(record))}")
+        if not isinstance(text, str):
+            raise UserError(f"{rows.at(place)}: the text is {_short(repr(text))}; it must be text")
+        rows.add(place, text, label_text(label, rows.at(place)) if with_labels else None)
+    return rows
+
+
+def _value(record: Mapping, names: list[str], column: int | None, where: str) -> Any:
+    if column is None:
+        return None
+    if names[column] not in record:
+        raise UserError(f"{where}: has no {names[column]}, which the first row has; add it or remove the row")
+    return record[names[column]]
+
+
+def label_text(label: Any, where: str) -> str | None:
+    """Return a label as text: 1, 1.0 and "1" are the same label, True is "true".
+
+    Raises:
+        UserError: it is neither text, a whole number, a boolean nor None.
+    """
+    if label is None or isinstance(label, str):
+        return label
+    if isinstance(label, bool):
+        return str(label).lower()
+    if isinstance(label, numbers.Real) and label == label and float(label).is_integer():
+        return str(int(label))
+    raise UserError(f"{where}: the label is {_short(repr(label))}; it must be text or a whole number")
+
+
+def check_characters(text: str, where: str) -> None:
+    """Refuse NUL and lone surrogates, which no tokenizer can read.
+
+    Raises:
+        UserError: naming ``where``.
+    """
+    if "\0" in text:
+        raise UserError(f"{where}: has a NUL character; remove it")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: has half of a surrogate pair (\\ud800 to \\udfff), which is no character; "
+                        "remove it") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

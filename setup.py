@@ -1,0 +1,47 @@
+"""Packaging. ``pip install "paddleslim-bilstm[cpu]"`` brings everything; the bounds are why that works."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "paddleslim_bilstm" / "__init__.py").read_text("utf-8"),
+                    re.MULTILINE).group(1)
+
+# What all rooms but Paddle's need; with onnxruntime it is enough to predict.
+BASE = ["numpy>=1.21", "pyyaml", "safetensors", "tokenizers>=0.13.3", "tqdm"]
+
+PREDICT = ["onnxruntime>=1.16"]
+
+# Everything that compressing needs beside Paddle itself, of which users bring their own build.
+COMPRESS = PREDICT + [
+    "paddleslim==2.6.0",
+    "paddlenlp==2.8.1",
+    "numpy<2",                 # paddleslim pins an opencv-python that was built for NumPy 1
+    "huggingface_hub<0.26",    # paddlenlp imports names that later versions dropped
+    "aistudio_sdk<0.3",        # likewise
+    "pyarrow>=21,<24",         # 24 needs NumPy 2; datasets, which paddlenlp imports, needs 21
+    "setuptools<81",           # paddleslim imports pkg_resources, which later versions dropped
+    "six", "decorator",        # paddleslim imports them without naming them
+    "matplotlib", "onnx>=1.14", "textblob",
+]
+
+setup(
+    name="paddleslim-bilstm",
+    version=VERSION,
+    description="Distil a fine-tuned BERT into a fast Bi-LSTM, as a strategy of PaddleSlim",
+    long_description=(HERE / "README.md").read_text("utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["paddleslim_bilstm", "paddleslim_bilstm.*"]),
+    python_requires=">=3.9",
+    install_requires=BASE,
+    extras_require={
+        "predict": PREDICT,
+        "compress": COMPRESS,
+        "cpu": COMPRESS + ["paddlepaddle==2.6.2"],
+        "gpu": COMPRESS + ["paddlepaddle-gpu==2.6.2"],
+        "test": ["hypothesis", "pytest", "ruff"],
+    },
+    entry_points={"console_scripts": ["paddleslim-bilstm = paddleslim_bilstm.cli:main"]},
+)

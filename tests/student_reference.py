@@ -1,0 +1,74 @@
+"""A student computed by the book in NumPy, one token at a time, and random students to try it on."""
+
+import numpy as np
+
+from paddleslim_bilstm.export.onnx_model import write_onnx
+from paddleslim_bilstm.export.student_file import save_student
+from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
+from paddleslim_bilstm.student.spec import StudentSpec
+from paddleslim_bilstm.student.weights import first_weights
+
+
+def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0):
+    rng = np.random.default_rng(seed)
+    names = tuple(f"class {number}" for number in range(classes))
+    spec = StudentSpec(embed_dim=embed_dim, hidden_size=hidden_size, num_layers=num_layers, label_names=names,
+                       pad_id=pad_id, max_seq_length=32)
+    token_map = rng.integers(0, rows, vocab).astype(np.int32)
+    token_map[0] = rows - 1
+    weights = first_weights(spec, token_map, rng.normal(0, 0.5, (rows, embed_dim)), rng)
+    for name in ("hidden.bias", "output.bias"):
+        weights[name] = rng.normal(0, 0.1, weights[name].shape).astype(np.float32)
+    return weights, spec
+
+
+def reference_logits(weights, spec, input_ids, token_type_ids=None):
+    """Answer each row by itself: no padding, no batch, float64."""
+    return np.stack([_one_sentence(weights, spec, row) for row in input_ids])
+
+
+def _one_sentence(weights, spec, row):
+    length = max(int((row != spec.pad_id).sum()) - 2, 1)
+    states = weights["embedding"][weights["token_map"][row[1:1 + length]]].astype(np.float64)
+    for layer in range(spec.num_layers):
+        forward = _run(weights, f"lstm.{layer}.forward", states)
+        backward = _run(weights, f"lstm.{layer}.backward", states[::-1])
+        states = np.concatenate([forward, backward[::-1]], axis=1)
+    summary = np.concatenate([forward[-1], backward[-1]])
+    hidden = np.tanh(summary @ weights["hidden.weight"] + weights["hidden.bias"])
+    return hidden @ weights["output.weight"] + weights["output.bias"]
+
+
+def _run(weights, name, inputs):
+    units = len(weights[f"{name}.bias_ih"]) // 4
+    state, cell, states = np.zeros(units), np.zeros(units), []
+    for one in inputs:
+        gates = (weights[f"{name}.weight_ih"] @ one + weights[f"{name}.bias_ih"]
+                 + weights[f"{name}.weight_hh"] @ state + weights[f"{name}.bias_hh"])
+        enter, forget, candidate, leave = np.split(gates, 4)
+        cell = _sigmoid(forget) * cell + _sigmoid(enter) * np.tanh(candidate)
+        state = _sigmoid(leave) * np.tanh(cell)
+        states.append(state)
+    return np.stack(states)
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"a the film is was not good bad dull fun very and but".split()]
+
+
+def output_folder(folder, **sizes):
+    """Write what `compress` leaves for prediction: tokenizer, student, both ONNX models; return weights and spec."""
+    weights, spec = random_student(vocab=len(WORDS), **sizes)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+    save_student(folder, weights, spec)
+    write_onnx(folder / "model.onnx", weights, spec)
+    write_onnx(folder / "model.int8.onnx", round_layers(weights, int8_layers(spec)), spec)
+    return weights, spec
+
+
+def random_texts(count, seed=0, longest=40):
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS[5:], rng.integers(0, longest))) for _ in range(count)]

@@ -1,0 +1,116 @@
+"""The command line: what it prints, what it imports and with which code it exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from paddleslim_bilstm import __version__, cli
+from paddleslim_bilstm.errors import UserError
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "paddleslim_bilstm", *arguments], capture_output=True, text=True,
+                          timeout=60, **options)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Put a command "test" with a ``run`` of the test's own beside the real ones."""
+    def put(body, goes_on=True):
+        module = types.ModuleType("paddleslim_bilstm.test_command")
+        module.add_arguments = lambda parser: parser.add_argument("names", nargs="*")
+        module.run = body
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("Test", "test_command", goes_on))
+    return put
+
+
+def raising(error):
+    def body(arguments):
+        raise error
+    return body
+
+
+def test_version_and_help_without_paddle():
+    assert run("--version").stdout == f"paddleslim-bilstm {__version__}\n"
+    code = "import sys; from paddleslim_bilstm.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n" \
+           "assert not {'paddle', 'paddleslim', 'paddlenlp'} & sys.modules.keys()"
+    for arguments in (["--help"], ["compress", "--help"], ["predict", "--help"], ["evaluate", "--help"],
+                      ["finetune", "--help"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "usage: paddleslim-bilstm" in done.stdout
+    assert "compress configs/sst2.yaml" in run("compress", "--help").stdout
+
+
+@pytest.mark.parametrize("arguments, part", [
+    (["compress", "absent.yaml"], "error: absent.yaml: can't read"),
+    (["compress", "run.yaml"], "error: run.yaml:2: bert_to_bilstm.alhpa: unknown key; did you mean alpha?"),
+    (["compress", "good.yaml", "-o", "Global.seed=x"], "error: -o Global.seed=x: Global.seed: must be"),
+])
+def test_bad_input_is_one_line_and_exit_code_2_before_any_work(tmp_path, arguments, part):
+    (tmp_path / "run.yaml").write_text("bert_to_bilstm:\n  alhpa: 1\n")
+    (tmp_path / "good.yaml").write_text("bert_to_bilstm:\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = run(*arguments, cwd=tmp_path, env=environment)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(part) and done.stderr.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["good.yaml", "run.yaml"]
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert run().returncode == 2
+    done = run("comprss")
+    assert done.returncode == 2 and "compress" in done.stderr
+
+
+def test_the_commands_result_is_the_exit_code(command):
+    command(lambda arguments: len(arguments.names))
+    assert cli.main(["test", "a", "b", "c"]) == 3
+
+
+def test_user_error_is_one_line(command, capsys):
+    command(raising(UserError("two\nlines")))
+    assert cli.main(["test"]) == 2
+    assert capsys.readouterr().err == "error: two lines\n"
+
+
+def test_a_missing_package_is_named_with_its_extra(command, capsys):
+    command(raising(ModuleNotFoundError("No module named 'paddle'", name="paddle")))
+    assert cli.main(["test"]) == 2
+    assert capsys.readouterr().err == 'error: paddle is not installed: pip install "paddleslim-bilstm[cpu]"\n'
+    command(raising(ModuleNotFoundError("No module named 'ours'", name="ours")))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["test"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(command, capsys):
+    command(lambda arguments: os.kill(os.getpid(), signal.SIGINT))
+    assert cli.main(["test", "my file"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on: paddleslim-bilstm test 'my file'\n"
+    command(lambda arguments: os.kill(os.getpid(), signal.SIGINT), goes_on=False)
+    assert cli.main(["test"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_overrides_may_be_given_together_or_apart():
+    from paddleslim_bilstm import compress_command
+    parser = cli._parser(["compress"])
+    arguments = parser.parse_args(["compress", "a.yaml", "-o", "A.b=1", "A.c=2", "-o", "A.d=3"])
+    assert arguments.run is compress_command.run
+    assert arguments.override == ["A.b=1", "A.c=2", "A.d=3"]
+
+
+def test_warnings_of_the_package_are_shown(tmp_path):
+    code = "from paddleslim_bilstm import cli; import logging; cli._show_warnings(); cli._show_warnings()\n" \
+           "logging.getLogger('paddleslim_bilstm.text').warning('odd %s', 1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "warning: odd 1\n"

@@ -1,0 +1,225 @@
+"""Fine-tuning: a pretrained folder and labelled text become a classifier that ``compress`` can take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import safetensors.numpy
+
+from paddleslim_bilstm.cli import main
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.finetune.finetune import best_dev_accuracy, finetune
+from paddleslim_bilstm.finetune.training import warmup_and_decay
+from paddleslim_bilstm.teacher import InferenceModel, load_teacher
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = ["good", "bad", *(f"w{i}" for i in range(20))]
+UNITS, INNER, LAYERS = 32, 64, 2
+
+
+def huggingface_bert(folder: Path, architecture: str = "BertModel", dtype: type = np.float32) -> Path:
+    """A pretrained BERT as Hugging Face writes it, with random weights: torch names, ``[out, in]`` matrices."""
+    rng = np.random.default_rng(0)
+    shapes = {"embeddings.word_embeddings.weight": (len(SPECIAL + WORDS), UNITS),
+              "embeddings.position_embeddings.weight": (40, UNITS),
+              "embeddings.token_type_embeddings.weight": (2, UNITS), "pooler.dense": (UNITS, UNITS)}
+    for layer in range(LAYERS):
+        name = f"encoder.layer.{layer}"
+        shapes.update({f"{name}.attention.self.{part}": (UNITS, UNITS) for part in ("query", "key", "value")})
+        shapes.update({f"{name}.attention.output.dense": (UNITS, UNITS), f"{name}.intermediate.dense": (INNER, UNITS),
+                       f"{name}.output.dense": (UNITS, INNER)})
+    weights = {}
+    for name, shape in shapes.items():
+        value = rng.normal(0, 0.1, shape).astype(dtype)
+        if name.endswith("weight"):
+            weights[name] = value
+        else:
+            weights.update({f"{name}.weight": value, f"{name}.bias": np.zeros(shape[0], dtype)})
+    for name in ("embeddings", *(f"encoder.layer.{layer}.{part}output" for layer in range(LAYERS)
+                                 for part in ("attention.", ""))):
+        weights.update({f"{name}.LayerNorm.weight": np.ones(UNITS, dtype),
+                        f"{name}.LayerNorm.bias": np.zeros(UNITS, dtype)})
+    weights["embeddings.position_ids"] = np.arange(40)[None]
+    folder.mkdir()
+    safetensors.numpy.save_file(weights, str(folder / "model.safetensors"), {"format": "pt"})
+    write_config_and_vocab(folder, architectures=[architecture], model_type="bert", use_cache=True,
+                           num_attention_heads=2, num_hidden_layers=LAYERS, hidden_act="gelu",
+                           intermediate_size=INNER, type_vocab_size=2)
+    return folder
+
+
+def paddlenlp_ernie(folder: Path) -> Path:
+    """A pretrained ERNIE as PaddleNLP writes it: ``config.json`` and ``model_state.pdparams``."""
+    from paddlenlp.transformers import ErnieConfig, ErnieModel
+
+    paddle.disable_static()
+    paddle.seed(0)
+    config = ErnieConfig(vocab_size=len(SPECIAL + WORDS), hidden_size=UNITS, num_hidden_layers=LAYERS,
+                         num_attention_heads=2, intermediate_size=INNER, max_position_embeddings=40)
+    ErnieModel(config).save_pretrained(str(folder), safe_serialization=False)
+    (folder / "vocab.txt").write_text("\n".join(SPECIAL + WORDS) + "\n", encoding="utf-8")
+    paddle.enable_static()
+    return folder
+
+
+def write_config_and_vocab(folder: Path, **settings) -> None:
+    config = {"vocab_size": len(SPECIAL + WORDS), "hidden_size": UNITS, "max_position_embeddings": 40, **settings}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(SPECIAL + WORDS) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
+
+
+def write_reviews(path: Path, rows: int, seed: int) -> Path:
+    """Two to nine words of which one decides, labelled by name."""
+    rng = np.random.default_rng(seed)
+    lines = ["sentence\tlabel"]
+    for row in range(rows):
+        words = list(rng.choice(WORDS[2:], rng.integers(1, 9)))
+        words.insert(rng.integers(len(words) + 1), WORDS[row % 2])
+        lines.append(f"{' '.join(words)}\t{('praise', 'blame')[row % 2]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def config(tmp_path) -> dict:
+    """Settings under which the tiny BERT learns the tiny task."""
+    return {"Global": {"model_dir": str(tmp_path / "out" / "teacher"), "max_seq_length": 32, "seed": 1,
+                       "train_file": str(write_reviews(tmp_path / "train.tsv", 320, 1)),
+                       "dev_file": str(write_reviews(tmp_path / "dev.tsv", 60, 2))},
+            "Finetune": {"model": str(huggingface_bert(tmp_path / "bert")), "epochs": 4, "learning_rate": 0.003,
+                         "batch_size": 16},
+            "bert_to_bilstm": {}}
+
+
+def logits_of(folder: Path, ids: list[list[int]]) -> np.ndarray:
+    """What PaddleNLP itself answers with the checkpoint in ``folder``."""
+    from paddlenlp.transformers import AutoModelForSequenceClassification
+
+    paddle.disable_static()
+    network = AutoModelForSequenceClassification.from_pretrained(str(folder))
+    network.eval()
+    logits = network(paddle.to_tensor(ids)).numpy()
+    paddle.enable_static()
+    return logits
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_pretrained_bert_becomes_a_classifier_that_paddlenlp_loads(config):
+    teacher = finetune(config)
+    assert best_dev_accuracy(teacher) > 0.95
+    names = json.loads((teacher / "config.json").read_text())["id2label"]
+    good, bad = len(SPECIAL), len(SPECIAL) + 1
+    logits = logits_of(teacher, [[2, good, 12, 3], [2, 11, bad, 3]])
+    assert [names[str(i)] for i in logits.argmax(axis=1)] == ["praise", "blame"]
+    assert {"vocab.txt", "tokenizer_config.json", "model.safetensors", "finetune.json"} <= set(files_in(teacher))
+
+
+def test_the_pretrained_folder_stays_as_it_is(config):
+    pretrained = Path(config["Finetune"]["model"])
+    before = files_in(pretrained)
+    finetune(config, ["Finetune.epochs=1"])
+    assert files_in(pretrained) == before
+
+
+def test_the_same_seed_gives_the_same_teacher(config):
+    first = files_in(finetune(config, ["Finetune.epochs=1"]))["model.safetensors"]
+    assert files_in(finetune(config, ["Finetune.epochs=1"]))["model.safetensors"] == first
+    assert files_in(finetune(config, ["Finetune.epochs=1", "Global.seed=2"]))["model.safetensors"] != first
+
+
+def test_the_epoch_with_the_best_dev_accuracy_is_kept(config):
+    teacher = finetune(config, ["Finetune.epochs=3"])
+    record = json.loads((teacher / "finetune.json").read_text())
+    assert len(record["dev_accuracy_by_epoch"]) == 3
+    rows = [line.split("\t") for line in Path(config["Global"]["dev_file"]).read_text().splitlines()[1:]]
+    vocab = SPECIAL + WORDS
+    answers = [int(logits_of(teacher, [[2, *map(vocab.index, text.split()), 3]])[0].argmax()) for text, _ in rows[:20]]
+    names = json.loads((teacher / "config.json").read_text())["id2label"]
+    right = np.mean([names[str(answer)] == label for answer, (_, label) in zip(answers, rows)])
+    assert right >= max(record["dev_accuracy_by_epoch"]) - 0.1
+
+
+def test_static_mode_is_restored(config):
+    paddle.enable_static()
+    finetune(config, ["Finetune.epochs=1"])
+    assert not paddle.in_dynamic_mode()
+
+
+def test_half_precision_and_ernie_work_too(config, tmp_path):
+    half = huggingface_bert(tmp_path / "half", dtype=np.float16)
+    assert best_dev_accuracy(finetune(config, [f"Finetune.model={half}"])) > 0.95
+    ernie = paddlenlp_ernie(tmp_path / "ernie")
+    teacher = finetune(config, [f"Finetune.model={ernie}", "Finetune.epochs=6"])
+    assert best_dev_accuracy(teacher) > 0.9
+    assert logits_of(teacher, [[2, 9, 3]]).shape == (1, 2)
+
+
+def test_the_command_says_where_the_teacher_is(config, tmp_path, capsys):
+    import yaml
+
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["finetune", str(tmp_path / "config.yaml"), "-o", "Finetune.epochs=1"]) == 0
+    assert config["Global"]["model_dir"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("Finetune.model=", "Finetune.model: missing"),
+    ("Global.model_dir=", "Global.model_dir: missing"),
+    ("Finetune.model=./nowhere", "Finetune.model: there is no folder ./nowhere"),
+    ("Finetune.learning_rate=1e30", "Finetune.learning_rate"),
+])
+def test_bad_settings_are_told_in_one_line_and_leave_nothing(config, override, message):
+    with pytest.raises(UserError, match=message) as error:
+        finetune(config, [override])
+    assert "\n" not in str(error.value)
+    assert not Path(config["Global"]["model_dir"]).exists()
+
+
+def test_a_folder_of_the_users_is_not_overwritten(config, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("call home")
+    with pytest.raises(UserError, match="was not written by finetune"):
+        finetune(config, [f"Global.model_dir={tmp_path / 'notes'}"])
+    with pytest.raises(UserError, match="was not written by finetune"):
+        finetune(config, [f"Global.model_dir={config['Finetune']['model']}"])
+    assert files_in(tmp_path / "notes") == {"todo.txt": b"call home"}
+
+
+def test_a_model_folder_without_weights_or_tokenizer_is_refused(config):
+    pretrained = Path(config["Finetune"]["model"])
+    (pretrained / "vocab.txt").unlink()
+    with pytest.raises(UserError, match="no tokenizer files"):
+        finetune(config)
+    (pretrained / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="holds no pretrained model"):
+        finetune(config)
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(config):
+    settings = Path(config["Finetune"]["model"]) / "config.json"
+    settings.write_text(settings.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+    with pytest.raises(UserError, match="lacks 16 of the weights"):
+        finetune(config)
+
+
+def test_compress_takes_the_teacher(config, tmp_path):
+    folder = finetune(config, ["Finetune.epochs=2"])
+    teacher = load_teacher(folder, tmp_path / "work")
+    ids = [[2, 5, 12, 3], [2, 11, 6, 3]]
+    ours = InferenceModel(teacher.prefix, threads=1).run(np.array(ids), np.zeros_like(ids))
+    np.testing.assert_allclose(ours, logits_of(folder, ids), atol=1e-5)
+    assert [teacher.label_names[i] for i in ours.argmax(axis=1)] == ["praise", "blame"]
+
+
+def test_the_learning_rate_climbs_and_falls_linearly():
+    factors = [warmup_and_decay(step, 10, 0.2) for step in range(11)]
+    assert factors == [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0]
+    assert warmup_and_decay(0, 10, 0.0) == 1

@@ -1,0 +1,179 @@
+import argparse
+import io
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from student_reference import WORDS, output_folder, random_texts, reference_logits
+
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.predict import Predictor
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("output")
+    weights, spec = output_folder(folder, num_layers=2)
+    return folder, weights, spec
+
+
+def expected(output, texts):
+    """Logits of the reference, each text by itself, cut to max_seq_length (32)."""
+    _, weights, spec = output
+    rows = []
+    for text in texts:
+        ids = [WORDS.index(word) for word in text.split()][:spec.max_seq_length - 2]
+        rows.append(reference_logits(weights, spec, np.array([[2, *ids, 3]]))[0])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_logits_come_in_the_order_of_the_texts_whatever_the_batches(output, batch_size):
+    texts = random_texts(50)
+    logits = Predictor(output[0], "onnx").logits(texts, batch_size)
+    np.testing.assert_allclose(logits, expected(output, texts), atol=1e-5)
+
+
+def test_a_prediction_is_a_label_with_the_probabilities_of_all(output):
+    texts = ["the film is good", "", "the film is not very bad"]
+    predictor = Predictor(output[0], "onnx")
+    predictions = predictor.predict(texts)
+    logits = expected(output, texts)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert predictor.label_names == ("class 0", "class 1", "class 2")
+    assert [one.label for one in predictions] == [f"class {number}" for number in logits.argmax(axis=1)]
+    np.testing.assert_allclose([one.probabilities for one in predictions], probabilities, atol=1e-5)
+    assert predictor.predict([]) == []
+
+
+def test_one_string_in_place_of_a_list_is_refused(output):
+    with pytest.raises(TypeError, match="texts must be a list of strings"):
+        Predictor(output[0]).predict("the film is good")
+
+
+def test_int8_is_taken_first_and_stays_close(output, tmp_path):
+    predictor = Predictor(output[0])
+    assert predictor.runtime == "onnx-int8"
+    texts = random_texts(100)
+    logits = expected(output, texts)
+    assert np.abs(predictor.logits(texts) - logits).max() < 0.1 * np.ptp(logits)
+    shutil.copytree(output[0], tmp_path / "copy")
+    (tmp_path / "copy" / "model.int8.onnx").unlink()
+    assert Predictor(tmp_path / "copy").runtime == "onnx"
+    (tmp_path / "copy" / "model.onnx").unlink()
+    with pytest.raises(UserError, match="neither model.int8.onnx nor model.onnx is there"):
+        Predictor(tmp_path / "copy")
+
+
+def test_a_copied_folder_gives_the_same_answers(output, tmp_path):
+    texts = random_texts(10)
+    shutil.copytree(output[0], tmp_path / "elsewhere")
+    np.testing.assert_array_equal(Predictor(tmp_path / "elsewhere").logits(texts), Predictor(output[0]).logits(texts))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_threads_may_use_one_predictor(output, threads):
+    predictor = Predictor(output[0], threads=threads)
+    jobs = [random_texts(20, seed) for seed in range(24)]
+    alone = [predictor.logits(texts) for texts in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(predictor.logits, jobs))
+    for one, other in zip(alone, together):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_unknown_runtimes_and_missing_files_are_named(output, tmp_path):
+    with pytest.raises(UserError, match="runtime: 'tensorrt' is none of onnx-int8, onnx, paddle"):
+        Predictor(output[0], "tensorrt")
+    with pytest.raises(UserError, match="model.pdmodel: no such file"):
+        Predictor(output[0], "paddle")
+    with pytest.raises(UserError, match="student.json: no such file"):
+        Predictor(tmp_path)
+
+
+def test_predicting_imports_neither_paddle_nor_what_the_predict_extra_lacks(output):
+    script = (f"import sys; from paddleslim_bilstm.predict import Predictor; "
+              f"Predictor({str(output[0])!r}).predict(['good']); "
+              f"print([name for name in ('paddle', 'paddlenlp', 'paddleslim', 'onnx', 'safetensors', 'sklearn') "
+              f"if name in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def run_command(module, monkeypatch, capsys, arguments, stdin=b""):
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))))
+    assert module.run(parser.parse_args([str(one) for one in arguments])) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def predict(output, monkeypatch, capsys):
+    from paddleslim_bilstm.predict import command
+    return lambda *arguments, stdin=b"": run_command(command, monkeypatch, capsys, [output[0], *arguments], stdin)
+
+
+def test_predict_reads_lines_from_standard_input(output, predict):
+    rows = predict("--runtime", "onnx", stdin="the film\r\n\nnaïve \"fun\"".encode())
+    assert [row["text"] for row in rows] == ["the film", "", "naïve \"fun\""]
+    logits = expected(output, ["the film"])[0]
+    assert rows[0]["label"] == f"class {logits.argmax()}"
+    probabilities = list(rows[0]["probabilities"].values())
+    np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(), atol=1e-5)
+
+
+def test_predict_reads_a_file_larger_than_a_chunk_in_order(predict, tmp_path):
+    texts = random_texts(3000, longest=20)
+    (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
+    assert (tmp_path / "in.txt").stat().st_size > 100_000
+    assert [row["text"] for row in predict("--input", tmp_path / "in.txt")] == texts
+
+
+def test_predict_reads_jsonl(predict, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"id": 1, "text": "good"}\n{"text": "bad"}\n')
+    assert [row["text"] for row in predict("--input", tmp_path / "in.jsonl")] == ["good", "bad"]
+    assert [row["text"] for row in predict("--jsonl", "--text-key", "t", stdin=b'{"t": "a"}\n')] == ["a"]
+
+
+@pytest.mark.parametrize("line, message", [
+    (b'{"text": 1}', "standard input:2: no text under 'text'"),
+    (b"plain", "standard input:2: not a JSON object"),
+    (b'{"text": "\xff"}', "standard input:2: not UTF-8"),
+])
+def test_predict_names_the_line_that_it_cannot_read(predict, line, message):
+    with pytest.raises(UserError, match=message):
+        predict("--jsonl", stdin=b'{"text": "a"}\n' + line)
+
+
+def test_predict_names_an_input_that_is_not_there(predict, tmp_path):
+    with pytest.raises(UserError, match="in.txt: can't be read"):
+        predict("--input", tmp_path / "in.txt")
+
+
+def test_predict_answers_before_the_input_ends(output):
+    command = [sys.executable, "-c", "import argparse; from paddleslim_bilstm.predict import command as c; "
+               "p = argparse.ArgumentParser(); c.add_arguments(p); c.run(p.parse_args())", str(output[0])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b"good\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["text"] == "good"
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_evaluate_gives_accuracy_and_f1_on_a_file(output, monkeypatch, capsys, tmp_path):
+    from paddleslim_bilstm.predict import evaluate_command
+    texts = [text for text in random_texts(60) if text]
+    found = expected(output, texts).argmax(axis=1)
+    found[:10] = (found[:10] + 1) % 3
+    lines = [f"{text}\tclass {number}" for text, number in zip(texts, found)]
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")
+    row, = run_command(evaluate_command, monkeypatch, capsys,
+                       [output[0], "--data", tmp_path / "dev.tsv", "--runtime", "onnx"])
+    assert row["runtime"] == "onnx" and row["sentences"] == len(texts)
+    assert row["accuracy"] == pytest.approx(1 - 10 / len(texts))
+    assert 0 < row["f1"] < 1

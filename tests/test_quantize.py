@@ -1,0 +1,140 @@
+import logging
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from student_reference import output_folder, random_student, random_texts
+
+from paddleslim_bilstm.export.onnx_layers import Int8Array
+from paddleslim_bilstm.export.onnx_model import build_onnx, padded_probe
+from paddleslim_bilstm.predict.batches import sentence_logits
+from paddleslim_bilstm.predict.runtimes import onnx_logits
+from paddleslim_bilstm.quantize.rounding import int8_layers, layer_arrays, round_layers, to_int8
+from paddleslim_bilstm.quantize.student import quantize_student
+from paddleslim_bilstm.student.weights import weight_shapes
+from paddleslim_bilstm.tokens import load_tokenizer
+
+
+def test_rounding_is_symmetric_and_within_half_a_step():
+    array = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    array[2] = 0
+    array[3, 4] = 0
+    for axis, shape in ((1, (6, 1)), (0, (1, 9))):
+        rounded = to_int8(array, axis)
+        assert rounded.values.dtype == np.int8 and rounded.scale.shape == shape
+        assert (np.abs(rounded.to_float() - array) <= rounded.scale * 0.5001).all()
+        assert (rounded.values[array == 0] == 0).all()
+        assert np.abs(rounded.values).max() == 127
+
+
+def test_a_matrix_that_is_multiplied_uses_7_bits_so_that_no_cpu_overflows():
+    weights, spec = random_student()
+    rounded = round_layers(weights, int8_layers(spec))
+    assert np.abs(rounded["embedding"].values).max() == 127
+    assert np.abs(rounded["lstm.0.forward.weight_hh"].values).max() == 64
+    assert np.abs(rounded["hidden.weight"].values).max() == 64
+
+
+@pytest.mark.parametrize("sizes", [{}, {"num_layers": 2}, {"hidden_size": 40, "embed_dim": 30}])
+def test_the_int8_student_stays_close_to_the_float_one(sizes):
+    weights, spec = random_student(**sizes)
+    batch = padded_probe(80, 0)
+    exact, rounded = (onnx_logits(build_onnx(one, spec).SerializeToString())(batch, batch * 0)
+                      for one in (weights, round_layers(weights, int8_layers(spec))))
+    assert np.abs(exact - rounded).max() < 0.1 * np.ptp(exact)
+    assert 0 < np.abs(exact - rounded).mean() < 0.03 * np.ptp(exact)
+
+
+@pytest.mark.parametrize("layer", ["embedding", "lstm.0", "lstm.1", "hidden"])
+def test_each_layer_can_be_the_only_int8_one(layer):
+    """The float graph with the rounded values in float differs from the int8 one by activations only."""
+    weights, spec = random_student(num_layers=2)
+    rounded = round_layers(weights, [layer])
+    in_float = {name: one.to_float() if isinstance(one, Int8Array) else one for name, one in rounded.items()}
+    assert {name for name, one in rounded.items() if isinstance(one, Int8Array)} == set(layer_arrays(layer))
+    batch = padded_probe(80, 0)
+    exact, found = (onnx_logits(build_onnx(one, spec).SerializeToString())(batch, batch * 0)
+                    for one in (in_float, rounded))
+    np.testing.assert_allclose(found, exact, atol=1e-6 if layer == "embedding" else 0.03 * np.ptp(exact))
+
+
+def test_pruned_weights_are_zero_in_the_file(tmp_path):
+    weights, spec = random_student(num_layers=2)
+    rng = np.random.default_rng(1)
+    for name in weight_shapes(spec, 50):
+        weights[name] = weights[name] * (rng.random(weights[name].shape) < 0.4).astype(np.float32)
+    model = build_onnx(round_layers(weights, int8_layers(spec)), spec)
+    stored = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    assert (stored["embedding.int8"][weights["embedding"] == 0] == 0).all()
+    assert (stored["hidden.weight.int8"][weights["hidden.weight"] == 0] == 0).all()
+    for layer in range(2):
+        for part in ("weight_ih", "weight_hh"):
+            pruned = sum((weights[f"lstm.{layer}.{direction}.{part}"] == 0).sum()
+                         for direction in ("forward", "backward"))
+            assert (stored[f"lstm.{layer}.{part}.int8"] == 0).sum() >= pruned > 0
+
+
+def test_300_units_shrink_to_27_percent():
+    weights, spec = random_student(rows=11_571, vocab=30_522, embed_dim=300, hidden_size=300, classes=2)
+    exact, rounded = (build_onnx(one, spec).ByteSize()
+                      for one in (weights, round_layers(weights, int8_layers(spec))))
+    assert rounded < 0.27 * exact
+
+
+def dev_set(folder, spec, weights, count=200):
+    """Texts with the float student's own answers as their labels: float accuracy is 1."""
+    tokenizer = load_tokenizer(folder)
+    sentences = tokenizer.encode(random_texts(count))
+    run = onnx_logits(build_onnx(weights, spec).SerializeToString())
+    token_ids = [one.tolist() for one in sentences]
+    return sentences, sentence_logits(run, token_ids, tokenizer, spec.max_seq_length, 32).argmax(axis=1), tokenizer
+
+
+def test_the_result_says_what_was_gained_and_lost(tmp_path):
+    weights, spec = output_folder(tmp_path)
+    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
+    labels[:20] = (labels[:20] + 1) % 3
+    result = quantize_student(tmp_path / "small.onnx", weights, spec, sentences, labels, tokenizer,
+                              max_accuracy_drop=1.0)
+    assert result.path == tmp_path / "small.onnx"
+    assert result.float_layers == ()
+    assert result.accuracy_before == 0.9
+    assert abs(result.accuracy_after - 0.9) <= 1 - result.agreement < 0.1
+    assert result.size_after_bytes == (tmp_path / "small.onnx").stat().st_size
+    assert result.size_before_bytes == (tmp_path / "model.onnx").stat().st_size
+    onnx.checker.check_model(onnx.load(str(result.path)))
+
+
+def test_layers_stay_in_float_where_int8_costs_too_much(tmp_path, caplog):
+    """A hidden layer with one huge weight a column loses all the others to rounding; the rest doesn't."""
+    weights, spec = output_folder(tmp_path, hidden_size=16)
+    weights["hidden.weight"] = weights["hidden.weight"].copy()
+    weights["hidden.weight"][0] = 300 * np.sign(weights["hidden.weight"][0])
+    for direction in ("forward", "backward"):  # unit 0 of the summary is always 0: its output gate is shut
+        weights[f"lstm.0.{direction}.bias_ih"] = weights[f"lstm.0.{direction}.bias_ih"].copy()
+        weights[f"lstm.0.{direction}.bias_ih"][3 * 16] = -100
+    weights["hidden.bias"] = np.zeros_like(weights["hidden.bias"])
+    weights["output.bias"] = np.zeros_like(weights["output.bias"])
+    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
+    broken = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 1.0)
+    assert broken.accuracy_after < 0.9
+    with caplog.at_level(logging.WARNING):
+        kept = quantize_student(tmp_path / "b.onnx", weights, spec, sentences, labels, tokenizer, 0.05)
+    assert kept.float_layers == ("hidden",)
+    assert kept.accuracy_after >= 0.95
+    assert "hidden stay in float" in caplog.text
+
+
+def test_the_guard_gives_back_layers_that_need_not_be_float(tmp_path):
+    """The embedding alone is what rounding breaks; it is the last to go back, the others return to int8."""
+    weights, spec = output_folder(tmp_path, embed_dim=40, rows=400)
+    weights["embedding"] = weights["embedding"].copy()
+    weights["embedding"][:, 0] = 1e4  # a column the LSTM doesn't read
+    for direction in ("forward", "backward"):
+        weights[f"lstm.0.{direction}.weight_ih"] = weights[f"lstm.0.{direction}.weight_ih"].copy()
+        weights[f"lstm.0.{direction}.weight_ih"][:, 0] = 0
+    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
+    result = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 0.03)
+    assert result.accuracy_after >= 0.97
+    assert set(result.float_layers) == {"embedding", "lstm.0"}  # rounding its inputs is as bad for the LSTM

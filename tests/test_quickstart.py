@@ -1,0 +1,85 @@
+"""The quickstart's corpus: correct by its grammar, and out of reach for whoever counts words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.quickstart import Corpus, make_corpus, write_corpus
+from paddleslim_bilstm.quickstart.lexicon import DOMAINS
+from paddleslim_bilstm.text import load_dataset
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return make_corpus(train=4000, dev=600, unlabeled=2000)
+
+
+def test_the_same_seed_gives_the_same_reviews():
+    assert make_corpus(50, 20, 10) == make_corpus(50, 20, 10)
+    assert make_corpus(50, 20, 10) != make_corpus(50, 20, 10, seed=1)
+
+
+def test_all_reviews_differ_and_the_labels_are_balanced(corpus):
+    texts = [text for text, _ in corpus.train + corpus.dev] + corpus.unlabeled
+    assert len(set(texts)) == len(texts) == 6600
+    for rows in (corpus.train, corpus.dev):
+        assert np.mean([label for _, label in rows]) == 0.5
+
+
+def test_reviews_are_sentences(corpus):
+    for text, _ in corpus.train:
+        assert re.fullmatch(r"[A-Z][^\t\n{}]*\.", text), text
+        assert "  " not in text and not re.search(r"\ba [aeiou]", text) and not re.search(r"\ban [^aeiou]", text), text
+
+
+def test_dev_reviews_judge_aspects_by_words_that_training_never_used_of_them(corpus):
+    def judgements(texts):
+        nouns = "|".join(aspect.noun for domain in DOMAINS for aspect in domain.aspects)
+        pattern = rf"the ({nouns}) (?:is|are) (\S+?)[.,;:]"
+        return {match for text in texts for match in re.findall(pattern, text.lower())}
+
+    trained, dev = (judgements(text for text, _ in rows) for rows in (corpus.train, corpus.dev))
+    assert len(dev) > 30 and not trained & dev
+
+
+def test_counting_words_does_not_solve_it(corpus):
+    """Naive Bayes on the words: what a review says lies in how they are put together."""
+    texts, labels = zip(*corpus.train)
+    labels = np.array(labels)
+    vocab = {word: i for i, word in enumerate(sorted({word for text in texts for word in words_of(text)}))}
+
+    def counts(texts):
+        table = np.zeros((len(texts), len(vocab)))
+        for row, text in enumerate(texts):
+            table[row, [vocab[word] for word in words_of(text) if word in vocab]] = 1
+        return table
+
+    table = counts(texts)
+    weights = np.log(table[labels == 1].mean(axis=0) + 1e-3) - np.log(table[labels == 0].mean(axis=0) + 1e-3)
+    dev_texts, dev_labels = zip(*corpus.dev)
+    assert np.mean((counts(dev_texts) @ weights > 0) == np.array(dev_labels)) < 0.75
+
+
+@pytest.mark.parametrize("words", ["although", ", but", "far from", "anything but", "at all", "hardly", "is true"])
+def test_what_turns_a_review_occurs_under_both_labels(corpus, words):
+    labels = [label for text, label in corpus.train if words in text.lower()]
+    assert len(labels) > 50 and 0.4 < np.mean(labels) < 0.6
+
+
+def test_the_shipped_config_reads_the_files(corpus, tmp_path, monkeypatch):
+    write_corpus(tmp_path / "output/quickstart/data", corpus)
+    config = load_config(Path(__file__).parents[1] / "configs" / "quickstart.yaml")
+    monkeypatch.chdir(tmp_path)
+    dataset = load_dataset(config.global_)
+    assert (len(dataset.train_texts), len(dataset.dev_texts), len(dataset.unlabeled_texts)) == (4000, 600, 2000)
+    assert dataset.label_names == ["0", "1"] and dataset.train_texts[0] == corpus.train[0][0]
+    assert config.finetune.model and config.global_.model_dir
+
+
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"[a-z'-]+", text.lower()))

@@ -1,0 +1,282 @@
+"""The teacher in all its forms becomes one inference model, and its owner's files stay as they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from teachers import HIDDEN, VOCABULARY, make_tiny_teacher
+
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of, teacher_embeddings
+from paddleslim_bilstm.teacher.pdparams import read_pdparams
+
+paddle.enable_static()
+
+TEXTS = ["the film is great !", "a boring plot , and the acting was awful .", "not bad", "fun", "",
+         "i never thought that this messy story would make me feel so warm"]
+KINDS = ["paddlenlp", "huggingface", "exported"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("teachers")
+    return {kind: make_tiny_teacher(root / kind, kind, label_names=["negative", "positive"]) for kind in KINDS}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("tried to reach the network")
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def answers(teacher, texts=TEXTS) -> np.ndarray:
+    return logits_of(InferenceModel(teacher.prefix, 1), teacher.tokenizer.encode(texts), teacher.tokenizer)
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
+
+
+def test_all_forms_of_one_teacher_answer_alike(folders, tmp_path):
+    logits = {kind: answers(load_teacher(folders[kind], tmp_path)) for kind in KINDS}
+    assert logits["paddlenlp"].shape == (len(TEXTS), 2) and logits["paddlenlp"].dtype == np.float32
+    assert np.ptp(logits["paddlenlp"], axis=0).max() > 0.1
+    np.testing.assert_allclose(logits["huggingface"], logits["paddlenlp"], atol=1e-5)
+    np.testing.assert_allclose(logits["exported"], logits["paddlenlp"], atol=1e-5)
+
+
+def test_the_answers_are_those_of_paddlenlp(folders, tmp_path):
+    teacher = load_teacher(folders["huggingface"], tmp_path)
+    text = teacher.tokenizer.encode([TEXTS[1]])[0].tolist()
+    ids = [[teacher.tokenizer.cls_id, *text, teacher.tokenizer.sep_id]]
+    paddle.disable_static()
+    try:
+        from paddlenlp.transformers import BertForSequenceClassification
+        model = BertForSequenceClassification.from_pretrained(str(folders["paddlenlp"]))
+        model.eval()
+        expected = model(paddle.to_tensor(ids), paddle.zeros([1, len(ids[0])], "int64")).numpy()
+    finally:
+        paddle.enable_static()
+    np.testing.assert_allclose(answers(teacher, [TEXTS[1]]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_users_folder_may_be_read_only_and_is_not_touched(folders, kind, tmp_path):
+    folder = shutil.copytree(folders[kind], tmp_path / "teacher")
+    before = contents(folder)
+    for file in [*folder.iterdir(), folder]:
+        os.chmod(file, 0o555)
+    teacher = load_teacher(folder, tmp_path / "work_that_is_new")
+    assert contents(folder) == before
+    assert teacher.label_names == (None if kind == "exported" else ("negative", "positive"))
+    assert (teacher.num_classes, teacher.feed_names, teacher.max_length) == (2, ("input_ids", "token_type_ids"), 64)
+    os.chmod(folder, 0o755)
+
+
+def test_a_second_call_uses_the_copy_and_another_teacher_gets_its_own(folders, tmp_path):
+    first = load_teacher(folders["paddlenlp"], tmp_path)
+    written = (tmp_path / first.prefix.with_suffix(".pdmodel")).stat().st_mtime_ns
+    assert load_teacher(folders["paddlenlp"], tmp_path).prefix == first.prefix
+    assert load_teacher(folders["paddlenlp"], tmp_path).fingerprint == first.fingerprint
+    assert first.prefix.with_suffix(".pdmodel").stat().st_mtime_ns == written
+    assert load_teacher(folders["huggingface"], tmp_path).prefix != first.prefix
+    assert not [name for name in os.listdir(tmp_path) if not name.startswith("teacher-")]
+
+
+def test_padding_does_not_change_the_answer(folders, tmp_path):
+    teacher = load_teacher(folders["huggingface"], tmp_path)
+    model, sentences = InferenceModel(teacher.prefix, 1), teacher.tokenizer.encode(TEXTS)
+    batch = sentences.padded(np.arange(len(TEXTS)), teacher.tokenizer.pad_id, [teacher.tokenizer.cls_id],
+                             [teacher.tokenizer.sep_id])
+    np.testing.assert_allclose(model.run(batch, np.zeros_like(batch)), answers(teacher), atol=1e-5)
+
+
+def test_static_mode_is_on_afterwards(folders, tmp_path):
+    load_teacher(folders["paddlenlp"], tmp_path)
+    assert not paddle.in_dynamic_mode()
+
+
+@pytest.mark.parametrize("kind", ["paddlenlp", "exported"])
+def test_ernie(kind, tmp_path):
+    make_tiny_teacher(tmp_path / "ernie", kind, num_classes=3, architecture="ernie")
+    teacher = load_teacher(tmp_path / "ernie", tmp_path / "work")
+    assert answers(teacher).shape == (len(TEXTS), 3)
+    assert teacher.max_length == 64
+    assert teacher.label_names is None
+
+
+def test_a_model_that_ignores_token_types_still_takes_both_feeds(tmp_path):
+    make_tiny_teacher(tmp_path / "ernie", architecture="ernie", type_vocab_size=0)
+    teacher = load_teacher(tmp_path / "ernie", tmp_path / "work")
+    assert teacher.feed_names == ("input_ids", "token_type_ids")
+    assert answers(teacher).shape == (len(TEXTS), 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_are_the_word_embeddings(folders, kind, tmp_path):
+    teacher = load_teacher(folders[kind], tmp_path)
+    expected = read_pdparams(folders["paddlenlp"] / "model_state.pdparams")["bert.embeddings.word_embeddings.weight"]
+    embeddings = teacher_embeddings(teacher)
+    assert embeddings.shape == (len(VOCABULARY), HIDDEN) and embeddings.dtype == np.float32
+    np.testing.assert_array_equal(embeddings, expected)
+
+
+def test_bfloat16_and_sharded_safetensors(folders, tmp_path):
+    import safetensors.numpy
+    weights = safetensors.numpy.load_file(str(folders["huggingface"] / "model.safetensors"))
+    folder = shutil.copytree(folders["huggingface"], tmp_path / "teacher")
+    (folder / "model.safetensors").unlink()
+    names, weight_map = sorted(weights), {}
+    for number, part in enumerate((names[::2], names[1::2])):
+        file = f"model-0000{number + 1}-of-00002.safetensors"
+        header, data = {}, b""
+        for name in part:
+            upper_halves = (weights[name].astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
+            header[name] = {"dtype": "BF16", "shape": weights[name].shape,
+                            "data_offsets": [len(data), len(data) + len(upper_halves)]}
+            data += upper_halves
+        text = json.dumps(header).encode()
+        (folder / file).write_bytes(len(text).to_bytes(8, "little") + text + data)
+        weight_map.update(dict.fromkeys(part, file))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    expected = answers(load_teacher(folders["huggingface"], tmp_path / "work"))
+    np.testing.assert_allclose(answers(load_teacher(folder, tmp_path / "work")), expected, atol=0.2)
+
+
+def test_paddlenlp_safetensors_are_not_taken_for_hugging_faces(folders, tmp_path):
+    import safetensors.numpy
+    folder = shutil.copytree(folders["paddlenlp"], tmp_path / "teacher")
+    weights = read_pdparams(folder / "model_state.pdparams")
+    (folder / "model_state.pdparams").unlink()
+    safetensors.numpy.save_file(weights, str(folder / "model.safetensors"), {"format": "np"})
+    np.testing.assert_allclose(answers(load_teacher(folder, tmp_path / "work")),
+                               answers(load_teacher(folders["paddlenlp"], tmp_path / "work")), atol=1e-6)
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.system, ("touch stolen",)
+
+
+def test_a_malicious_checkpoint_is_refused_without_running_it(folders, tmp_path, monkeypatch):
+    folder = shutil.copytree(folders["paddlenlp"], tmp_path / "teacher")
+    monkeypatch.chdir(tmp_path)
+    (folder / "model_state.pdparams").write_bytes(pickle.dumps({"classifier.weight": RunsCode()}))
+    with pytest.raises(UserError, match=r"model_state.pdparams: refused.*\.system"):
+        load_teacher(folder, tmp_path / "work")
+    assert not (tmp_path / "stolen").exists()
+    assert os.listdir(tmp_path / "work") == []
+
+
+def refused(folder: Path, tmp_path: Path, match: str, **kwargs) -> None:
+    with pytest.raises(UserError, match=match) as error:
+        load_teacher(folder, tmp_path / "work", **kwargs)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_named(folders, tmp_path):
+    refused(tmp_path / "nowhere", tmp_path, "model_dir.*nowhere is not a folder")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", tmp_path, "holds no model; looked for .*pdmodel.*model.safetensors")
+    refused(folders["exported"], tmp_path, "other.pdmodel is missing", model_filename="other.pdmodel")
+    folder = shutil.copytree(folders["exported"], tmp_path / "bare")
+    (folder / "vocab.txt").unlink()
+    refused(folder, tmp_path, "no tokenizer files")
+    assert load_teacher(folder, tmp_path / "work", tokenizer_dir=folders["paddlenlp"]).num_classes == 2
+    (folder / "inference.pdiparams").unlink()
+    refused(folder, tmp_path, "inference.pdiparams is missing")
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(folders, tmp_path):
+    import safetensors.numpy
+    folder = shutil.copytree(folders["huggingface"], tmp_path / "teacher")
+    weights = safetensors.numpy.load_file(str(folder / "model.safetensors"))
+
+    def keep(condition) -> None:
+        safetensors.numpy.save_file({name: value for name, value in weights.items() if condition(name)},
+                                    str(folder / "model.safetensors"))
+
+    keep(lambda name: not name.startswith("classifier"))
+    refused(folder, tmp_path, "no classifier weights")
+    keep(lambda name: "layer.1.output.dense.bias" not in name)
+    refused(folder, tmp_path, "lacks 1 of the model's weights, such as bert.encoder.layers.1.linear2.bias")
+    (folder / "model.safetensors").write_bytes(b"not a checkpoint")
+    refused(folder, tmp_path, "model.safetensors: can't be read")
+    keep(lambda name: True)
+    (folder / "config.json").write_text('{"architectures": ["NoSuchModel"]}')
+    refused(folder, tmp_path, "config.json: PaddleNLP can't load this model")
+    (folder / "config.json").write_text("{")
+    refused(folder, tmp_path, "config.json: not valid JSON")
+    folder = shutil.copytree(folders["paddlenlp"], tmp_path / "cut")
+    (folder / "model_state.pdparams").write_bytes((folder / "model_state.pdparams").read_bytes()[:5000])
+    refused(folder, tmp_path, "model_state.pdparams: can't be read")
+
+
+def export(folder: Path, build, vocabulary=VOCABULARY) -> Path:
+    """Save ``build()``, which returns feeds and outputs, as an inference model."""
+    folder.mkdir()
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(program, startup), paddle.static.scope_guard(paddle.static.Scope()):
+        feeds, outputs = build()
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        executor.run(startup)
+        paddle.static.save_inference_model(str(folder / "model"), feeds, outputs, executor, program=program)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    return folder
+
+
+def small_network(feed_names, dtype="int64", shape=(-1, -1), outputs=1, tables=None):
+    tables = tables or (len(VOCABULARY), 2, 2)
+
+    def build():
+        feeds = [paddle.static.data(name, list(shape), dtype) for name in feed_names]
+        embedded = sum(paddle.static.nn.embedding(feed.astype("int64"), [rows, 8]) for feed, rows in zip(feeds, tables))
+        logits = paddle.static.nn.fc(paddle.mean(embedded, axis=1), 2)
+        return feeds, [logits] * outputs if outputs < 2 else [logits, paddle.nn.functional.softmax(logits)]
+    return build
+
+
+def test_exported_models_that_cannot_be_teachers_are_refused(tmp_path):
+    refused(export(tmp_path / "mask", small_network(["input_ids", "token_type_ids", "attention_mask"])), tmp_path,
+            "takes 3 inputs .*attention_mask.*export it with")
+    refused(export(tmp_path / "int32", small_network(["input_ids"], "int32")), tmp_path, "input_ids is int32")
+    refused(export(tmp_path / "fixed", small_network(["input_ids"], shape=(-1, 128))), tmp_path, r"\[-1, 128\]")
+    refused(export(tmp_path / "two", small_network(["input_ids"], outputs=2)), tmp_path, "returns 2 outputs")
+    folder = export(tmp_path / "small", small_network(["input_ids"], tables=[50]))
+    refused(folder, tmp_path, f"tokenizer has {len(VOCABULARY)} tokens, the model embeds only 50")
+    (folder / "model.pdmodel").write_bytes(b"not a program")
+    refused(folder, tmp_path, "not a Paddle program")
+    folder = export(tmp_path / "cut", small_network(["input_ids"]))
+    (folder / "model.pdiparams").write_bytes((folder / "model.pdiparams").read_bytes()[:100])
+    refused(folder, tmp_path, f"{folder}/model.pdiparams: can't be loaded")
+    shutil.copy(folder / "model.pdmodel", folder / "second.pdmodel")
+    refused(folder, tmp_path, "holds 2 inference models .*Global.model_filename")
+
+
+def test_one_feed_and_feeds_in_another_order(tmp_path):
+    one = load_teacher(export(tmp_path / "one", small_network(["x"])), tmp_path / "work")
+    assert one.feed_names == ("x",) and answers(one).shape == (len(TEXTS), 2)
+    build = small_network(["segments", "words"], tables=(2, len(VOCABULARY)))
+    swapped = load_teacher(export(tmp_path / "swapped", build), tmp_path / "work")
+    assert swapped.feed_names == ("words", "segments")
+    assert answers(swapped).shape == (len(TEXTS), 2)
+    assert teacher_embeddings(swapped).shape == (len(VOCABULARY), 8)
+
+
+def test_the_real_teacher_answers_as_the_reference(shared, tmp_path):
+    folder = shared / "teachers" / "minilm-sst2"
+    teacher = load_teacher(folder, tmp_path)
+    lines = (shared / "data" / "sst2" / "dev.tsv").read_text(encoding="utf-8").split("\n")[1:61]
+    logits = answers(teacher, [line.split("\t")[0] for line in lines])
+    np.testing.assert_allclose(logits, np.load(folder / "dev_logits.npy")[:60], atol=1e-4)
+    assert teacher.label_names == ("negative", "positive")

@@ -1,0 +1,248 @@
+"""Text: rows from files and lists, labels that agree with the teacher, and what happens to odd input."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddleslim_bilstm.config import GlobalConfig
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.text import label_scheme, load_dataset, read_file
+
+TRAIN = [("good film", "pos"), ("bad film", "neg"), ("fine", "pos")]
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    def write(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+    return write
+
+
+def read(path: Path, **arguments):
+    return read_file(path, "Global.train_file", **arguments)
+
+
+def read_error(path: Path, **arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        read(path, **arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def dataset_error(**arguments) -> str:
+    arguments = {"config": GlobalConfig(), "num_classes": 2, "train": TRAIN, "dev": TRAIN, **arguments}
+    with pytest.raises(UserError) as caught:
+        load_dataset(**arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Files
+
+def test_tsv_has_no_quoting(written):
+    rows = read(written("a.tsv", 'sentence\tlabel\n"so called " film\t1\nit\'s "\t0\n'))
+    assert rows.texts == ['"so called " film', 'it\'s "'] and rows.labels == ["1", "0"] and rows.places == [2, 3]
+
+
+def test_csv_quotes_commas_quotes_and_line_ends(written):
+    rows = read(written("a.csv", 'label,text\n1,"a ""b"", c"\n0,"two\nlines"\n\n1,last\n'))
+    assert rows.texts == ['a "b", c', "two\nlines", "last"] and rows.labels == ["1", "0", "1"]
+    assert rows.places == [2, 3, 6] and rows.empty_skipped == 1
+
+
+def test_jsonl_takes_numbers_and_booleans_as_labels(written):
+    lines = [{"text": "a", "label": 1}, {"label": 0.0, "text": "b"}, {"text": "c", "label": "x", "more": []},
+             {"text": "d", "label": True}]
+    rows = read(written("a.jsonl", "".join(json.dumps(line) + "\n" for line in lines)))
+    assert rows.texts == ["a", "b", "c", "d"] and rows.labels == ["1", "0", "x", "true"]
+
+
+def test_txt_is_one_text_a_line_and_has_no_labels(written):
+    path = written("a.txt", "sentence\n\n  two words \n")
+    rows = read(path, with_labels=False)
+    assert rows.texts == ["sentence", "two words"] and rows.labels is None and rows.empty_skipped == 1
+    assert "suffix .txt" in read_error(path) and ".tsv" in read_error(path)
+
+
+def test_bom_and_crlf_are_accepted(written):
+    rows = read(written("a.tsv", b"\xef\xbb\xbfsentence\tlabel\r\ngood\t1\r\n"))
+    assert (rows.texts, rows.labels) == (["good"], ["1"])
+
+
+def test_long_right_to_left_emoji_and_unicode_line_ends_stay_as_they_are(written):
+    texts = ["x" * 100_000, "مرحبا", "👍🏽", "...", "a\u2028b", "a\x0bb\x85c"]
+    rows = read(written("a.tsv", "text\tlabel\n" + "".join(f"{text}\t1\n" for text in texts)))
+    assert rows.texts == texts
+
+
+def test_columns_are_found_by_usual_names_or_by_setting(written):
+    path = written("a.tsv", "id\tText\tClass\ttitle\n7\ta\tx\tb\n")
+    assert (read(path).texts, read(path).labels) == (["a"], ["x"])
+    assert read(path, text_column="title", label_column="id").texts == ["b"]
+    message = read_error(path, text_column="titel")
+    assert message.startswith(f"{path}:1: ") and "Global.text_column" in message and "did you mean title?" in message
+    unknown = read_error(written("b.tsv", "a fine film\t1\nx\t0\n"))
+    assert "a fine film, 1" in unknown and "Global.text_column" in unknown
+    assert "Global.label_column" in read_error(written("c.tsv", "text\tstars\nx\t0\n"))
+    assert "twice" in read_error(written("d.tsv", "text\ttext\tlabel\nx\tx\t0\n"))
+
+
+def test_a_second_text_is_not_ignored_silently(written):
+    path = written("a.tsv", "text_a\ttext_b\tlabel\na\tb\t1\n")
+    assert "sentence pairs" in read_error(path)
+    assert read(path, text_column="text_a").texts == ["a"]
+
+
+@pytest.mark.parametrize("name, content, line, part", [
+    ("few.tsv", "sentence\tlabel\na\t1\nb\n", 3, "has 1 columns where the first line names 2"),
+    ("many.tsv", "sentence\tlabel\na\tb\t1\n", 2, "has 3 columns"),
+    ("few.csv", "sentence,label\na\n", 2, "has 1 columns"),
+    ("label.tsv", "sentence\tlabel\na\t \n", 2, "no label"),
+    ("utf8.tsv", b"sentence\tlabel\na\t1\nb\xff\t1\n", 3, "byte 0xff at column 2"),
+    ("utf16.tsv", "sentence\tlabel\n".encode("utf-16"), 1, "UTF-8"),
+    ("nul.tsv", b"sentence\tlabel\na\0\t1\n", 2, "NUL"),
+    ("nul.jsonl", '{"text": "a\\u0000", "label": 1}\n', 1, "NUL"),
+    ("surrogate.jsonl", '{"text": "\\ud800", "label": 1}\n', 1, "surrogate"),
+    ("quote.csv", 'text,label\na,1\n"b,1\nc,1\n', 3, "no valid CSV"),
+    ("json.jsonl", '{"text": "a", "label": 1}\n{"text": \n', 2, "no valid JSON"),
+    ("deep.jsonl", "[" * 100_000 + "\n", 1, "JSON"),
+    ("list.jsonl", '["a", 1]\n', 1, "must hold an object"),
+    ("key.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', 2, "has no label"),
+    ("null.jsonl", '{"text": "a", "label": null}\n', 1, "no label"),
+    ("number.jsonl", '{"text": 5, "label": 1}\n', 1, "must be text"),
+    ("half.jsonl", '{"text": "a", "label": 0.5}\n', 1, "whole number"),
+    ("header.csv", "\n", 1, "name the columns"),
+])
+def test_broken_rows_are_named_with_their_line(written, name, content, line, part):
+    path = written(name, content)
+    message = read_error(path)
+    assert message.startswith(f"{path}:{line}: ") and part in message
+
+
+def test_missing_and_empty_files(written, tmp_path):
+    assert "Global.train_file" in read_error(tmp_path / "no.tsv") and "No such file" in read_error(tmp_path / "no.tsv")
+    assert "no rows with text" in read_error(written("a.tsv", "sentence\tlabel\n \t1\n"))
+    assert "empty" in read_error(written("b.tsv", ""))
+    assert "no rows with text" in read_error(written("c.jsonl", ""))
+    assert "suffix .xlsx" in read_error(tmp_path / "a.xlsx")
+
+
+# Labels
+
+@pytest.mark.parametrize("labels, names, ids", [
+    ({"0", "1"}, ["negative", "positive"], {"0": 0, "1": 1}),
+    ({"Positive", "NEGATIVE"}, ["negative", "positive"], {"NEGATIVE": 0, "Positive": 1}),
+    ({"1", "2"}, ["1", "2"], {"1": 0, "2": 1}),          # the teacher's names win over ids
+    ({"0", "1"}, ["1", "0"], {"1": 0, "0": 1}),
+    ({"A", "a"}, ["a", "A"], {"A": 1, "a": 0}),
+    ({"neg", "pos"}, ["LABEL_0", "LABEL_1"], {"neg": 0, "pos": 1}),
+    ({"neg", "pos"}, None, {"neg": 0, "pos": 1}),
+    ({"10", "9"}, None, {"9": 0, "10": 1}),
+])
+def test_labels_become_the_teachers_class_ids(labels, names, ids):
+    assert label_scheme(labels, 2, names, "train.tsv").ids == ids
+
+
+def test_fewer_labels_than_classes_need_ids_or_names():
+    assert label_scheme({"0", "2"}, 3, None, "t").names == ["0", "1", "2"]
+    assert label_scheme({"c", "a"}, 3, ["a", "b", "c"], "t").ids == {"a": 0, "c": 2}
+    with pytest.raises(UserError, match=r"t: has 2 classes \(a, c\) where the teacher has 3 without names"):
+        label_scheme({"a", "c"}, 3, None, "t")
+
+
+@pytest.mark.parametrize("labels, names, part", [
+    ({"a", "b", "c"}, ["a", "b"], r"labels c are none of the teacher's classes \(a, b\)"),
+    ({"0", "1", "2"}, ["a", "b"], "labels 0, 1, 2 are none"),
+    ({"A", "aa"}, ["a", "AA"], None),
+    ({"aA", "x"}, ["aa", "AA"], "labels aA, x"),      # aA could be either
+    ({"a", "b", "c"}, None, "has 3 classes"),
+    ({"a", "b"}, ["a", "b", "c"], "names 3 classes"),
+])
+def test_classes_that_dont_match_the_teacher_are_named(labels, names, part):
+    if part is None:
+        assert label_scheme(labels, 2, names, "t").ids == {"A": 0, "aa": 1}
+    else:
+        with pytest.raises(UserError, match=part):
+            label_scheme(labels, 2, names, "t")
+
+
+def test_sorted_order_without_teacher_names_is_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        label_scheme({"pos", "neg"}, 2, None, "t")
+    assert "neg = class 0, pos = class 1" in caplog.text
+
+
+# The whole data set
+
+def test_files_and_unlabelled_text_together(written, caplog):
+    config = GlobalConfig(
+        train_file=str(written("t.tsv", "sentence\tlabel\ngood\tpos\nbad\tneg\n\tpos\ngood\tneg\nbad\tneg\n")),
+        dev_file=str(written("d.csv", "text,label\ngood,pos\nawful,neg\n")),
+        unlabeled_file=str(written("u.txt", "one\ntwo\none\n")))
+    with caplog.at_level(logging.WARNING):
+        data = load_dataset(config, 2, ["neg", "pos"])
+    assert data.train_texts == ["good", "bad", "good", "bad"] and data.unlabeled_texts == ["one", "two", "one"]
+    assert data.train_labels.dtype == np.int64 and data.train_labels.tolist() == [1, 0, 0, 0]
+    assert data.dev_labels.tolist() == [1, 0] and data.label_names == ["neg", "pos"]
+    assert data.train_lines.tolist() == [2, 3, 5, 6] and data.dev_lines.tolist() == [2, 3]
+    assert data.counts["train_rows"] == 4 and data.counts["train_empty_skipped"] == 1
+    assert data.counts["train_duplicates"] == 2 and data.counts["train_conflicting_labels"] == 1
+    assert data.counts["unlabeled_duplicates"] == 1 and data.counts["dev_texts_in_train"] == 1
+    assert "1 rows without text were skipped" in caplog.text
+
+
+def test_python_lists_replace_files():
+    config = GlobalConfig(train_file="absent.tsv", dev_file="absent.tsv")
+    data = load_dataset(config, 2, train=[{"sentence": "a", "label": 0}, {"sentence": "b", "label": np.int64(1)}],
+                        dev=[("c", 1), ("d", 0)], unlabeled=["e", {"text": "f"}, ("g", 1)])
+    assert data.train_labels.tolist() == [0, 1] and data.dev_texts == ["c", "d"]
+    assert data.unlabeled_texts == ["e", "f", "g"]
+    assert data.label_names == ["0", "1"]
+
+
+def test_training_text_may_lack_labels_where_none_are_needed():
+    data = load_dataset(GlobalConfig(), 2, ["neg", "pos"], train=["a", "b"], dev=TRAIN, require_train_labels=False)
+    assert data.train_labels is None and data.train_texts == ["a", "b"] and data.dev_labels.tolist() == [1, 0, 1]
+
+
+def test_without_a_teacher_the_labels_decide(caplog):
+    assert load_dataset(GlobalConfig(), train=TRAIN, dev=TRAIN).label_names == ["neg", "pos"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("arguments, parts", [
+    ({"train": []}, ["train: has no rows"]),
+    ({"train": None}, ["Global.train_file is missing"]),
+    ({"dev": None}, ["Global.dev_file is missing"]),
+    ({"train": [("a", 1), ("b", 1)]}, ["train: every row has the label 1"]),
+    ({"dev": [("a", "pos")]}, ["dev: every row has the label pos"]),
+    ({"dev": [("a", "pos"), ("b", "new")]}, ["dev[1]: new is not among the labels of train (neg, pos)"]),
+    ({"train": [("a", "x"), ("b", "y"), ("c", "z")], "dev": [("a", "x"), ("b", "y")]}, ["has 3 classes (x, y, z)"]),
+    ({"teacher_label_names": ["bad", "good"]}, ["neg, pos are none of the teacher's classes (bad, good)"]),
+    ({"train": ["a"]}, ["train[0]: has no label"]),
+    ({"train": [("a", 1, 2)]}, ["train[0]: must be"]),
+    ({"train": [(None, 1)]}, ["train[0]: the text is None"]),
+    ({"train": [("a\ud800", 1)]}, ["train[0]:", "surrogate"]),
+    ({"unlabeled": [" "]}, ["unlabeled: has no rows"]),
+    ({"config": GlobalConfig(dataset=("glue", "sst-2"), train_file="a.tsv")}, ["Global.dataset", "remove one"]),
+])
+def test_bad_data_is_named(arguments, parts):
+    message = dataset_error(**arguments)
+    for part in parts:
+        assert part in message
+
+
+def test_real_files(shared):
+    sst2 = load_dataset(GlobalConfig(train_file=str(shared / "data/sst2/train.tsv"),
+                                     dev_file=str(shared / "data/sst2/dev.tsv")), 2, ["negative", "positive"])
+    assert (len(sst2.train_texts), len(sst2.dev_texts)) == (67349, 872)
+    assert sst2.train_labels.tolist()[:2] == [0, 0] and sst2.counts["train_conflicting_labels"] == 5
+    rows = read(shared / "data/chnsenticorp/dev.tsv")
+    assert len(rows.texts) == 1000 and set(rows.labels) == {"0", "1"}

@@ -1,0 +1,66 @@
+"""``Global.dataset``: data by PaddleNLP's names, read by PaddleNLP's own machinery from local files."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from paddleslim_bilstm.config import GlobalConfig
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.text import load_dataset
+
+datasets = pytest.importorskip("paddlenlp.datasets")
+
+
+@pytest.fixture
+def tickets(tmp_path, monkeypatch):
+    """A dataset "tickets" in PaddleNLP's catalogue, a builder as PaddleNLP's own are, over two TSV files."""
+    (tmp_path / "train.tsv").write_text("my card is lost\tcard\nno money came\tbill\nlost it\tcard\n")
+    (tmp_path / "dev.tsv").write_text("bill is wrong\tbill\ncard broke\tcard\n")
+
+    class Tickets(datasets.DatasetBuilder):
+        SPLITS = {"train": "train.tsv", "dev": "dev.tsv"}
+
+        def _get_data(self, mode, **kwargs):
+            return str(tmp_path / self.SPLITS[mode])
+
+        def _read(self, filename, *args):
+            with open(filename) as file:
+                for line in file:
+                    text, label = line.rstrip("\n").split("\t")
+                    yield {"sentence": text, "labels": label}
+
+        def get_labels(self):
+            return ["card", "bill"]
+
+    module = types.ModuleType("paddlenlp.datasets.tickets")
+    module.Tickets = Tickets
+    monkeypatch.setitem(sys.modules, "paddlenlp.datasets.tickets", module)
+
+
+def test_classes_keep_the_order_of_the_dataset(tickets):
+    data = load_dataset(GlobalConfig(dataset=("tickets",)), 2)
+    assert data.label_names == ["card", "bill"]
+    assert data.train_texts[0] == "my card is lost" and data.train_labels.tolist() == [0, 1, 0]
+    assert data.dev_labels.tolist() == [1, 0]
+
+
+def test_the_teachers_names_win(tickets):
+    data = load_dataset(GlobalConfig(dataset=("tickets",)), 2, ["bill", "card"])
+    assert data.train_labels.tolist() == [1, 0, 1]
+    with pytest.raises(UserError, match="tickets train: the labels bill, card are none of the teacher's classes"):
+        load_dataset(GlobalConfig(dataset=("tickets",)), 2, ["x", "y"])
+
+
+def test_a_list_replaces_one_split(tickets):
+    data = load_dataset(GlobalConfig(dataset=("tickets",)), 2, dev=[("a", "bill"), ("b", "card")])
+    assert data.dev_texts == ["a", "b"] and len(data.train_texts) == 3
+
+
+@pytest.mark.parametrize("names, part", [
+    (("glue", "nope"), "glue/nope"), (("a", "b", "c"), "has 3 names")])
+def test_unknown_datasets_are_refused(names, part):
+    with pytest.raises(UserError, match=part):
+        load_dataset(GlobalConfig(dataset=names), 2)
