@@ -19,14 +19,17 @@ from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, trans
 from .config import Config, load_config
 from .cpu import physical_cores
 from .errors import UserError
-from .export.paddle_model import MODEL_NAME, export_paddle_model
+from .export.onnx_model import write_onnx
+from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
 from .export.student_file import save_student
 from .files import fingerprint, make_writable_folder
 from .host.chain import chain_dataloader, run_chain
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
-from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model
+from .predict.runtimes import paddle_logits
+from .quantize.student import quantize_student
+from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
 from .report.write import Report, write_report
 from .student.embeddings import project_embeddings
 from .student.evaluate import accuracy_on, metric_of
@@ -41,8 +44,9 @@ from .training_text import TrainingText, read_training_text
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_EPOCHS = 3
+DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
+QUANT_BILSTM = "QuantBiLSTM"
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
 _CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 
@@ -110,6 +114,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     with run.stage("load teacher"):
         teacher = load_teacher(settings.global_.model_dir, run.cache("teachers"), settings.global_.model_filename,
                                settings.global_.params_filename, settings.global_.tokenizer_dir)
+    _check_length(settings, teacher)
     with run.stage("read text"):
         text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
     evaluate = eval_callback or _accuracy(text, teacher)
@@ -119,7 +124,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     with run.stage("augment"):
         transfer_set, key = _augment(settings, text, teacher, run)
     with run.stage("label"):
-        key = fingerprint(key, teacher.prefix.parent.name)  # the folder's name tells the teacher and its tokenizer
+        key = fingerprint(key, teacher.fingerprint)
         labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores())
     spec, first = _first_student(settings, text, teacher, transfer_set)
     # what a user's own eval_callback chose can't be told by a fingerprint, so it stays with this run
@@ -134,12 +139,16 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         models = _export(run, spec, alone, distilled)
     with run.stage("chain"):
         _chain(settings, run, text, teacher, models, train_dataloader, evaluate)
+    with run.stage("onnx"):
+        onnx_models, final_weights = _onnx(settings, run, spec, models, dev_set)
     with run.stage("measure"):
         rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
                               predictions=dev_set.teacher_predictions)]
         rows += [_measure(model, run, dev_set, eval_callback) for model in models]
+        rows += [measure_onnx(name, file, dev_set, spec.max_seq_length, rows[-1], file.name, model_notes)
+                 for name, file, model_notes in onnx_models]
     notes = (*text.notes, _precision_note(labels))
-    run.publish(models[-1].folder, spec, distilled)
+    run.publish(models[-1].folder, spec, final_weights)
     report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts, notes)
     shutil.rmtree(run.work_dir, ignore_errors=True)
     return CompressionResult(run.save_dir, report)
@@ -183,15 +192,27 @@ class _Run:
         """Return the folder of a step's model, ``steps/<name>``."""
         return self.save_dir / "steps" / name
 
-    def publish(self, final: Path, spec: StudentSpec, distilled: TrainedStudent) -> None:
-        """Put the final model, the float student and the tokenizer files into ``save_dir``."""
-        for file in final.iterdir():
+    @property
+    def onnx_dir(self) -> Path:
+        """Return the folder where ONNX files wait to be published."""
+        return make_writable_folder(self.work_dir / "onnx", "Global.save_dir")
+
+    def publish(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
+        """Put the final model, its ONNX files, the float student and the tokenizer files into ``save_dir``."""
+        for file in (*final.iterdir(), *self.onnx_dir.iterdir()):
             shutil.copy2(file, self.save_dir / file.name)
         tokenizer_dir = Path(self.settings.global_.tokenizer_dir or self.settings.global_.model_dir)
         for name in TOKENIZER_FILES:
             if (tokenizer_dir / name).is_file():
                 shutil.copyfile(tokenizer_dir / name, self.save_dir / name)
-        save_student(self.save_dir, distilled.weights, spec)
+        save_student(self.save_dir, weights, spec)
+
+
+def _check_length(settings: Config, teacher: Teacher) -> None:
+    length = settings.global_.max_seq_length
+    if teacher.max_length is not None and length > teacher.max_length:
+        raise UserError(f"Global.max_seq_length: {length}, but the teacher reads at most {teacher.max_length} tokens; "
+                        f"set it to {teacher.max_length} or less")
 
 
 def _accuracy(text: TrainingText, teacher: Teacher) -> Evaluate | None:
@@ -312,6 +333,28 @@ def _chain(settings: Config, run: _Run, text: TrainingText, teacher: Teacher, mo
     run_chain(models[-1].folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
 
 
+def _onnx(settings: Config, run: _Run, spec: StudentSpec, models: list[_Model], dev_set: DevSet):
+    """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX.
+
+    They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
+
+    Returns:
+        ``(name, file, notes)`` of each ONNX model for the report, and the weights.
+    """
+    prefix = next(model.folder for model in reversed(models) if model.name != "QuantPost") / MODEL_NAME
+    weights = read_paddle_model(prefix, spec)
+    float_file = run.onnx_dir / "model.onnx"
+    write_onnx(float_file, weights, spec, reference=paddle_logits(prefix))
+    if QUANT_BILSTM not in settings.strategies:
+        return [], weights
+    truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
+    result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
+                              dev_set.tokenizer, **settings.strategies[QUANT_BILSTM])
+    kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
+    notes = (f"Agrees with the float student on {100 * result.agreement:.1f} % of the dev sentences.", *kept)
+    return [("ONNX", float_file, ()), (QUANT_BILSTM, result.path, notes)], weights
+
+
 def _measure(model: _Model, run: _Run, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
     prefix = model.folder / MODEL_NAME
     metric = None if eval_callback is None else metric_of(prefix, eval_callback)
@@ -319,7 +362,7 @@ def _measure(model: _Model, run: _Run, dev_set: DevSet, eval_callback: Evaluate 
 
 
 def _paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:
-    return {name: section for name, section in settings.strategies.items() if name != "QuantBiLSTM"}
+    return {name: section for name, section in settings.strategies.items() if name != QUANT_BILSTM}
 
 
 def _precision_note(labels: Labels) -> str:

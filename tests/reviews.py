@@ -20,8 +20,10 @@ def make_reviews(count: int, seed: int) -> list[tuple[str, int]]:
         negated = rng.random() < 0.3
         word = rng.choice(_GOOD if label != negated else _BAD)
         first, second = rng.choice(_NOUNS, 2, replace=False)
-        text = (f"{rng.choice(['the', 'this', 'that'])} {first} {rng.choice(['and the', 'of this', 'with a'])} {second} "
-                f"{rng.choice(['is', 'was'])} {'not ' if negated else ''}{rng.choice(['', 'very ', 'really '])}{word} .")
+        between = rng.choice(["and the", "of this", "with a"])
+        subject = f"{rng.choice(['the', 'this', 'that'])} {first} {between} {second}"
+        judgement = f"{'not ' if negated else ''}{rng.choice(['', 'very ', 'really '])}{word}"
+        text = f"{subject} {rng.choice(['is', 'was'])} {judgement} ."
         rows[text] = label
     return list(rows.items())
 

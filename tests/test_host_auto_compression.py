@@ -13,7 +13,8 @@ from teachers import make_tiny_teacher
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.tokens import load_tokenizer
 
-FAST = {"DataAugmentation": {"n_iter": 2}, "TrainConfig": {"epochs": 1, "eval_iter": 20}}
+FAST = {"Global": {"max_seq_length": 64}, "DataAugmentation": {"n_iter": 2},
+        "TrainConfig": {"epochs": 1, "eval_iter": 20}}
 STUDENT = {"student": {"embed_dim": 16, "hidden_size": 16}}
 
 
@@ -82,9 +83,9 @@ def test_a_script_in_paddleslims_style_needs_only_the_import(exported, tmp_path)
 
 def test_yaml_file_through_auto_compression(exported, tmp_path):
     data = write_reviews(tmp_path / "data")
-    sections = {"Global": {"model_dir": "ignored", "train_file": str(data / "train.tsv"),
+    sections = {**FAST, "Global": {"max_seq_length": 64, "model_dir": "ignored", "train_file": str(data / "train.tsv"),
                            "dev_file": str(data / "dev.tsv"), "batch_size": 8},
-                "bert_to_bilstm": STUDENT, **FAST}
+                "bert_to_bilstm": STUDENT}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(sections))
     compression = AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"),
                                   config=str(tmp_path / "run.yaml"))
@@ -100,7 +101,8 @@ def test_a_wrong_setting_is_refused_in_the_constructor(exported, tmp_path):
                              ({"bert_to_bilstm": None, "QuantPost": {"alg": "KL"}}, "QuantPost.alg"),
                              ({"bert_to_bilstm": None, "TrainConfig": {"learning_rate": {"type": "Nope"}}}, "Nope")):
         with pytest.raises(UserError, match=message) as error:
-            AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"), config=section)
+            AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"),
+                            config=section)
         assert "\n" not in str(error.value)
 
 

@@ -55,7 +55,8 @@ def test_a_warning_says_what_is_lost_when_paddle_came_first():
     assert "import paddleslim_bilstm first" in done.stderr
 
 
-@pytest.mark.parametrize("installed", [{"paddleslim": "2.4.0"}, {"paddlepaddle": "3.0.0"}, {"paddlepaddle-gpu": "2.5.2"}])
+@pytest.mark.parametrize("installed", [{"paddleslim": "2.4.0"}, {"paddlepaddle": "3.0.0"},
+                                       {"paddlepaddle-gpu": "2.5.2"}])
 def test_other_versions_are_refused_in_one_line_that_says_which_work(installed):
     with pytest.raises(UnsupportedVersion, match="works with paddleslim 2.6.0 and paddlepaddle 2.6.x") as error:
         check_versions(installed)

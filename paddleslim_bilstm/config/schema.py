@@ -172,7 +172,7 @@ class FinetuneConfig:
 
     model: str | None = setting(None, optional(path))
     epochs: int = setting(3, integer(1))
-    learning_rate: float = setting(5e-5, number(0, above=True))
+    learning_rate: float = setting(5e-5, number(0, 1, above=True))
     batch_size: int = setting(32, integer(1))
     warmup: float = setting(0.1, number(0, 1, below=True))
     weight_decay: float = setting(0.01, number(0))
@@ -182,7 +182,7 @@ class FinetuneConfig:
 class QuantBiLSTMConfig:
     """The int8 Bi-LSTM (``QuantBiLSTM``): layers stay float where accuracy would drop by more (0.01 is a point)."""
 
-    max_accuracy_drop: float | None = setting(None, optional(number(0, 1)))
+    max_accuracy_drop: float = setting(0.005, number(0, 1))
 
 
 SECTIONS = {"Global": ("global_", GlobalConfig), "bert_to_bilstm": ("distill", DistillConfig),

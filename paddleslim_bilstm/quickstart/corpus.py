@@ -74,7 +74,7 @@ class Corpus:
     unlabeled: list[str]
 
 
-def make_corpus(train: int = 4000, dev: int = 600, unlabeled: int = 8000, seed: int = 0) -> Corpus:
+def make_corpus(train: int = 3000, dev: int = 600, unlabeled: int = 8000, seed: int = 0) -> Corpus:
     """Make the corpus; the same arguments give the same rows.
 
     The sentences of ``dev`` judge aspects by words that ``train`` and ``unlabeled`` never use of that aspect

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 from ..cpu import physical_cores
+from ..predict.batches import sentence_logits
+from ..predict.runtimes import onnx_logits
 from ..teacher.engine import InferenceModel, logits_of
 from ..tokens import Sentences, Tokenizer
 from . import metrics
 from .flops import flops, parameters, size_bytes
-from .latency import Latency, measure_latency
+from .latency import BATCH_SIZE, Latency, Speed, measure_latency, measure_speed
 
 TEACHER = "teacher"
 ALONE = "Bi-LSTM alone"
@@ -76,6 +79,21 @@ class ModelRow:
     notes: tuple[str, ...] = ()
 
 
+def measure_onnx(name: str, path: Path, dev: DevSet, max_seq_length: int, like: ModelRow, file: str | None = None,
+                 notes: tuple[str, ...] = ()) -> ModelRow:
+    """Measure a student's ONNX file in ONNX Runtime on one CPU thread.
+
+    Args:
+        like: the row of the Paddle model that it was made from, for its parameters and FLOPs.
+    """
+    run = onnx_logits(path, threads=1)
+    token_ids = [ids.tolist() for ids in dev.sentences]
+    logits = sentence_logits(run, token_ids, dev.tokenizer, max_seq_length, BATCH_SIZE)
+    speed = measure_speed(run, dev.sentences, dev.tokenizer, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
+    return _row(name, logits.argmax(-1), dev, speed, parameters=like.parameters, size_bytes=path.stat().st_size,
+                flops=like.flops, flops_tokens=like.flops_tokens, file=file, notes=notes)
+
+
 def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None, metric: float | None = None,
                   predictions: np.ndarray | None = None, notes: tuple[str, ...] = ()) -> ModelRow:
     """Measure a Paddle inference model: quality on all of ``dev``, speed on one CPU thread.
@@ -91,13 +109,17 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
         model = InferenceModel(prefix, threads=physical_cores())
         predictions = logits_of(model, dev.sentences, dev.tokenizer).argmax(-1)
     speed = measure_latency(prefix, dev.sentences, dev.tokenizer)
+    return _row(name, predictions, dev, speed, metric=metric, parameters=parameters(prefix),
+                size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens),
+                flops_tokens=dev.typical_tokens, file=file, notes=notes)
+
+
+def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed, **fields) -> ModelRow:
+    """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``."""
     return ModelRow(
-        name=name, metric=metric,
+        name=name,
         accuracy=None if dev.labels is None else metrics.accuracy(dev.labels, predictions),
         f1=None if dev.labels is None else metrics.f1(dev.labels, predictions, dev.num_classes),
         agreement=(None if dev.teacher_predictions is None
                    else metrics.agreement(predictions, dev.teacher_predictions)),
-        parameters=parameters(prefix), size_bytes=size_bytes(prefix),
-        flops=flops(prefix, dev.typical_tokens), flops_tokens=dev.typical_tokens,
-        latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime,
-        file=file, notes=tuple(notes))
+        latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime, **fields)

@@ -136,8 +136,8 @@ def _check_padding(model: InferenceModel, sample: Sentences, teacher: Teacher) -
     padded = np.pad(alone, ((0, 0), (0, int(width) - alone.shape[1])), constant_values=tokenizer.pad_id)
     change = np.abs(model.run(padded, np.zeros_like(padded)) - model.run(alone, np.zeros_like(alone))).max()
     if change > _MAX_PADDING_CHANGE:
-        _log.warning("the teacher's logits change by %.2g when a sentence is padded with %s, so its labels are a little "
-                     "off: it was exported without a mask made from the padding", change,
+        _log.warning("the teacher's logits change by %.2g when a sentence is padded with %s, so its labels are "
+                     "a little off: it was exported without a mask made from the padding", change,
                      tokenizer.vocab[tokenizer.pad_id])
 
 

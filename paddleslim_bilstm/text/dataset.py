@@ -11,7 +11,7 @@ import numpy as np
 from ..config.schema import GlobalConfig
 from ..errors import UserError
 from .files import read_file
-from .labels import check_dev_labels, check_two_classes, label_scheme
+from .labels import check_all_classes, check_dev_labels, check_two_classes, label_scheme
 from .paddlenlp_data import read_paddlenlp
 from .rows import Rows, read_records
 
@@ -80,6 +80,8 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
     check_two_classes(dev_rows)
     labelled = dev_rows if train_rows.labels is None else train_rows
     scheme = label_scheme(labelled.labels, num_classes, teacher_label_names or dataset_names, labelled.source)
+    if train_rows.labels is not None and num_classes is not None:
+        check_all_classes(train_rows, scheme)
     return Dataset(
         train_texts=train_rows.texts,
         train_labels=None if train_rows.labels is None else scheme.ids_of(train_rows.labels),

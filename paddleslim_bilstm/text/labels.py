@@ -89,6 +89,19 @@ def check_two_classes(rows: Rows) -> None:
                         "add rows of the other classes")
 
 
+def check_all_classes(train: Rows, scheme: LabelScheme) -> None:
+    """Refuse training rows in which a class of the teacher's never occurs: it is another task's teacher.
+
+    Raises:
+        UserError: naming the classes.
+    """
+    occurring = {scheme.ids[label] for label in train.labels}
+    missing = [name for i, name in enumerate(scheme.names) if i not in occurring]
+    if missing:
+        raise UserError(f"{train.source}: {_listed(missing)} of the teacher's {len(scheme.names)} classes "
+                        "never occurs here; name the teacher that was fine-tuned on these labels, or add such rows")
+
+
 def check_dev_labels(train: Rows, dev: Rows) -> None:
     """Refuse labels in ``dev`` that ``train`` lacks.
 

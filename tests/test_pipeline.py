@@ -1,0 +1,161 @@
+"""The whole job on a tiny real BERT: what it leaves behind, what it refuses, and that it repeats itself."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reviews import make_reviews, write_reviews
+from teachers import make_tiny_teacher
+
+from paddleslim_bilstm import compress
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.pipeline import prepare
+from paddleslim_bilstm.predict import Predictor
+from paddleslim_bilstm.teacher import InferenceModel
+from paddleslim_bilstm.tokens import load_tokenizer
+
+MODEL_KEYS = {"name", "accuracy", "f1", "agreement", "parameters", "size_bytes", "flops", "latency_ms",
+              "sentences_per_s"}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return make_tiny_teacher(tmp_path_factory.mktemp("teacher"), "huggingface")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_reviews(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def config(teacher, data, tmp_path):
+    return {"Global": {"model_dir": str(teacher), "train_file": str(data / "train.tsv"),
+                       "dev_file": str(data / "dev.tsv"), "save_dir": str(tmp_path / "out"),
+                       "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
+            "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "train_alone": False},
+            "DataAugmentation": {"n_iter": 2}, "TrainConfig": {"epochs": 2, "eval_iter": 5}}
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
+    before = contents(teacher)
+    config["bert_to_bilstm"]["train_alone"] = True
+    config["QuantBiLSTM"] = {"max_accuracy_drop": 0.1}
+    result = compress(config)
+    assert contents(teacher) == before
+    out = tmp_path / "out"
+    report = json.loads((out / "report.json").read_text())
+    assert [row["name"] for row in report["models"]] == ["teacher", "Bi-LSTM alone", "distilled", "ONNX", "QuantBiLSTM"]
+    assert all(MODEL_KEYS <= row.keys() and row["accuracy"] is not None for row in report["models"])
+    assert {"config", "versions", "hardware", "seconds"} <= report.keys()
+    assert result.save_dir == out.resolve() and "QuantBiLSTM" in result.table
+    assert {"model.pdmodel", "model.pdiparams", "model.onnx", "model.int8.onnx", "student.safetensors", "student.json",
+            "report.md", "report.png", "vocab.txt"} <= set(os.listdir(out))
+    assert not (out / "work").exists()
+
+    tokenizer = load_tokenizer(out)
+    sentences = tokenizer.encode(["good .", "the film is not very funny .", "bad", "the story of this was dull ."])
+    model = InferenceModel(out / "model", threads=1)
+    batch = sentences.padded(np.arange(4), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+    together = model.run(batch, np.zeros_like(batch))
+    for row in range(4):
+        ids = sentences.padded(np.array([row]), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+        np.testing.assert_allclose(model.run(ids, np.zeros_like(ids))[0], together[row], atol=1e-5)
+    texts = ["the food is great .", "the food is not great ."]
+    paddle_logits = Predictor(out, runtime="paddle").logits(texts)
+    np.testing.assert_allclose(Predictor(out, runtime="onnx").logits(texts), paddle_logits, atol=1e-4)
+    assert Predictor(out).runtime == "onnx-int8"
+
+
+def test_the_same_config_and_seed_give_the_same_student(config, tmp_path):
+    students = []
+    for number in (1, 2):
+        config["Global"].update(save_dir=str(tmp_path / f"out{number}"), cache_dir=str(tmp_path / f"cache{number}"))
+        compress(config)
+        students.append((tmp_path / f"out{number}" / "student.safetensors").read_bytes())
+    assert students[0] == students[1]
+    config["Global"].update(save_dir=str(tmp_path / "out3"), seed=1)
+    compress(config)
+    assert (tmp_path / "out3" / "student.safetensors").read_bytes() != students[0]
+
+
+def test_a_second_run_takes_everything_from_the_cache(config, tmp_path):
+    compress(config)
+    before = contents(tmp_path / "cache")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "students").iterdir()}
+    config["QuantPost"] = {"batch_nums": 2}
+    result = compress(config)
+    assert [row.name for row in result.report.models] == ["teacher", "distilled", "QuantPost"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "students").iterdir()} == times
+    assert contents(tmp_path / "cache") == before
+
+
+def test_python_rows_take_the_place_of_files(config):
+    for name in ("train_file", "dev_file"):
+        del config["Global"][name]
+    rows = make_reviews(120, seed=3)
+    result = compress(config, train=rows[:90], dev=rows[90:], unlabeled=["the acting was fresh .", "a weak plot ."])
+    assert result.report.data["unlabeled"] == 2
+    assert result.report.models[-1].accuracy is not None
+
+
+@pytest.mark.parametrize("loss", ["l2", "soft_label", "dkd"])
+def test_paddleslims_own_losses_teach_too(config, loss):
+    config["bert_to_bilstm"]["loss"] = loss
+    agreement = compress(config).report.models[-1].agreement
+    assert agreement > 0.5
+
+
+def test_alpha_one_half_and_unlabelled_text(config, tmp_path):
+    (tmp_path / "more.txt").write_text("the room was clean .\nthe staff was rude .\n")
+    config["Global"]["unlabeled_file"] = str(tmp_path / "more.txt")
+    config["bert_to_bilstm"]["alpha"] = 0.5
+    assert compress(config).report.data["unlabeled"] == 2
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"Global": {"model_dir": None}}, "Global.model_dir"),
+    ({"Global": {"train_file": "nowhere.tsv"}}, "nowhere.tsv"),
+    ({"TrainConfig": {"origin_metric": 0.99}}, "TrainConfig.origin_metric"),
+    ({"bert_to_bilstm": {"loss": "fsp"}}, "bert_to_bilstm.loss"),
+    ({"DataAugmentation": {"hooks": [{"masking": {"p_mask": 2}}]}}, "p_mask"),
+    ({"TransformerPrune": {"pruned_ratio": 0.2}}, "TransformerPrune"),
+    ({"QuantAware": {"bits": 4}}, "QuantAware.bits"),
+])
+def test_bad_settings_are_one_line_and_leave_no_model(config, tmp_path, change, message):
+    for section, values in change.items():
+        config[section] = {**config.get(section, {}), **values}
+    with pytest.raises(UserError, match=message) as error:
+        compress(config)
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "out").glob("*model*"))
+
+
+def test_a_folder_that_cant_be_written_is_refused_before_any_work(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    config["Global"]["save_dir"] = str(tmp_path / "file" / "out")
+    with pytest.raises(UserError, match="Global.save_dir"):
+        prepare(config)
+
+
+def test_a_teacher_with_other_classes_than_the_labels_is_refused(config, tmp_path):
+    config["Global"]["model_dir"] = str(make_tiny_teacher(tmp_path / "three", "paddlenlp", num_classes=3))
+    config["bert_to_bilstm"]["train_alone"] = True
+    with pytest.raises(UserError, match="3"):
+        compress(config)
+
+
+def test_a_vocabulary_without_a_mask_token_is_refused(config, teacher, tmp_path):
+    folder = tmp_path / "maskless"
+    folder.mkdir()
+    for name, value in contents(teacher).items():
+        (folder / name).write_bytes(value.replace(b"[MASK]", b"[MUSK]") if name == "vocab.txt" else value)
+    config["Global"]["model_dir"] = str(folder)
+    with pytest.raises(UserError, match="mask"):
+        compress(config)
