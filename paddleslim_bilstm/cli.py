@@ -53,7 +53,7 @@ paddleslim-bilstm COMMAND --help lists the options of a command.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    _show_warnings()
+    _show_messages()
     try:
         arguments = _parser(argv).parse_args(argv)
         return arguments.run(arguments)
@@ -95,12 +95,20 @@ def _fail(message: str) -> int:
     return USER_ERROR
 
 
-def _show_warnings() -> None:
-    """Show the package's warnings on standard error as "warning: ..."."""
+class _Plain(logging.Formatter):
+    """News as they are, warnings behind "warning: "."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)
+        return f"{record.levelname.lower()}: {message}" if record.levelno >= logging.WARNING else message
+
+
+def _show_messages() -> None:
+    """Show the package's news (which stage runs) and warnings on standard error."""
     logger = logging.getLogger(__package__)
     if not logger.handlers:
         handler = logging.StreamHandler()
-        logging.addLevelName(logging.WARNING, "warning")
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(_Plain())
         logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
         logger.propagate = False

@@ -26,5 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
     from .config import load_config
     load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
     from .pipeline import compress
-    print(compress(arguments.config, overrides=arguments.override).table)
+    result = compress(arguments.config, overrides=arguments.override)
+    print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}")
     return 0

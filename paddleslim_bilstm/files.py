@@ -49,6 +49,12 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def copy_whole(source: str | Path, target: str | Path) -> None:
+    """Copy a file's content to ``target``, whole or not at all; the copy is writable even where the source is not."""
+    with whole_file(target) as partial:
+        shutil.copyfile(source, partial)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, whole or not at all."""
     with whole_file(path) as partial:

@@ -110,7 +110,7 @@ def test_overrides_may_be_given_together_or_apart():
 
 
 def test_warnings_of_the_package_are_shown(tmp_path):
-    code = "from paddleslim_bilstm import cli; import logging; cli._show_warnings(); cli._show_warnings()\n" \
+    code = "from paddleslim_bilstm import cli; import logging; cli._show_messages(); cli._show_messages()\n" \
            "logging.getLogger('paddleslim_bilstm.text').warning('odd %s', 1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr == "warning: odd 1\n"

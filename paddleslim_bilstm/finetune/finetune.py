@@ -14,9 +14,10 @@ import paddle
 from ..config import Config, load_config
 from ..errors import UserError
 from ..files import make_writable_folder, whole_folder, write_json
+from ..teacher.checkpoint import quiet_dygraph
 from ..text import Dataset, load_dataset
 from ..tokens import Tokenizer, load_tokenizer
-from .pretrained import load_pretrained, quiet_dygraph, save_classifier
+from .pretrained import load_pretrained, save_classifier
 from .training import Labelled, train_classifier
 
 RECORD_FILE = "finetune.json"

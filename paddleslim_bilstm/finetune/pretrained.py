@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Sequence
 
 import numpy as np
 import paddle
 import safetensors.numpy
 
 from ..errors import UserError
-from ..teacher.checkpoint import _float32, _modern_name, _read_safetensors, checkpoint_files, read_config
+from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.pdparams import read_pdparams
+from ..teacher.weights import checkpoint_files, read_config, read_weights
 from ..tokens import TOKENIZER_FILES
 
 
@@ -40,7 +40,7 @@ def load_pretrained(model: str, num_classes: int, scratch: Path) -> tuple[paddle
     if not any((folder / name).is_file() for name in TOKENIZER_FILES[:2]):
         raise UserError(f"Finetune.model: {folder} holds no tokenizer files; copy the model's vocab.txt there")
     config_file, weight_files = files[0], files[1:]
-    weights = _read_weights(weight_files)
+    weights = {name: value for name, value in read_weights(weight_files).items() if not name.endswith("position_ids")}
     classifier = weights.get("classifier.weight")
     if classifier is not None and num_classes not in classifier.shape:
         weights = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
@@ -68,30 +68,6 @@ def save_classifier(network: paddle.nn.Layer, label_names: Sequence[str], tokeni
     for name in TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, folder / name)
-
-
-@contextmanager
-def quiet_dygraph() -> Iterator[None]:
-    """Dynamic mode without PaddleNLP's chatter; the mode that was on before comes back afterwards."""
-    from paddlenlp.utils.log import logger
-
-    level, was_dynamic = logger.logger.level, paddle.in_dynamic_mode()
-    logger.logger.setLevel("ERROR")
-    paddle.disable_static()
-    try:
-        yield
-    finally:
-        logger.logger.setLevel(level)
-        if not was_dynamic:
-            paddle.enable_static()
-
-
-def _read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    weights: dict[str, np.ndarray] = {}
-    for file in files:
-        weights.update(read_pdparams(file) if file.suffix == ".pdparams" else _read_safetensors(file))
-    return {_modern_name(name): _float32(value) for name, value in weights.items()
-            if not name.endswith("position_ids")}
 
 
 def _download(name: str, num_classes: int, scratch: Path) -> tuple[paddle.nn.Layer, Path]:

@@ -7,37 +7,18 @@ import json
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
 import numpy as np
 import paddle
-import safetensors
 import safetensors.numpy
 
 from ..errors import UserError
 from .pdparams import read_pdparams
+from .weights import read_config, read_weights
 
 FEED_NAMES = ("input_ids", "token_type_ids")
-CONFIG_FILES = ("config.json", "model_config.json")
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model_state.pdparams")
-_SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32,
-                      "U8": np.uint8, "BOOL": np.bool_, "BF16": np.uint16}
 _PLAIN_OUTPUT = {"use_cache": False, "return_dict": False, "output_hidden_states": False, "output_attentions": False}
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Return the config and the weight files of the checkpoint in ``folder``; empty where it holds none.
-
-    Like PaddleNLP, safetensors go before ``model_state.pdparams`` where a folder holds both.
-    """
-    config = next((folder / name for name in CONFIG_FILES if (folder / name).is_file()), None)
-    weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-    if config is None or weights is None:
-        return []
-    if weights.name.endswith(".index.json"):
-        shards = sorted(set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [config, *(folder / Path(shard).name for shard in shards)]
-    return [config, weights]
 
 
 def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, scratch: Path, prefix: Path) -> None:
@@ -51,10 +32,7 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
         UserError: damaged files, an architecture that PaddleNLP can't load, or weights without a classifier.
     """
     config = read_config(config_file)
-    weights: dict[str, np.ndarray] = {}
-    for file in weight_files:
-        weights.update(read_pdparams(file) if file.suffix == ".pdparams" else _read_safetensors(file))
-    weights = {_modern_name(name): _float32(value) for name, value in weights.items()}
+    weights = read_weights(weight_files)
     if not any(name.startswith("classifier.") for name in weights):
         raise UserError(f"{weight_files[0]}: no classifier weights, so this is not a fine-tuned classifier; "
                         "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")
@@ -63,49 +41,10 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
     own_config = {**config, **_PLAIN_OUTPUT, "pad_token_id": pad_id, "dtype": "float32", "torch_dtype": "float32"}
     (scratch / config_file.name).write_text(json.dumps(own_config), encoding="utf-8")
     from_torch = any(".encoder.layer." in name for name in weights)
-    with _quiet_dygraph():
-        _save(_load(scratch, config_file, from_torch), prefix)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the model's configuration.
-
-    Raises:
-        UserError: it is not a JSON object.
-    """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); copy the file from the teacher again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a model configuration; copy the file from the teacher again")
-    return config
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        tensors = safetensors.deserialize(path.read_bytes())
-    except Exception as error:  # safetensors raises its own class and others, by version
-        raise UserError(f"{path}: can't be read ({error}); copy the checkpoint again") from None
-    weights = {}
-    for name, tensor in tensors:
-        if tensor["dtype"] not in _SAFETENSORS_TYPES:
-            raise UserError(f"{path}: {name} has the type {tensor['dtype']}; save the checkpoint in float32 or float16")
-        dtype = _SAFETENSORS_TYPES[tensor["dtype"]]
-        weights[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
-    return weights
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    """Return floats as float32; uint16 is how Paddle and we hold bfloat16, which NumPy does not know."""
-    if array.dtype == np.uint16:
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
-
-
-def _modern_name(name: str) -> str:
-    """Early BERT checkpoints call the LayerNorm's weight and bias gamma and beta."""
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    with quiet_dygraph():
+        model = _load(scratch, config_file, from_torch)
+        arrays = {name: value.numpy() for name, value in model.state_dict().items()}
+    _save(model, arrays, prefix)
 
 
 def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
@@ -128,9 +67,8 @@ def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
     return model
 
 
-def _save(model: paddle.nn.Layer, prefix: Path) -> None:
-    """Build the network a second time in static mode, with the weights of ``model``, and save it."""
-    arrays = {name: value.numpy() for name, value in model.state_dict().items()}
+def _save(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], prefix: Path) -> None:
+    """Build the network of ``model`` a second time in static mode, with the weights ``arrays``, and save it."""
     paddle.enable_static()
     program, startup, executor = paddle.static.Program(), paddle.static.Program(), paddle.static.Executor()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard(), \
@@ -150,15 +88,16 @@ def _save(model: paddle.nn.Layer, prefix: Path) -> None:
 
 
 @contextmanager
-def _quiet_dygraph() -> Iterator[None]:
-    """Dynamic mode, as PaddleNLP's loader needs, without its chatter; static mode again afterwards."""
+def quiet_dygraph() -> Iterator[None]:
+    """Dynamic mode, as PaddleNLP needs it, without its chatter; the mode that was on before comes back afterwards."""
     from paddlenlp.utils.log import logger
 
-    level = logger.logger.level
+    level, was_dynamic = logger.logger.level, paddle.in_dynamic_mode()
     logger.logger.setLevel("ERROR")
     paddle.disable_static()
     try:
         yield
     finally:
         logger.logger.setLevel(level)
-        paddle.enable_static()
+        if not was_dynamic:
+            paddle.enable_static()

@@ -15,8 +15,9 @@ import paddle
 from ..errors import UserError
 from ..files import fingerprint, whole_folder
 from ..tokens import Tokenizer, load_tokenizer
-from .checkpoint import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, export_checkpoint, read_config
+from .checkpoint import export_checkpoint
 from .program import Signature, read_parameter, read_signature, save_reordered
+from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 

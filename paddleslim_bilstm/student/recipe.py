@@ -1,0 +1,99 @@
+"""How a run's settings become trained students: the Bi-LSTM alone, and the distilled one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ..config import Config
+from ..files import fingerprint
+from ..tokens import Sentences, Tokenizer
+from .embeddings import project_embeddings
+from .network import TOKEN_MAP
+from .spec import StudentSpec
+from .train import (
+    NO_LABEL,
+    Evaluate,
+    MakeOptimizer,
+    StaticLoss,
+    TrainedStudent,
+    TrainingPlan,
+    TrainingSet,
+    train_student,
+)
+from .vocabulary import cut_vocabulary, kept_tokens
+from .weights import Weights, first_weights
+
+DEFAULT_EPOCHS = 2
+ALONE_EPOCHS = 5
+
+
+def first_student(settings: Config, label_names: tuple[str, ...], tokenizer: Tokenizer, sentences: Sentences,
+                  teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights]:
+    """Return the untrained student: its vocabulary is that of ``sentences``, its embeddings are the teacher's.
+
+    Args:
+        teacher_embeddings: float32 ``[vocabulary, teacher units]``.
+    """
+    sizes = settings.distill.student
+    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, tokenizer.pad_id,
+                       settings.global_.max_seq_length)
+    token_map = cut_vocabulary(tokenizer, sentences)
+    embedding = project_embeddings(teacher_embeddings[kept_tokens(token_map, tokenizer.unk_id)], spec.embed_dim)
+    return spec, first_weights(spec, token_map, embedding, np.random.default_rng(settings.global_.seed))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the trainings of a run share.
+
+    Attributes:
+        settings: sections ``bert_to_bilstm`` and ``TrainConfig``, and the seed.
+        loss: the distillation loss.
+        make_optimizer: from the settings.
+        evaluate: chooses the best checkpoint.
+        dev_key: fingerprint of the dev set behind ``evaluate``.
+        folder: for checkpoints; a student that was trained before is found there and not trained again.
+    """
+
+    settings: Config
+    loss: StaticLoss
+    make_optimizer: MakeOptimizer
+    evaluate: Evaluate | None
+    dev_key: str
+    folder: Path
+
+    def train_alone(self, spec: StudentSpec, first: Weights, train: Sentences, labels: np.ndarray) -> TrainedStudent:
+        """Train the Bi-LSTM on the labelled originals, from random embeddings: the tutorial's second step."""
+        labelled = labels != NO_LABEL
+        data = TrainingSet(train.take(labelled), None, labels[labelled])
+        weights = first_weights(spec, first[TOKEN_MAP], None, np.random.default_rng(self.settings.global_.seed))
+        data_key = fingerprint(data.sentences.tokens, data.labels)
+        return self._train("alone", spec, weights, data, data_key, None, ALONE_EPOCHS, None)
+
+    def distil(self, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str) -> TrainedStudent:
+        """Train the student on the teacher's logits; ``data_key`` is the fingerprint of ``data``."""
+        train = self.settings.train
+        return self._train("distilled", spec, first, data, data_key, self.loss, train.epochs or DEFAULT_EPOCHS,
+                           train.train_iter)
+
+    def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str,
+               loss: StaticLoss | None, epochs: int, train_iter: int | None) -> TrainedStudent:
+        plan = self._plan(data, epochs, train_iter)
+        code = sorted(Path(__file__).parent.glob("*.py"))
+        key = fingerprint(data_key, self.dev_key, asdict(spec), asdict(plan), self.settings.to_dict()["TrainConfig"],
+                          self.settings.distill.loss, *(first[weight] for weight in sorted(first)),
+                          paddle.__version__, *code)
+        return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate,
+                             self.folder / f"{name}-{key}.safetensors", f"train {name}")
+
+    def _plan(self, data: TrainingSet, epochs: int, train_iter: int | None) -> TrainingPlan:
+        distill, train = self.settings.distill, self.settings.train
+        steps = epochs * -(-len(data.sentences) // distill.batch_size)
+        if train_iter is not None:
+            steps = train_iter if train.epochs is None else min(steps, train_iter)
+        return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, train.eval_iter,
+                            train.target_metric, self.settings.global_.seed)
