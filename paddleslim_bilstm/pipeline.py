@@ -24,6 +24,7 @@ from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
 from .predict.runtimes import paddle_logits
+from .quantize.rounding import round_layers
 from .quantize.student import quantize_student
 from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
 from .report.write import Report, write_report
@@ -247,7 +248,7 @@ def _chain(settings: Config, run: RunFolder, text: TrainingText, teacher: Teache
 
 def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Model],
           dev_set: DevSet) -> tuple[list[_OnnxModel], Weights]:
-    """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX.
+    """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
 
     They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
 
@@ -266,6 +267,10 @@ def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Mod
                               dev_set.tokenizer, **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
     notes = (f"Agrees with the float student on {100 * result.agreement:.1f} % of the dev sentences.", *kept)
+    if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
+        folder = run.step_dir(QUANT_BILSTM)
+        export_paddle_model(folder, spec, round_layers(weights, ["embedding"]))
+        models.append(_Model(f"{QUANT_BILSTM}, Paddle", folder))
     return [float_model, _OnnxModel(QUANT_BILSTM, result.path, notes)], weights
 
 

@@ -57,3 +57,16 @@ def test_the_predictor_runs_paddle_inference_on_request(tmp_path):
     predictor = Predictor(tmp_path, "paddle")
     assert predictor.runtime == "paddle"
     np.testing.assert_allclose(predictor.logits(texts), Predictor(tmp_path, "onnx").logits(texts), atol=1e-5)
+
+
+def test_paddle_runs_an_int8_embedding(tmp_path):
+    weights, spec = random_student(hidden_size=20)
+    rounded = round_layers(weights, ["embedding"])
+    (tmp_path / "float").mkdir()
+    float_model = export_paddle_model(tmp_path / "float", spec, weights)
+    int8_model = export_paddle_model(tmp_path, spec, rounded)
+    batch = padded_probe(80, spec.pad_id)
+    by_the_book = reference_logits({**weights, "embedding": rounded["embedding"].to_float()}, spec, batch)
+    np.testing.assert_allclose(paddle_logits(int8_model)(batch, np.zeros_like(batch)), by_the_book, atol=1e-5)
+    sizes = [path.with_suffix(".pdiparams").stat().st_size for path in (float_model, int8_model)]
+    assert sizes[0] - sizes[1] > 0.7 * weights["embedding"].nbytes - 1000

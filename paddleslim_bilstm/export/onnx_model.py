@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from ..files import whole_file
 from ..predict.runtimes import Logits, onnx_logits
 from ..student.spec import StudentSpec
-from .onnx_layers import RUNTIME_DOMAIN, Graph, Weights, add_embedding, add_linear, add_lstm
+from .int8_array import Weights
+from .onnx_layers import RUNTIME_DOMAIN, Graph, add_embedding, add_linear, add_lstm
 
 _OPSET = 17
 _IR_VERSION = 8

@@ -9,7 +9,7 @@ import paddle
 
 from ..student.network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
 from ..student.spec import StudentSpec
-from ..student.weights import Weights
+from .int8_array import Int8Array, Weights
 
 MODEL_NAME = "model"
 _INT8_LARGEST = 127
@@ -20,6 +20,10 @@ def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Pa
 
     The model takes ``input_ids`` and ``token_type_ids``, int64 ``[batch, length]`` as a BERT tokenizer pads them, and
     returns logits, float32 ``[batch, classes]``. It is saved through the static-graph API.
+
+    Args:
+        weights: the student's; the embedding may be an `Int8Array`, which is stored as it is (Paddle has no int8 LSTM
+            on the CPU, so the other weights are float).
     """
     place = paddle.CPUPlace()
     executor = paddle.static.Executor(place)
@@ -28,13 +32,44 @@ def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Pa
     with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard(), \
             paddle.static.program_guard(program, paddle.static.Program()):
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
-        network = BiLSTMClassifier(spec, len(weights["embedding"]))
-        logits = drop_in_logits(network, spec, len(weights[TOKEN_MAP]), *feeds)
-        scope = paddle.static.global_scope()
+        embedding = weights["embedding"]
+        network = BiLSTMClassifier(spec, rows=1 if isinstance(embedding, Int8Array) else len(embedding))
         names = {**network.weight_names(), TOKEN_MAP: TOKEN_MAP}
-        write_weights(scope, names, weights, place)
+        if isinstance(embedding, Int8Array):
+            del names["embedding"]
+            network.embedder = _Int8Embedding(embedding, place)
+        logits = drop_in_logits(network, spec, len(weights[TOKEN_MAP]), *feeds)
+        write_weights(paddle.static.global_scope(), names, weights, place)
         paddle.static.save_inference_model(str(prefix), feeds, [logits], executor, program=program)
     return prefix
+
+
+class _Int8Embedding(paddle.nn.Layer):
+    """An embedding whose table is int8 with a scale a row; rows become float after they are looked up.
+
+    The operators are those that ``paddleslim.quant.quant_embedding`` writes, but for its one scale for all rows.
+    """
+
+    def __init__(self, embedding: Int8Array, place):
+        super().__init__()
+        self._units = embedding.values.shape[1]
+        self._table = self._store("embedding_int8", embedding.values, place)
+        self._row_scale = self._store("embedding_scale", embedding.scale, place)
+        self._one = self._store("embedding_one", np.ones(1, np.float32), place)
+
+    @staticmethod
+    def _store(name: str, value: np.ndarray, place):
+        paddle.static.global_scope().var(name).get_tensor().set(value, place)
+        return paddle.static.default_main_program().global_block().create_var(
+            name=name, shape=list(value.shape), dtype=str(value.dtype), persistable=True, stop_gradient=True)
+
+    def forward(self, rows):
+        looked_up = paddle.nn.functional.embedding(rows, self._table)
+        block = paddle.static.default_main_program().global_block()
+        as_float = block.create_var(name="embedding_as_float", dtype="float32", shape=[-1, -1, self._units])
+        block.append_op(type="dequantize_abs_max", inputs={"X": [looked_up], "Scale": [self._one]},
+                        outputs={"Out": [as_float]}, attrs={"max_range": 1.0})
+        return as_float * paddle.nn.functional.embedding(rows, self._row_scale)
 
 
 def read_paddle_model(prefix: Path, spec: StudentSpec) -> Weights:

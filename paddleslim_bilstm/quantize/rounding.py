@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..export.onnx_layers import Int8Array, Weights
+from ..export.int8_array import Int8Array, Weights
 from ..student.spec import StudentSpec
 from ..student.weights import DIRECTIONS
 

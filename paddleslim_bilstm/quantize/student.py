@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..export.onnx_layers import Weights
+from ..export.int8_array import Weights
 from ..export.onnx_model import build_onnx
 from ..files import whole_file
 from ..predict.batches import sentence_logits
