@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import Sequence
 
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     _show_messages()
+    _quieten_libraries()
     try:
         arguments = _parser(argv).parse_args(argv)
         return arguments.run(arguments)
@@ -112,3 +114,10 @@ def _show_messages() -> None:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+def _quieten_libraries() -> None:
+    """Keep Paddle's C++ log and the libraries' Python warnings off the screen; ours come through logging."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
