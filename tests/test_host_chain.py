@@ -71,8 +71,9 @@ def sparsity(values):
     return sum((value == 0).sum() for value in matrices) / sum(value.size for value in matrices)
 
 
-def test_quant_post(student, tmp_path):
-    steps = run(student, tmp_path, {"QuantPost": {"batch_nums": 5}})
+@pytest.mark.parametrize("algo", ["hist", "KL", "abs_max", "mse"])
+def test_quant_post(student, tmp_path, algo):
+    steps = run(student, tmp_path, {"QuantPost": {"batch_nums": 5, "algo": algo}})
     assert list(steps) == ["QuantPost"]
     assert steps["QuantPost"][0] > student[3] - 0.02
     assert any(value.dtype == np.int8 for value in steps["QuantPost"][1].values())
@@ -109,6 +110,12 @@ def test_unknown_key_of_a_strategy_is_refused():
     from paddleslim_bilstm.host.strategies import chained_strategies
     with pytest.raises(UserError, match=r"QuantPost.alog: no such key \(did you mean 'algo'\?\)"):
         chained_strategies({"QuantPost": {"alog": "KL"}})
+
+
+def test_calibration_that_paddleslim_cant_do_on_a_bilstm_is_refused():
+    from paddleslim_bilstm.host.strategies import chained_strategies
+    with pytest.raises(UserError, match="QuantPost.algo: 'avg'"):
+        chained_strategies({"QuantPost": {"algo": "avg"}})
 
 
 def test_pruning_that_would_prune_nothing_is_refused():

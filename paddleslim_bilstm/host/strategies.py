@@ -11,6 +11,7 @@ from paddleslim.auto_compression import strategy_config
 from ..errors import UserError
 
 _NEEDS_DISTILLATION = ("QuantAware", "UnstructurePrune", "ASPPrune")
+_CALIBRATION_BATCHES = 32
 
 
 class BertToBiLSTM(strategy_config.BaseStrategy):
@@ -26,6 +27,7 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
 
     - Strategies that train (`QuantAware`, `UnstructurePrune`, `ASPPrune`) need PaddleSlim's ``Distillation``; where the
       config has none, the student before the step teaches with ``logit_mse``.
+    - ``QuantPost.batch_nums`` becomes 32 batches: PaddleSlim's default calibrates on all training text, for minutes.
     - ``UnstructurePrune.prune_params_type`` becomes None (all weights): PaddleSlim's default, ``conv1x1_only``,
       finds nothing to prune in a Bi-LSTM.
 
@@ -38,6 +40,11 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
     strategies = {name: dict(section or {}) for name, section in sections.items()}
     for name, section in strategies.items():
         _check_keys(name, section)
+    if "QuantPost" in strategies:
+        strategies["QuantPost"].setdefault("batch_nums", _CALIBRATION_BATCHES)
+        if strategies["QuantPost"].get("algo") == "avg":
+            raise UserError("QuantPost.algo: 'avg' fails in PaddleSlim on the scalars of a Bi-LSTM's program; take "
+                            "hist, KL, abs_max or mse")
     if "UnstructurePrune" in strategies:
         if strategies["UnstructurePrune"].setdefault("prune_params_type", None) is not None:
             raise UserError("UnstructurePrune.prune_params_type: 'conv1x1_only' prunes nothing in a Bi-LSTM; "
