@@ -103,7 +103,12 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         UserError: something that the user can mend; nothing half-written is left behind.
     """
     settings = config if isinstance(config, Config) else prepare(config, overrides)
-    run = RunFolder(settings)
+    with RunFolder(settings) as run:
+        return _compress(settings, run, train, dev, unlabeled, train_dataloader, eval_callback)
+
+
+def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any, train_dataloader: Any,
+              eval_callback: Evaluate | None) -> CompressionResult:
     with run.stage("load teacher"):
         teacher = _load_teacher(settings, run)
     with run.stage("read text"):

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
+from filelock import FileLock, Timeout
+
 from .config import Config
+from .errors import UserError
 from .export.student_file import save_student
 from .files import copy_whole, make_writable_folder
 from .student.spec import StudentSpec
@@ -22,8 +25,13 @@ CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 _log = logging.getLogger(__name__)
 
 
+def cache_root(setting: str | None = None) -> Path:
+    """Return the folder of all caches: ``setting``, or the environment's, or ``~/.cache/paddleslim_bilstm``."""
+    return Path(setting or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "paddleslim_bilstm")
+
+
 class RunFolder:
-    """The folders of one run.
+    """The folders of one run, as a context manager: they are this run's alone until its end.
 
     Attributes:
         save_dir: what the user gets.
@@ -31,17 +39,28 @@ class RunFolder:
         seconds: how long each stage took, in order.
 
     Raises:
-        UserError: a folder can't be written.
+        UserError: a folder can't be written, or another run is writing to ``save_dir``.
     """
 
     def __init__(self, settings: Config):
         self._settings = settings.global_
         self.save_dir = make_writable_folder(self._settings.save_dir, "Global.save_dir").resolve()
         self.work_dir = make_writable_folder(self.save_dir / "work", "Global.save_dir")
-        cache = (self._settings.cache_dir or os.environ.get(CACHE_VARIABLE)
-                 or Path.home() / ".cache" / "paddleslim_bilstm")
-        self._cache_dir = make_writable_folder(cache, "Global.cache_dir").resolve()
+        self._cache_dir = make_writable_folder(cache_root(self._settings.cache_dir), "Global.cache_dir").resolve()
+        self._lock = FileLock(self.save_dir / ".lock")  # the system frees it when a run is killed
         self.seconds: dict[str, float] = {}
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"Global.save_dir: another run is writing to {self.save_dir}; wait for its end, or name "
+                            "another folder") from None
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        (self.save_dir / ".lock").unlink(missing_ok=True)
+        self._lock.release()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

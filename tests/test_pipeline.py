@@ -160,3 +160,26 @@ def test_a_vocabulary_without_a_mask_token_is_refused(config, teacher, tmp_path)
     config["Global"]["model_dir"] = str(folder)
     with pytest.raises(UserError, match="mask"):
         compress(config)
+
+
+def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(config, tmp_path):
+    from paddleslim_bilstm.run_folder import RunFolder
+    with RunFolder(prepare(config)):
+        with pytest.raises(UserError, match="another run is writing to"):
+            compress(config)
+    compress(config)
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_the_cache_is_listed_and_cleared(config, tmp_path, capsys):
+    from paddleslim_bilstm.cli import main
+    compress(config)
+    capsys.readouterr()
+    assert main(["cache", "--cache-dir", str(tmp_path / "cache")]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{kind}/" in listed for kind in ("teachers", "transfer_sets", "labels", "students"))
+    assert main(["cache", "clear", "--cache-dir", str(tmp_path / "cache"), "--older-than", "1"]) == 0
+    assert "removed: 0 entries" in capsys.readouterr().out
+    assert main(["cache", "clear", "--cache-dir", str(tmp_path / "cache")]) == 0
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+    compress(config)

@@ -1,0 +1,64 @@
+"""``paddleslim-bilstm cache``: what earlier runs have computed, and how to be rid of it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .run_folder import cache_root
+
+KINDS = ("teachers", "transfer_sets", "labels", "students")
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cached file or folder: its kind, where it is, its size, and the days since it was written."""
+
+    kind: str
+    path: Path
+    size_bytes: int
+    age_days: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``cache`` to ``parser``."""
+    parser.add_argument("action", choices=("list", "clear"), nargs="?", default="list")
+    parser.add_argument("--cache-dir", metavar="FOLDER", help="as in Global.cache_dir; the default folder otherwise")
+    parser.add_argument("--older-than", metavar="DAYS", type=float, default=0.0, help="only what is older than that")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List the entries, or remove them; say how much that is."""
+    root = cache_root(arguments.cache_dir)
+    entries = [entry for entry in cached(root) if entry.age_days >= arguments.older_than]
+    for entry in entries:
+        if arguments.action == "clear":
+            _remove(entry.path)
+        else:
+            print(f"{entry.size_bytes / 1e6:10.1f} MB  {entry.age_days:6.1f} days  {entry.kind}/{entry.path.name}")
+    total = sum(entry.size_bytes for entry in entries)
+    done = "removed" if arguments.action == "clear" else "cached"
+    print(f"{done}: {len(entries)} entries, {total / 1e6:.1f} MB in {root}")
+    return 0
+
+
+def cached(root: Path) -> list[Entry]:
+    """Return the entries below ``root``, by kind and age."""
+    entries = []
+    for kind in KINDS:
+        for path in (root / kind).iterdir() if (root / kind).is_dir() else ():
+            files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+            age_days = (time.time() - path.stat().st_mtime) / _DAY_S
+            entries.append(Entry(kind, path, sum(file.stat().st_size for file in files), age_days))
+    return sorted(entries, key=lambda entry: (entry.kind, entry.age_days))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
