@@ -26,8 +26,9 @@ from .host.strategies import chained_strategies
 from .predict.runtimes import paddle_logits
 from .quantize.rounding import round_layers
 from .quantize.student import quantize_student
+from .report.report import Report
 from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
-from .report.write import Report, write_report
+from .report.write import write_report
 from .run_folder import RunFolder
 from .student.evaluate import accuracy_on, metric_of
 from .student.recipe import Recipe, first_student

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .hardware import describe
 from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
+from .report import Report
 from .table import markdown_table
-
-if TYPE_CHECKING:
-    from .write import Report
 
 _LOADING = '''\
 The model takes the feeds of the BERT that it replaces and returns logits of the same shape, so code that serves the

@@ -1,0 +1,49 @@
+"""What a run reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Mapping
+
+from .rows import ModelRow
+from .table import headline, text_table
+
+REPORT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run reports.
+
+    Attributes:
+        models: teacher first, the final model last.
+        config: the settings as they were used.
+        seconds: of each stage, in the order in which they ran.
+        data: counts, such as ``{"train": 67349, "dev": 872, "truncated": 0}``.
+        transfer_set: counts, such as ``{"sentences": 741505, "tokens": 9714000}``.
+        versions, hardware: as in hardware.py.
+        notes: what a reader should know about the run as a whole.
+    """
+
+    models: tuple[ModelRow, ...]
+    config: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    data: Mapping[str, Any]
+    transfer_set: Mapping[str, Any]
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The run in one sentence or two."""
+        return headline(self.models)
+
+    @property
+    def table(self) -> str:
+        """The models side by side, for a terminal."""
+        return text_table(self.models)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what report.json holds."""
+        return {"format": REPORT_FORMAT, "headline": self.headline, **asdict(self)}
