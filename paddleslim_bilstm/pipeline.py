@@ -145,8 +145,9 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
                               predictions=dev_set.teacher_predictions)]
         rows += [_measure(model, run, dev_set, eval_callback) for model in models]
-        rows += [measure_onnx(model.name, model.file, dev_set, spec.max_seq_length, rows[-1], model.file.name,
-                              model.notes) for model in onnx_models]
+        like = next(row for row in rows if row.name == DISTILLED)
+        rows += [measure_onnx(model.name, model.file, dev_set, spec.max_seq_length, like, model.file.name, model.notes)
+                 for model in onnx_models]
     run.publish(models[-1].folder, spec, final_weights)
     report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
                           (*text.notes, _precision_note(labels)))
