@@ -45,6 +45,7 @@ def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dic
     cpuinfo = _read_cpuinfo() if cpuinfo is None else cpuinfo
     threads = str(cores or physical_cores(cpuinfo))
     settings = {"OMP_NUM_THREADS": threads, "FLAGS_paddle_num_threads": threads,
+                "KMP_BLOCKTIME": "0",  # threads that wait don't spin, which would slow down whoever shares the cores
                 "FLAGS_enable_pir_api": "0"}  # PaddleSlim works on the old program format
     flags = _cpu_flags(cpuinfo)
     if "AuthenticAMD" in cpuinfo:

@@ -243,7 +243,7 @@ def _chain(settings: Config, run: RunFolder, text: TrainingText, teacher: Teache
         return
     if train_dataloader is None:
         rng = np.random.default_rng([settings.global_.seed, 1])
-        train_dataloader = chain_dataloader(text.train, teacher.tokenizer, rng)
+        train_dataloader = chain_dataloader(text.train, teacher.tokenizer, settings.distill.batch_size, rng)
 
     def keep(name: str, folder: Path) -> None:
         target = run.step_dir(name)

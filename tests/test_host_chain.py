@@ -43,13 +43,13 @@ def run(student, tmp_path, sections, **train):
     from paddleslim_bilstm.host.chain import chain_dataloader, run_chain
     from paddleslim_bilstm.host.strategies import chained_strategies
     folder, sentences, evaluate, _ = student
-    settings = load_config({"bert_to_bilstm": None, "TrainConfig": {"learning_rate": 1e-3, **train}, **sections})
+    settings = load_config({"bert_to_bilstm": None, "TrainConfig": {"learning_rate": 1e-2, **train}, **sections})
     steps = {}
 
     def on_step(name, model):
         steps[name] = metric_of(model / "model", evaluate), parameters(model / "model")
 
-    loader = chain_dataloader(sentences, TinyVocabulary, np.random.default_rng(0))
+    loader = chain_dataloader(sentences, TinyVocabulary, 32, np.random.default_rng(0))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     run_chain(folder, chained_strategies(settings.strategies), settings.train, loader, evaluate, tmp_path / "work",
               on_step)
@@ -80,14 +80,14 @@ def test_quant_post(student, tmp_path, algo):
 
 
 def test_quant_aware_teaches_itself_without_a_distillation_section(student, tmp_path):
-    steps = run(student, tmp_path, {"QuantAware": None}, epochs=2)
+    steps = run(student, tmp_path, {"QuantAware": None}, epochs=20)
     assert list(steps) == ["QuantAware"]
     assert steps["QuantAware"][0] > student[3] - 0.02
 
 
 def test_unstructured_pruning_then_quantization_keeps_the_zeros(student, tmp_path):
     steps = run(student, tmp_path, {"UnstructurePrune": {"ratio": 0.5}, "Distillation": {"loss": "logit_mse"},
-                                    "QuantPost": {"batch_nums": 5}}, epochs=3, eval_iter=10)
+                                    "QuantPost": {"batch_nums": 5}}, epochs=30, eval_iter=10)
     assert list(steps) == ["UnstructurePrune", "QuantPost"]
     metric, pruned = steps["UnstructurePrune"]
     assert metric > student[3] - 0.03
@@ -98,8 +98,18 @@ def test_unstructured_pruning_then_quantization_keeps_the_zeros(student, tmp_pat
             assert not quantized[name][value == 0].any()
 
 
+def test_gradual_pruning_reaches_its_ratio(student, tmp_path):
+    steps = run(student, tmp_path, {"UnstructurePrune": {
+        "prune_strategy": "gmp", "ratio": 0.6, "local_sparsity": True, "gmp_config": {
+            "stable_iterations": 0, "pruning_iterations": 44, "tunning_iterations": 30, "resume_iteration": -1,
+            "pruning_steps": 4, "initial_ratio": 0.15}}}, epochs=40)
+    metric, pruned = steps["UnstructurePrune"]
+    assert metric > student[3] - 0.05
+    assert sparsity(pruned) == pytest.approx(0.6, abs=0.05)
+
+
 def test_asp_pruning_leaves_two_of_four(student, tmp_path):
-    steps = run(student, tmp_path, {"ASPPrune": None}, epochs=2, eval_iter=10)
+    steps = run(student, tmp_path, {"ASPPrune": None}, epochs=20, eval_iter=10)
     metric, pruned = steps["ASPPrune"]
     assert metric > student[3] - 0.03
     weight = pruned["linear_0.w_0"]

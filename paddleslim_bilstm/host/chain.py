@@ -17,7 +17,6 @@ from ..student.batches import plan_batches
 from ..tokens import Sentences, Tokenizer
 from .optimizer import DEFAULT_LEARNING_RATE
 
-_BATCH_SIZE = 32
 # PaddleSlim's internal strategy names -> what the report calls the step
 _STEP_NAMES = {"quant_post": "QuantPost", "qat_dis": "QuantAware", "unstructure_prune_dis": "UnstructurePrune",
                "asp_prune_dis": "ASPPrune", "single_teacher_dis": "Distillation"}
@@ -31,8 +30,8 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     Args:
         student: folder of the student's inference model; it is copied, since PaddleSlim rewrites its input.
         strategies: keyword arguments by strategy, from `strategies.chained_strategies`.
-        train: the ``TrainConfig`` section. As PaddleSlim does for a strategy that isn't the first, quantization-aware
-            training takes a tenth of its epochs and learning rate.
+        train: the ``TrainConfig`` section. The steps only train on what is trained, so each takes a tenth of its epochs
+            (one at least), iterations and learning rate: PaddleSlim's own rule for quantization behind pruning.
         train_dataloader: a ``paddle.io.DataLoader`` with ``feed_list`` and ``return_list=False``.
         eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric``.
         work_dir: for PaddleSlim's files; emptied before and after.
@@ -53,7 +52,7 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
 
 
 class _Chain(AutoCompression):
-    """`AutoCompression` that hands over each step's model, and whose first step is not a run's first.
+    """`AutoCompression` that hands over each step's model.
 
     It also mends a fault of PaddleSlim 2.6: behind another strategy, ``QuantPost`` quantizes the model from before it.
     """
@@ -63,11 +62,7 @@ class _Chain(AutoCompression):
         super().__init__(**arguments)
 
     def _get_final_train_config(self, train_config, strategy_config, model_type):
-        own, self._strategy = self._strategy, ["bert_to_bilstm", *self._strategy]
-        try:
-            return super()._get_final_train_config(train_config, strategy_config, model_type)[1:]
-        finally:
-            self._strategy = own
+        return [copy.deepcopy(train_config) for _ in self._strategy]
 
     def single_strategy_compress(self, strategy, config, strategy_idx, train_config):
         if strategy_idx > 0:
@@ -76,9 +71,10 @@ class _Chain(AutoCompression):
         self._on_step(_STEP_NAMES.get(strategy, strategy), Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
 
 
-def chain_dataloader(sentences: Sentences, tokenizer: Tokenizer, rng: np.random.Generator) -> paddle.io.DataLoader:
+def chain_dataloader(sentences: Sentences, tokenizer: Tokenizer, batch_size: int,
+                     rng: np.random.Generator) -> paddle.io.DataLoader:
     """Return a loader of drop-in batches over ``sentences``, in the one form that ``QuantPost`` takes."""
-    batches = plan_batches(sentences.lengths, _BATCH_SIZE, rng)
+    batches = plan_batches(sentences.lengths, batch_size, rng)
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
     return paddle.io.DataLoader(_Batches(sentences, tokenizer, batches), feed_list=feeds, batch_size=None,
@@ -101,11 +97,24 @@ class _Batches(paddle.io.Dataset):
 
 
 def _train_config(train) -> dict[str, Any]:
+    """Return PaddleSlim's ``TrainConfig`` of a step behind the distillation."""
     settings = copy.deepcopy(asdict(train))
-    if settings["learning_rate"] is None:
-        settings["learning_rate"] = DEFAULT_LEARNING_RATE
-    if not isinstance(settings["learning_rate"], dict):
-        settings["learning_rate"] = float(settings["learning_rate"])
-    if settings["epochs"] is None and settings["train_iter"] is None:
-        settings["epochs"] = 1
+    settings["learning_rate"] = _tenth_of_rate(settings["learning_rate"])
+    if settings["train_iter"] is not None:
+        settings["train_iter"] = max(settings["train_iter"] // 10, 1)
+    if settings["epochs"] is not None or settings["train_iter"] is None:
+        settings["epochs"] = max((settings["epochs"] or 1) // 10, 1)
     return settings
+
+
+def _tenth_of_rate(rate: float | dict[str, Any] | None) -> float | dict[str, Any]:
+    """Return a tenth of a number, or of the numbers that a schedule of ``paddle.optimizer.lr`` starts from."""
+    if not isinstance(rate, dict):
+        return float(DEFAULT_LEARNING_RATE if rate is None else rate) / 10
+    scaled = dict(rate)
+    for name in ("learning_rate", "max_learning_rate"):
+        if isinstance(scaled.get(name), (int, float)):
+            scaled[name] = scaled[name] / 10
+    if "values" in scaled:
+        scaled["values"] = [value / 10 for value in scaled["values"]]
+    return scaled
