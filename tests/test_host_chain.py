@@ -102,7 +102,7 @@ def test_gradual_pruning_reaches_its_ratio(student, tmp_path):
     steps = run(student, tmp_path, {"UnstructurePrune": {
         "prune_strategy": "gmp", "ratio": 0.6, "local_sparsity": True, "gmp_config": {
             "stable_iterations": 0, "pruning_iterations": 44, "tunning_iterations": 30, "resume_iteration": -1,
-            "pruning_steps": 4, "initial_ratio": 0.15}}}, epochs=40)
+            "pruning_steps": 4, "initial_ratio": 0.15}}}, epochs=40, eval_iter=5)
     metric, pruned = steps["UnstructurePrune"]
     assert metric > student[3] - 0.05
     assert sparsity(pruned) == pytest.approx(0.6, abs=0.05)

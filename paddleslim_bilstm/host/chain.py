@@ -11,6 +11,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 import paddle
 from paddleslim.auto_compression import AutoCompression
+from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 
 from ..cpu import use_all_cores
 from ..student.batches import plan_batches
@@ -43,7 +44,9 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     config = {name: dict(section) for name, section in strategies.items()}
     config["TrainConfig"] = _train_config(train)
     try:
-        with paddle.static.scope_guard(paddle.static.Scope()):
+        # names made from here on differ from those in the student's program: a step whose output were called like its
+        # input is a cycle to PaddleSlim's graph passes, about every other time
+        with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
             _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
                    params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
                    train_dataloader=train_dataloader, eval_callback=eval_callback).compress()
@@ -54,7 +57,9 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
 class _Chain(AutoCompression):
     """`AutoCompression` that hands over each step's model.
 
-    It also mends a fault of PaddleSlim 2.6: behind another strategy, ``QuantPost`` quantizes the model from before it.
+    It also mends faults of PaddleSlim 2.6: behind another strategy, ``QuantPost`` quantizes the model from before it;
+    the optimizer's last step leaves pruned weights not quite zero, unless an evaluation follows; and the best
+    checkpoint of gradual pruning (``gmp``) is one from before it was done.
     """
 
     def __init__(self, on_step: OnStep, **arguments: Any):
@@ -63,6 +68,15 @@ class _Chain(AutoCompression):
 
     def _get_final_train_config(self, train_config, strategy_config, model_type):
         return [copy.deepcopy(train_config) for _ in self._strategy]
+
+    def _start_train(self, train_program_info, test_program_info, strategy, train_config):
+        trained = super()._start_train(train_program_info, test_program_info, strategy, train_config)
+        if strategy == "unstructure_prune_dis":
+            self._pruner.update_params()
+            if isinstance(self._pruner, GMPUnstructuredPruner):
+                for file in Path(self.tmp_dir).glob("best_model.*"):
+                    file.unlink()
+        return trained
 
     def single_strategy_compress(self, strategy, config, strategy_idx, train_config):
         if strategy_idx > 0:
