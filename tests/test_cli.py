@@ -91,8 +91,16 @@ def test_a_missing_package_is_named_with_its_extra(command, capsys):
         cli.main(["test"])
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal; a job in the background may start with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(command, capsys):
+def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(command, capsys, interruptible):
     command(lambda arguments: os.kill(os.getpid(), signal.SIGINT))
     assert cli.main(["test", "my file"]) == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on: paddleslim-bilstm test 'my file'\n"
