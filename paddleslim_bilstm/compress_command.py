@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .config.arguments import add_config_arguments
+
 _EXAMPLES = """\
 examples:
   paddleslim-bilstm compress configs/sst2.yaml
@@ -15,10 +17,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``compress`` to ``parser``."""
-    parser.epilog = _EXAMPLES
-    parser.add_argument("config", metavar="CONFIG", help="YAML file with the section bert_to_bilstm")
-    parser.add_argument("-o", "--override", metavar="SECTION.KEY=VALUE", nargs="+", action="extend", default=[],
-                        help="settings that win over CONFIG; the value is YAML; may be repeated")
+    add_config_arguments(parser, "the section bert_to_bilstm", _EXAMPLES)
 
 
 def run(arguments: argparse.Namespace) -> int:

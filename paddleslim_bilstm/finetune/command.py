@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..config.arguments import add_config_arguments
+
 _EXAMPLES = """\
 examples:
   paddleslim-bilstm finetune configs/quickstart.yaml
@@ -13,10 +15,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``finetune`` to ``parser``."""
-    parser.epilog = _EXAMPLES
-    parser.add_argument("config", metavar="CONFIG", help="YAML file with the sections Global and Finetune")
-    parser.add_argument("-o", "--override", metavar="SECTION.KEY=VALUE", nargs="+", action="extend", default=[],
-                        help="settings that win over CONFIG; the value is YAML; may be repeated")
+    add_config_arguments(parser, "the sections Global and Finetune", _EXAMPLES)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ def save_plot(rows: Sequence[ModelRow], path: Path) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     runtimes = " / ".join(dict.fromkeys(row.runtime for row in rows))
-    axes.set_xlabel(f"median latency of one sentence in ms ({runtimes})")
+    axes.set_xlabel(f"median latency of one sentence in ms\n({runtimes})")
     axes.set_ylabel(axis_label)
     axes.set_title("Up and to the left is better; a dot's area is the model's size on disk", fontsize=10, loc="left",
                    color="#555555")
