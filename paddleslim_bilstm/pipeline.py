@@ -23,6 +23,7 @@ from .host.chain import chain_dataloader, run_chain
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
+from .metrics import answers_of, score
 from .predict.runtimes import paddle_logits
 from .quantize.rounding import round_layers
 from .quantize.student import quantize_student
@@ -30,7 +31,7 @@ from .report.report import Report
 from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
 from .report.write import write_report
 from .run_folder import RunFolder
-from .student.evaluate import accuracy_on, metric_of
+from .student.evaluate import metric_of, metric_on
 from .student.recipe import Recipe, first_student
 from .student.spec import StudentSpec
 from .student.train import Evaluate, TrainedStudent, TrainingSet
@@ -95,7 +96,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         train_dataloader: a PaddleSlim data loader; its token ids are the training text where the config names none, and
             it feeds PaddleSlim's own strategies.
         eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric`` as PaddleSlim takes it; it
-            decides which student is the best. Accuracy on the dev set by default.
+            decides which student is the best. ``Global.metric`` on the dev set by default.
 
     Returns:
         The folder of the inference model, and the report.
@@ -114,9 +115,9 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         teacher = _load_teacher(settings, run)
     with run.stage("read text"):
         text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
-    evaluate = eval_callback or _accuracy(text, teacher)
+    evaluate = eval_callback or _metric(settings, text, teacher)
     with run.stage("check teacher"):
-        dev_set = _dev_set(text, teacher)
+        dev_set = _dev_set(settings, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
     with run.stage("augment"):
         transfer_set, key = _augment(settings, text, teacher, run)
@@ -150,7 +151,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                  for model in onnx_models]
     run.publish(models[-1].folder, spec, final_weights)
     report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
-                          (*text.notes, _precision_note(labels)))
+                          (*text.notes, _precision_note(labels)), settings.global_.metric)
     run.clear()
     return CompressionResult(run.save_dir, report)
 
@@ -182,31 +183,34 @@ def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
     return teacher
 
 
-def _accuracy(text: TrainingText, teacher: Teacher) -> Evaluate | None:
+def _metric(settings: Config, text: TrainingText, teacher: Teacher) -> Evaluate | None:
     if text.dev_labels is None:
         return None
-    return accuracy_on(text.dev, text.dev_labels, teacher.tokenizer)
+    return metric_on(text.dev, text.dev_labels, teacher.tokenizer, settings.global_.metric)
 
 
-def _dev_set(text: TrainingText, teacher: Teacher) -> DevSet:
+def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
     logits = logits_of(InferenceModel(teacher.prefix, physical_cores()), text.dev, teacher.tokenizer)
-    return DevSet(text.dev, text.dev_labels, logits.argmax(-1), teacher.num_classes, teacher.tokenizer)
+    return DevSet(text.dev, text.dev_labels, answers_of(logits), teacher.num_classes, teacher.tokenizer,
+                  settings.global_.metric)
 
 
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
     """Hold the teacher's metric against ``TrainConfig.origin_metric``; return it where it is the user's own."""
-    accuracy = None if dev_set.labels is None else float((dev_set.teacher_predictions == dev_set.labels).mean())
+    scores = {} if dev_set.labels is None else {
+        name: score(name, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
+        for name in ("accuracy", dev_set.metric)}
     own = None if eval_callback is None else metric_of(teacher.prefix, eval_callback)
-    metric, expected = accuracy if own is None else own, settings.train.origin_metric
+    metric, expected = scores.get(dev_set.metric) if own is None else own, settings.train.origin_metric
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
         raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
                         "dev data and its labels, or correct the value")
-    if accuracy is not None and len(dev_set.labels) >= _FEWEST_FOR_A_WARNING:
+    if scores and len(dev_set.labels) >= _FEWEST_FOR_A_WARNING:
         chance = float(np.bincount(dev_set.labels).max() / len(dev_set.labels))
-        if accuracy < chance:
+        if scores["accuracy"] < chance:
             _log.warning("the teacher's accuracy on the dev set is %.1f %%, less than always answering the commonest "
                          "class (%.1f %%): are the labels swapped, or is it another task's teacher?",
-                         100 * accuracy, 100 * chance)
+                         100 * scores["accuracy"], 100 * chance)
     return own
 
 
@@ -220,7 +224,8 @@ def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFol
 
 def _recipe(settings: Config, text: TrainingText, evaluate: Evaluate | None, run: RunFolder, cached: bool) -> Recipe:
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
-    dev_key = fingerprint(text.dev.tokens, text.dev.offsets, [] if text.dev_labels is None else text.dev_labels)
+    dev_key = fingerprint(settings.global_.metric, text.dev.tokens, text.dev.offsets,
+                          [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
 
@@ -271,7 +276,7 @@ def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Mod
         return [], weights
     truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
-                              dev_set.tokenizer, **settings.strategies[QUANT_BILSTM])
+                              dev_set.tokenizer, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
     notes = (f"Agrees with the float student on {100 * result.agreement:.1f} % of the dev sentences.", *kept)
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8

@@ -124,6 +124,7 @@ def test_home_folder_and_exponents_are_understood():
     ("type: PolynomialDecay, ", "", 15, ["TrainConfig.learning_rate", "type"]),
     ("optimizer: {type: AdamW, beta1: 0.9}", "optimzer: {}", 16, ["TrainConfig.optimizer_builder", "optimizer"]),
     ("QuantPost:", "QuantPost: [1]", 18, ["QuantPost", "mapping"]),
+    ("train_file: train.tsv", "metric: accuray", 3, ["Global.metric", "one of accuracy, f1, macro_f1, matthews"]),
     ("train_file: train.tsv", "train_file: no", 3, ["Global.train_file", "text in quotes", "False"]),
     ("student: {embed_dim: 200, dropout: 1e-1}", "student: 3", 6, ["bert_to_bilstm.student", "mapping"]),
 ])

@@ -8,7 +8,7 @@ import paddleslim_bilstm  # noqa: F401
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
-from paddleslim_bilstm.student.evaluate import accuracy_on, metric_of
+from paddleslim_bilstm.student.evaluate import metric_of, metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.weights import first_weights
@@ -29,7 +29,7 @@ def student(tmp_path_factory):
     sentences = Sentences.from_lists([rng.integers(5, 40, rng.integers(1, 12)).tolist() for _ in range(600)])
     labels = np.array([np.mean(ids > 20) > 0.5 for ids in sentences], np.int64)
     weights = first_weights(SPEC, np.arange(40, dtype=np.int32), None, rng)
-    evaluate = accuracy_on(sentences, labels, TinyVocabulary)
+    evaluate = metric_on(sentences, labels, TinyVocabulary)
     plan = TrainingPlan(300, 32, 0.0, 0.0, 50, None, 0)
     trained = train_student(SPEC, weights, TrainingSet(sentences, None, labels), plan, None,
                             lambda steps: (paddle.optimizer.Adam(0.02), None), evaluate)

@@ -101,9 +101,12 @@ def test_python_rows_take_the_place_of_files(config):
     for name in ("train_file", "dev_file"):
         del config["Global"][name]
     rows = make_reviews(120, seed=3)
+    config["Global"]["metric"] = "matthews"
     result = compress(config, train=rows[:90], dev=rows[90:], unlabeled=["the acting was fresh .", "a weak plot ."])
     assert result.report.data["unlabeled"] == 2
-    assert result.report.models[-1].accuracy is not None
+    last = result.report.models[-1]
+    assert result.report.metric == "matthews" and "Matthews" in result.table
+    assert last.accuracy is not None and -1 <= last.matthews <= 1
 
 
 @pytest.mark.parametrize("loss", ["l2", "soft_label", "dkd"])

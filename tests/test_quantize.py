@@ -99,16 +99,15 @@ def test_the_result_says_what_was_gained_and_lost(tmp_path):
                               max_accuracy_drop=1.0)
     assert result.path == tmp_path / "small.onnx"
     assert result.float_layers == ()
-    assert result.accuracy_before == 0.9
-    assert abs(result.accuracy_after - 0.9) <= 1 - result.agreement < 0.1
+    assert result.metric_before == 0.9
+    assert abs(result.metric_after - 0.9) <= 1 - result.agreement < 0.1
     assert result.size_after_bytes == (tmp_path / "small.onnx").stat().st_size
     assert result.size_before_bytes == (tmp_path / "model.onnx").stat().st_size
     onnx.checker.check_model(onnx.load(str(result.path)))
 
 
-def test_layers_stay_in_float_where_int8_costs_too_much(tmp_path, caplog):
-    """A hidden layer with one huge weight a column loses all the others to rounding; the rest doesn't."""
-    weights, spec = output_folder(tmp_path, hidden_size=16)
+def break_hidden_layer(weights):
+    """Give each column of a 16-unit student's hidden layer a weight so large that rounding loses the others."""
     weights["hidden.weight"] = weights["hidden.weight"].copy()
     weights["hidden.weight"][0] = 300 * np.sign(weights["hidden.weight"][0])
     for direction in ("forward", "backward"):  # unit 0 of the summary is always 0: its output gate is shut
@@ -116,14 +115,38 @@ def test_layers_stay_in_float_where_int8_costs_too_much(tmp_path, caplog):
         weights[f"lstm.0.{direction}.bias_ih"][3 * 16] = -100
     weights["hidden.bias"] = np.zeros_like(weights["hidden.bias"])
     weights["output.bias"] = np.zeros_like(weights["output.bias"])
+
+
+def test_layers_stay_in_float_where_int8_costs_too_much(tmp_path, caplog):
+    """A hidden layer with one huge weight a column loses all the others to rounding; the rest doesn't."""
+    weights, spec = output_folder(tmp_path, hidden_size=16)
+    break_hidden_layer(weights)
     sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
     broken = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 1.0)
-    assert broken.accuracy_after < 0.9
+    assert broken.metric_after < 0.9
     with caplog.at_level(logging.WARNING):
         kept = quantize_student(tmp_path / "b.onnx", weights, spec, sentences, labels, tokenizer, 0.05)
     assert kept.float_layers == ("hidden",)
-    assert kept.accuracy_after >= 0.95
+    assert kept.metric_after >= 0.95
     assert "hidden stay in float" in caplog.text
+
+
+def test_the_guard_watches_the_metric_that_is_named(tmp_path):
+    """Rounding loses a class of four sentences among many: accuracy hardly notices, macro-F1 does."""
+    weights, spec = output_folder(tmp_path, hidden_size=16)
+    break_hidden_layer(weights)
+    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights, count=400)
+    quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 1.0)
+    logits = sentence_logits(onnx_logits(tmp_path / "a.onnx"), [one.tolist() for one in sentences], tokenizer, 32, 32)
+    right = logits.argmax(axis=1) == labels
+    rare = labels[~right][0]
+    chosen = np.concatenate([np.flatnonzero(~right & (labels == rare))[:4], np.flatnonzero(right & (labels != rare))])
+    dev = sentences.take(chosen), labels[chosen], tokenizer
+    allowed = 0.1
+    assert 4 / len(chosen) < allowed
+    assert quantize_student(tmp_path / "b.onnx", weights, spec, *dev, allowed, "accuracy").float_layers == ()
+    kept = quantize_student(tmp_path / "c.onnx", weights, spec, *dev, allowed, "macro_f1")
+    assert "hidden" in kept.float_layers and kept.metric_after >= kept.metric_before - allowed
 
 
 def test_the_guard_gives_back_layers_that_need_not_be_float(tmp_path):
@@ -136,5 +159,5 @@ def test_the_guard_gives_back_layers_that_need_not_be_float(tmp_path):
         weights[f"lstm.0.{direction}.weight_ih"][:, 0] = 0
     sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
     result = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 0.03)
-    assert result.accuracy_after >= 0.97
+    assert result.metric_after >= 0.97
     assert set(result.float_layers) == {"embedding", "lstm.0"}  # rounding its inputs is as bad for the LSTM

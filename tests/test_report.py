@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paddleslim_bilstm.report import hardware, metrics, plot
+from paddleslim_bilstm import metrics
+from paddleslim_bilstm.report import hardware, plot
 from paddleslim_bilstm.report.latency import Latency
 from paddleslim_bilstm.report.rows import ALONE, DISTILLED, TEACHER, ModelRow
 from paddleslim_bilstm.report.table import TABLE_WIDTH, compact, headline, text_table, times
@@ -51,13 +52,40 @@ def test_f1_of_more_classes_is_the_mean_over_classes():
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 7])
-def test_f1_is_that_of_scikit_learn(num_classes):
-    f1_score = pytest.importorskip("sklearn.metrics").f1_score
+def test_f1_and_matthews_are_those_of_scikit_learn(num_classes):
+    sklearn = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(num_classes)
     for size in (1, 4, 200):
         labels, predictions = generator.integers(0, num_classes, (2, size))
-        expected = f1_score(labels, predictions, average="binary" if num_classes == 2 else "macro", zero_division=0)
-        assert metrics.f1(labels, predictions, num_classes) == pytest.approx(expected)
+        expected = {
+            "accuracy": sklearn.accuracy_score(labels, predictions),
+            "f1": sklearn.f1_score(labels, predictions, average="binary" if num_classes == 2 else "macro",
+                                   zero_division=0),
+            "macro_f1": sklearn.f1_score(labels, predictions, average="macro", zero_division=0),
+            "matthews": sklearn.matthews_corrcoef(labels, predictions)}
+        found = {name: metrics.score(name, labels, predictions, num_classes) for name in metrics.CLASS_METRICS}
+        assert found == pytest.approx(expected)
+
+
+def test_matthews_is_zero_where_one_class_is_always_given():
+    assert metrics.score("matthews", np.array([0, 1, 1]), np.array([1, 1, 1]), 2) == 0.0
+
+
+@pytest.mark.parametrize("metric, num_classes, names", [
+    ("accuracy", 2, ("accuracy", "f1")), ("matthews", 2, ("accuracy", "f1", "matthews")),
+    ("macro_f1", 2, ("accuracy", "f1", "macro_f1")), ("macro_f1", 5, ("accuracy", "f1"))])
+def test_accuracy_f1_and_the_runs_metric_are_shown(metric, num_classes, names):
+    assert metrics.shown(metric, num_classes) == names
+
+
+def test_the_headline_table_and_plot_show_the_runs_metric(tmp_path):
+    rows = [replace(row, matthews=row.accuracy - 0.4) for row in ROWS]
+    report = write_report(tmp_path, rows, {}, {"training": 1.0}, {}, {}, metric="matthews")
+    assert "keeps 93.1 % of the teacher's Matthews correlation (0.458 of 0.492)" in report.headline
+    assert "the same Bi-LSTM reaches 0.416." in report.headline
+    assert "Matthews" in report.table and "0.458" in report.table
+    assert "The best checkpoint is chosen by Matthews correlation" in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["metric"] == "matthews"
 
 
 def test_the_headline_compares_the_last_model_with_the_teacher():

@@ -1,5 +1,7 @@
 """The student: its network, its vocabulary and its training."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -58,8 +60,8 @@ def adam(total_steps):
 
 
 def accuracy(data):
-    from paddleslim_bilstm.student.evaluate import accuracy_on
-    return accuracy_on(data.sentences, data.labels, FakeVocabulary)
+    from paddleslim_bilstm.student.evaluate import metric_on
+    return metric_on(data.sentences, data.labels, FakeVocabulary)
 
 
 def run_exported(prefix, input_ids):
@@ -94,6 +96,26 @@ def test_student_learns_the_teachers_logits():
     student = train_student(SPEC, weights_for(), data, plan(200), logit_mse, adam, accuracy(data))
     assert student.metric > 0.9
     assert student.metric == max(metric for _, metric in student.evaluations)
+
+
+@pytest.mark.parametrize("metric", ["f1", "macro_f1", "matthews"])
+def test_the_metric_that_is_named_chooses_the_best_student(metric):
+    """The evaluation measures what scikit-learn calls by that name, on what the student answers."""
+    from paddleslim_bilstm.student.evaluate import metric_on
+    data = token_sum_task(seed=3)
+    labels = np.where(np.arange(400) < 40, data.labels, 0)  # few ones
+
+    def executor_run(program, feed, fetch_list):
+        ids = feed["input_ids"]
+        return [np.stack([np.zeros(len(ids)), ((ids % 7 == 0) & (ids > 0)).sum(1) - 0.5], axis=1)]
+
+    measured = metric_on(data.sentences, labels, FakeVocabulary, metric)(
+        SimpleNamespace(run=executor_run), None, ["input_ids", "token_type_ids"], [])
+    answers = np.array([((ids % 7 == 0).sum() > 0) for ids in data.sentences]).astype(int)
+    sklearn = pytest.importorskip("sklearn.metrics")
+    expected = {"f1": sklearn.f1_score, "matthews": sklearn.matthews_corrcoef,
+                "macro_f1": lambda *both: sklearn.f1_score(*both, average="macro")}[metric](labels, answers)
+    assert measured == pytest.approx(expected)
 
 
 def test_student_learns_from_labels_alone_and_ignores_the_unlabelled():

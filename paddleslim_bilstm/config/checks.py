@@ -51,6 +51,15 @@ def number(low: float | None = None, high: float | None = None, *, above: bool =
     return check
 
 
+def choice(*options: str) -> Check:
+    """Return a check for one of the names ``options``."""
+    def check(value: Any) -> str:
+        if value not in options:
+            raise ValueError(f"must be one of {', '.join(options)}")
+        return value
+    return check
+
+
 def flag(value: Any) -> bool:
     """Check for true or false."""
     if not isinstance(value, bool):

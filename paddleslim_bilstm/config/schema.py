@@ -10,7 +10,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from .checks import Check, flag, integer, mapping, names, number, optional, path, text, typed
+from ..metrics import CLASS_METRICS
+from .checks import Check, choice, flag, integer, mapping, names, number, optional, path, text, typed
 
 
 def setting(default: Any, check: Check) -> Any:
@@ -30,6 +31,7 @@ class GlobalConfig:
     """Where things are (``Global``).
 
     ``dataset`` names training data that PaddleNLP knows, e.g. ``[glue, sst-2]``, in place of the files.
+    ``metric`` judges models: it chooses the best checkpoint, guards ``QuantBiLSTM`` and leads the report.
     ``max_seq_length`` counts tokens with [CLS] and [SEP]. ``cache_dir`` None is
     ``$PADDLESLIM_BILSTM_CACHE`` or ``~/.cache/paddleslim_bilstm``.
     """
@@ -44,6 +46,7 @@ class GlobalConfig:
     dataset: tuple[str, ...] | None = setting(None, optional(names))
     text_column: str | None = setting(None, optional(text))
     label_column: str | None = setting(None, optional(text))
+    metric: str = setting("accuracy", choice(*CLASS_METRICS))
     save_dir: str = setting("./output", path)
     cache_dir: str | None = setting(None, optional(path))
     max_seq_length: int = setting(128, integer(3))
@@ -180,7 +183,7 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class QuantBiLSTMConfig:
-    """The int8 Bi-LSTM (``QuantBiLSTM``): layers stay float where accuracy would drop by more (0.01 is a point)."""
+    """The int8 Bi-LSTM (``QuantBiLSTM``): layers stay float where the metric would drop by more."""
 
     max_accuracy_drop: float = setting(0.005, number(0, 1))
 

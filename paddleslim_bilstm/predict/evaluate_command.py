@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from ..report.metrics import accuracy, f1
+from ..metrics import CLASS_METRICS, answers_of, score
 from ..text import label_scheme, read_file
 from .command import add_model_arguments
 from .predictor import Predictor
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print ``{"runtime", "sentences", "accuracy", "f1", "sentences_per_s"}``; return the exit code.
+    """Print ``{"runtime", "sentences", "accuracy", "f1", "macro_f1", "matthews", "sentences_per_s"}``.
 
     Raises:
         UserError: the file can't be read, or its labels aren't those of the student.
@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     scheme = label_scheme(rows.labels, len(predictor.label_names), predictor.label_names, rows.source)
     labels = scheme.ids_of(rows.labels)
     start = time.perf_counter()
-    found = predictor.logits(rows.texts, arguments.batch_size).argmax(axis=1)
+    found = answers_of(predictor.logits(rows.texts, arguments.batch_size))
     seconds = time.perf_counter() - start
-    json.dump({"runtime": predictor.runtime, "sentences": len(labels), "accuracy": accuracy(labels, found),
-               "f1": f1(labels, found, len(predictor.label_names)),
+    scores = {metric: score(metric, labels, found, len(predictor.label_names)) for metric in CLASS_METRICS}
+    json.dump({"runtime": predictor.runtime, "sentences": len(labels), **scores,
                "sentences_per_s": round(len(labels) / seconds, 1)}, sys.stdout)
     sys.stdout.write("\n")
     return 0

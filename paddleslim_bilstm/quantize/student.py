@@ -11,6 +11,7 @@ import numpy as np
 from ..export.int8_array import Weights
 from ..export.onnx_model import build_onnx
 from ..files import whole_file
+from ..metrics import agreement, answers_of, score
 from ..predict.batches import sentence_logits
 from ..predict.runtimes import onnx_logits
 from ..student.spec import StudentSpec
@@ -28,51 +29,53 @@ class QuantizationResult:
     Attributes:
         path: the int8 ONNX file.
         float_layers: layers that the accuracy guard kept in float; empty is best.
-        accuracy_before, accuracy_after: of the float and the int8 student on the dev set, 0 to 1.
+        metric_before, metric_after: of the float and the int8 student on the dev set.
         agreement: share of dev sentences to which both give the same label, 0 to 1.
         size_before_bytes, size_after_bytes: of the float and the int8 ONNX file.
     """
 
     path: Path
     float_layers: tuple[str, ...]
-    accuracy_before: float
-    accuracy_after: float
+    metric_before: float
+    metric_after: float
     agreement: float
     size_before_bytes: int
     size_after_bytes: int
 
 
 def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
-                     tokenizer: Tokenizer, max_accuracy_drop: float = 0.005) -> QuantizationResult:
+                     tokenizer: Tokenizer, max_accuracy_drop: float = 0.005,
+                     metric: str = "accuracy") -> QuantizationResult:
     """Write the student with int8 weights and dynamically rounded activations to ``path``.
 
-    All of `int8_layers` become int8. If that costs more accuracy than allowed, layers go back to float, those
+    All of `int8_layers` become int8. If that costs more of the metric than allowed, layers go back to float, those
     that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8 again.
 
     Args:
         weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
         sentences, labels: the dev set; class numbers, int ``[n]``.
-        max_accuracy_drop: dev accuracy that may be lost, 0 to 1.
+        max_accuracy_drop: how much of the metric may be lost, 0 to 1.
+        metric: a name of ``metrics``.
     """
     token_ids = [one.tolist() for one in sentences]
 
     def answers(model: bytes) -> np.ndarray:
         logits = sentence_logits(onnx_logits(model), token_ids, tokenizer, spec.max_seq_length, _BATCH_SIZE)
-        return logits.argmax(axis=1)
+        return answers_of(logits)
 
     float_model = build_onnx(weights, spec).SerializeToString()
     float_answers = answers(float_model)
-    accuracy_before = float((float_answers == labels).mean())
+    metric_before = score(metric, labels, float_answers, spec.num_classes)
 
     def attempt(float_layers: list[str]) -> _Attempt:
         rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
         model = build_onnx(round_layers(weights, rounded), spec).SerializeToString()
         found = answers(model)
-        return _Attempt(tuple(float_layers), model, float((found == labels).mean()),
-                        float((found == float_answers).mean()))
+        return _Attempt(tuple(float_layers), model, score(metric, labels, found, spec.num_classes),
+                        agreement(found, float_answers))
 
     def holds(one: _Attempt) -> bool:
-        return accuracy_before - one.accuracy <= max_accuracy_drop
+        return metric_before - one.metric <= max_accuracy_drop
 
     by_bytes = sorted(int8_layers(spec), key=lambda layer: sum(weights[name].size for name in layer_arrays(layer)))
     best = attempt([])
@@ -82,12 +85,12 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
         without = attempt([kept for kept in best.float_layers if kept != layer])
         best = without if holds(without) else best
     if best.float_layers:
-        _log.warning("QuantBiLSTM: %s stay in float, int8 would cost more than %g accuracy; raise "
+        _log.warning("QuantBiLSTM: %s stay in float, int8 would cost more than %g %s; raise "
                      "QuantBiLSTM.max_accuracy_drop for a smaller, faster student",
-                     ", ".join(best.float_layers), max_accuracy_drop)
+                     ", ".join(best.float_layers), max_accuracy_drop, metric)
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
-    return QuantizationResult(Path(path), best.float_layers, accuracy_before, best.accuracy, best.agreement,
+    return QuantizationResult(Path(path), best.float_layers, metric_before, best.metric, best.agreement,
                               len(float_model), len(best.model))
 
 
@@ -95,5 +98,5 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 class _Attempt:
     float_layers: tuple[str, ...]
     model: bytes
-    accuracy: float
+    metric: float
     agreement: float

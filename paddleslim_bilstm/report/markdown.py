@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..metrics import TITLES
 from .hardware import describe
 from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
 from .report import Report
@@ -35,7 +36,7 @@ def markdown_report(report: Report) -> str:
     """Return report.md: the headline, the table, where the time went, how it was measured, how to load the model."""
     parts = [f"# A Bi-LSTM in place of BERT\n\n{report.headline}",
              markdown_table(report.models),
-             "![accuracy against latency](report.png)",
+             "![quality against latency](report.png)",
              _notes(report),
              f"## Where the time went\n\n{_seconds(report)}",
              f"## The data\n\n{_data(report)}",
@@ -69,7 +70,8 @@ def _method(report: Report) -> str:
     settings = ", ".join(f"{name}={value}" for name, value in report.hardware["cpu_settings"].items()) or "none"
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([
-        "- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more.",
+        "- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more. The best "
+        f"checkpoint is chosen by {TITLES[report.metric]}.",
         "- **agree**: the share of dev sentences on which a model predicts the teacher's class.",
         "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
         "the model's files on disk.",

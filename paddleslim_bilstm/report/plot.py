@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
+from ..metrics import TITLES
 from .rows import ALONE, TEACHER, ModelRow
-from .table import compact
+from .table import PERCENT_METRICS, compact, score_of
 
 _LARGEST_DOT_POINTS = 36  # diameter
 _SMALLEST_DOT_POINTS = 6
@@ -20,12 +21,12 @@ _COLOURS = {TEACHER: "#4c72b0", ALONE: "#8c8c8c"}
 _STUDENT_COLOUR = "#dd8452"
 
 
-def save_plot(rows: Sequence[ModelRow], path: Path) -> None:
-    """Write a PNG: accuracy against latency (p50, logarithmic), each dot's area in proportion to the model's size.
+def save_plot(rows: Sequence[ModelRow], path: Path, metric: str = "accuracy") -> None:
+    """Write a PNG: the metric against latency (p50, logarithmic), each dot's area in proportion to the model's size.
 
     Without labels the y axis shows the user's own metric or, failing that, the agreement with the teacher.
     """
-    axis_label, values = _quality_axis(rows)
+    axis_label, values = _quality_axis(rows, metric)
     latencies = [row.latency_ms.p50 for row in rows]
     diameters = _dot_diameters([row.size_bytes for row in rows])
     figure = Figure(figsize=(8, 5), dpi=150)
@@ -54,9 +55,12 @@ def save_plot(rows: Sequence[ModelRow], path: Path) -> None:
     canvas.print_png(str(path))
 
 
-def _quality_axis(rows: Sequence[ModelRow]) -> tuple[str, list[float]]:
-    if all(row.accuracy is not None for row in rows):
-        return "accuracy on the dev set in %", [row.accuracy * 100 for row in rows]
+def _quality_axis(rows: Sequence[ModelRow], metric: str) -> tuple[str, list[float]]:
+    scores = [score_of(row, metric) for row in rows]
+    if None not in scores:
+        in_percent = metric in PERCENT_METRICS
+        return (f"{TITLES[metric]} on the dev set{' in %' * in_percent}",
+                [score * 100 if in_percent else score for score in scores])
     if all(row.metric is not None for row in rows):
         return "result of your own evaluation", [row.metric for row in rows]
     return ("agreement with the teacher in %",

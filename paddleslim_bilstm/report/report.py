@@ -22,6 +22,7 @@ class Report:
         data: counts, such as ``{"train": 67349, "dev": 872, "truncated": 0}``.
         transfer_set: counts, such as ``{"sentences": 741505, "tokens": 9714000}``.
         versions, hardware: as in hardware.py.
+        metric: what the models are judged by, a name of ``metrics``.
         notes: what a reader should know about the run as a whole.
     """
 
@@ -32,12 +33,13 @@ class Report:
     transfer_set: Mapping[str, Any]
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
+    metric: str = "accuracy"
     notes: tuple[str, ...] = ()
 
     @property
     def headline(self) -> str:
         """The run in one sentence or two."""
-        return headline(self.models)
+        return headline(self.models, self.metric)
 
     @property
     def table(self) -> str:

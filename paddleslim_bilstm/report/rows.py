@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from .. import metrics
 from ..cpu import physical_cores
 from ..predict.batches import sentence_logits
 from ..predict.runtimes import onnx_logits
 from ..teacher.engine import InferenceModel, logits_of
 from ..tokens import Sentences, Tokenizer
-from . import metrics
 from .flops import flops, parameters, size_bytes
 from .latency import BATCH_SIZE, Latency, Speed, measure_latency, measure_speed
 
@@ -32,6 +32,7 @@ class DevSet:
         teacher_predictions: the teacher's classes, int64 ``[n]``, or None where there is no teacher.
         num_classes: of the teacher's head; decides which F1 is shown.
         tokenizer: gives the ids of ``[CLS]``, ``[SEP]`` and padding.
+        metric: what the run's models are judged by, a name of ``metrics``.
     """
 
     sentences: Sentences
@@ -39,6 +40,7 @@ class DevSet:
     teacher_predictions: np.ndarray | None
     num_classes: int
     tokenizer: Tokenizer
+    metric: str = "accuracy"
 
     @property
     def typical_tokens(self) -> int:
@@ -53,6 +55,7 @@ class ModelRow:
     Attributes:
         name: "teacher", "Bi-LSTM alone", "distilled", or the name of a step of the chain.
         accuracy, f1: on the labelled dev set (F1 of class 1 for two classes, macro-F1 for more).
+        macro_f1, matthews: likewise, where it is the run's metric.
         metric: what the user's own evaluation returned, where there is one.
         agreement: share of dev sentences on which the model predicts the teacher's class.
         parameters: weights, float or int8.
@@ -77,6 +80,8 @@ class ModelRow:
     file: str | None = None
     metric: float | None = None
     notes: tuple[str, ...] = ()
+    macro_f1: float | None = None
+    matthews: float | None = None
 
 
 def measure_onnx(name: str, path: Path, dev: DevSet, max_seq_length: int, like: ModelRow, file: str | None = None,
@@ -90,8 +95,9 @@ def measure_onnx(name: str, path: Path, dev: DevSet, max_seq_length: int, like: 
     token_ids = [ids.tolist() for ids in dev.sentences]
     logits = sentence_logits(run, token_ids, dev.tokenizer, max_seq_length, BATCH_SIZE)
     speed = measure_speed(run, dev.sentences, dev.tokenizer, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
-    return _row(name, logits.argmax(-1), dev, speed, parameters=like.parameters, size_bytes=path.stat().st_size,
-                flops=like.flops, flops_tokens=like.flops_tokens, file=file, notes=notes)
+    return _row(name, metrics.answers_of(logits), dev, speed, parameters=like.parameters,
+                size_bytes=path.stat().st_size, flops=like.flops, flops_tokens=like.flops_tokens, file=file,
+                notes=notes)
 
 
 def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None, metric: float | None = None,
@@ -107,7 +113,7 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
     prefix = Path(prefix)
     if predictions is None:
         model = InferenceModel(prefix, threads=physical_cores())
-        predictions = logits_of(model, dev.sentences, dev.tokenizer).argmax(-1)
+        predictions = metrics.answers_of(logits_of(model, dev.sentences, dev.tokenizer))
     speed = measure_latency(prefix, dev.sentences, dev.tokenizer)
     return _row(name, predictions, dev, speed, metric=metric, parameters=parameters(prefix),
                 size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens),
@@ -116,10 +122,13 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
 
 def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed, **fields) -> ModelRow:
     """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``."""
+    scores = dict.fromkeys(("accuracy", "f1"))
+    if dev.labels is not None:
+        scores.update({metric: metrics.score(metric, dev.labels, predictions, dev.num_classes)
+                       for metric in metrics.shown(dev.metric, dev.num_classes)})
     return ModelRow(
         name=name,
-        accuracy=None if dev.labels is None else metrics.accuracy(dev.labels, predictions),
-        f1=None if dev.labels is None else metrics.f1(dev.labels, predictions, dev.num_classes),
         agreement=(None if dev.teacher_predictions is None
                    else metrics.agreement(predictions, dev.teacher_predictions)),
-        latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime, **fields)
+        latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime, **scores,
+        **fields)

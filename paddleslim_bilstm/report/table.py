@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Sequence
 
+from ..metrics import TITLES
 from .rows import ALONE, TEACHER, ModelRow
 
 TABLE_WIDTH = 100
+PERCENT_METRICS = ("accuracy", "f1", "macro_f1")  # the others are correlations, shown as they are
 _GAP = "  "
 
 
-def headline(rows: Sequence[ModelRow]) -> str:
+def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
     """Sum up the last model against the teacher, and against the Bi-LSTM alone, in a sentence or two.
 
     Example: "The student keeps 96.4 % of the teacher's accuracy (86.0 of 89.2 %), is 72x faster and 9.2x smaller.
@@ -19,14 +21,16 @@ def headline(rows: Sequence[ModelRow]) -> str:
     by_name = {row.name: row for row in rows}
     teacher, student, alone = by_name.get(TEACHER), rows[-1], by_name.get(ALONE)
     if teacher is None or student is teacher:
-        return f"{student.name}: {quality(student)}."
-    kept = (f"keeps {student.accuracy / teacher.accuracy * 100:.1f} % of the teacher's accuracy "
-            f"({percent(student.accuracy)} of {percent(teacher.accuracy)} %)"
-            if student.accuracy is not None and teacher.accuracy else f"reaches {quality(student)}")
+        return f"{student.name}: {quality(student, metric)}."
+    score, of = score_of(student, metric), score_of(teacher, metric)
+    kept = (f"keeps {score / of * 100:.1f} % of the teacher's {TITLES[metric]} "
+            f"({shown_score(score, metric).removesuffix(' %')} of {shown_score(of, metric)})"
+            if score is not None and of is not None and of > 0 else f"reaches {quality(student, metric)}")
     text = (f"The student {kept}, is {times(teacher.latency_ms.p50 / student.latency_ms.p50, 'faster', 'slower')} "
             f"and {times(teacher.size_bytes / student.size_bytes, 'smaller', 'larger')}.")
-    if alone is not None and alone is not student and alone.accuracy is not None:
-        text += f" Trained alone on the labels, the same Bi-LSTM reaches {percent(alone.accuracy)} %."
+    by_itself = None if alone is None or alone is student else score_of(alone, metric)
+    if by_itself is not None:
+        text += f" Trained alone on the labels, the same Bi-LSTM reaches {shown_score(by_itself, metric)}."
     return text
 
 
@@ -48,10 +52,22 @@ def markdown_table(rows: Sequence[ModelRow]) -> str:
     return "\n".join([header, rule, *lines])
 
 
-def quality(row: ModelRow) -> str:
+def score_of(row: ModelRow, metric: str) -> float | None:
+    """Return the row's figure for ``metric``; ``macro_f1`` of more than two classes is its ``f1``."""
+    score = getattr(row, metric)
+    return row.f1 if score is None and metric == "macro_f1" else score
+
+
+def shown_score(score: float, metric: str) -> str:
+    """Accuracy and F1 in percent, correlations as they are: ``0.8601 -> "86.0 %"`` or ``"0.860"``."""
+    return f"{percent(score)} %" if metric in PERCENT_METRICS else f"{score:.3f}"
+
+
+def quality(row: ModelRow, metric: str = "accuracy") -> str:
     """Return the best known figure of quality in words, such as "86.0 % accuracy"."""
-    if row.accuracy is not None:
-        return f"{percent(row.accuracy)} % accuracy"
+    score = score_of(row, metric)
+    if score is not None:
+        return f"{shown_score(score, metric)} {TITLES[metric]}"
     if row.metric is not None:
         return f"{row.metric:.4g} in your own evaluation"
     if row.agreement is not None:
@@ -84,6 +100,8 @@ def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
         "model": [row.name for row in rows],
         "acc %": [percent(row.accuracy) for row in rows],
         "F1 %": [percent(row.f1) for row in rows],
+        "macro-F1 %": [percent(row.macro_f1) for row in rows],
+        "Matthews": [_coefficient(row.matthews) for row in rows],
         "metric": ["-" if row.metric is None else f"{row.metric:.4g}" for row in rows],
         "agree %": [percent(row.agreement) for row in rows],
         "params": [compact(row.parameters) for row in rows],
@@ -95,6 +113,10 @@ def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
     }
     filled = {name: values for name, values in columns.items() if any(value != "-" for value in values)}
     return [list(filled)] + [list(line) for line in zip(*filled.values())]
+
+
+def _coefficient(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _three_digits(number: float) -> str:

@@ -15,20 +15,23 @@ from .rows import ModelRow
 
 def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping[str, Any],
                  seconds: Mapping[str, float], data_counts: Mapping[str, Any],
-                 transfer_set: Mapping[str, Any], notes: Sequence[str] = ()) -> Report:
+                 transfer_set: Mapping[str, Any], notes: Sequence[str] = (),
+                 metric: str = "accuracy") -> Report:
     """Write report.json, report.md and report.png into ``save_dir`` and return the report.
 
     Args:
         rows: teacher first, the final model last.
         config: JSON-able settings.
         seconds: of each stage, in order.
+        metric: what the models are judged by, a name of ``metrics``.
     """
     if not rows:
         raise ValueError("a report needs at least one model")
-    report = Report(tuple(rows), config, seconds, data_counts, transfer_set, versions(), hardware(), tuple(notes))
+    report = Report(tuple(rows), config, seconds, data_counts, transfer_set, versions(), hardware(), metric,
+                    tuple(notes))
     folder = Path(save_dir)
     with whole_file(folder / "report.png") as partial:
-        save_plot(report.models, partial)
+        save_plot(report.models, partial, metric)
     with whole_file(folder / "report.md") as partial:
         partial.write_text(markdown_report(report), encoding="utf-8")
     write_json(folder / "report.json", report.as_json())

@@ -55,7 +55,7 @@ class Recipe:
         loss: the distillation loss.
         make_optimizer: from the settings.
         evaluate: chooses the best checkpoint.
-        dev_key: fingerprint of the dev set behind ``evaluate``.
+        dev_key: fingerprint of the dev set and the metric behind ``evaluate``.
         folder: for checkpoints; a student that was trained before is found there and not trained again.
     """
 

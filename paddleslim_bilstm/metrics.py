@@ -1,0 +1,79 @@
+"""How good answers are, by name; NumPy alone, so that prediction-only installs have it too.
+
+Answers are what a model says of ``n`` sentences: class ids, int64 ``[n]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
+TITLES = {"accuracy": "accuracy", "f1": "F1", "macro_f1": "macro-F1", "matthews": "Matthews correlation"}
+
+
+def answers_of(logits: np.ndarray) -> np.ndarray:
+    """Return the answers behind logits ``[n, classes]``: the likeliest classes, int64 ``[n]``."""
+    return logits.argmax(axis=1)
+
+
+def score(metric: str, labels: np.ndarray, answers: np.ndarray, num_classes: int) -> float:
+    """Return the metric called ``metric`` of ``answers`` against ``labels``, both ``[n]``; higher is better.
+
+    Raises:
+        ValueError: the shapes differ, or there are no labels.
+    """
+    if metric == "accuracy":
+        return accuracy(labels, answers)
+    if metric == "matthews":
+        return matthews(labels, answers, num_classes)
+    return f1(labels, answers, num_classes, macro=metric == "macro_f1")
+
+
+def shown(metric: str, num_classes: int) -> tuple[str, ...]:
+    """Return the metrics that a report shows: accuracy, F1, and ``metric`` where it is another one.
+
+    For more than two classes ``f1`` and ``macro_f1`` are the same.
+    """
+    same = {"macro_f1": "f1"} if num_classes > 2 else {}
+    return tuple(dict.fromkeys(("accuracy", "f1", same.get(metric, metric))))
+
+
+def accuracy(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Return the share of ``answers`` that equal ``labels`` (both int, shape ``[n]``), from 0 to 1."""
+    _check(labels, answers)
+    return float(np.mean(labels == answers))
+
+
+def f1(labels: np.ndarray, answers: np.ndarray, num_classes: int, macro: bool = False) -> float:
+    """Return F1 from 0 to 1: that of class 1 for two classes (as GLUE has it), macro-F1 for more or with ``macro``.
+
+    A class that occurs neither in ``labels`` nor in ``answers`` does not enter the mean; class 1 of two that
+    occurs in neither has F1 0. Equal to scikit-learn's ``f1_score`` with ``zero_division=0``.
+    """
+    _check(labels, answers)
+    hits = np.bincount(labels[labels == answers], minlength=num_classes)
+    occurrences = np.bincount(labels, minlength=num_classes) + np.bincount(answers, minlength=num_classes)
+    scores = 2 * hits / np.maximum(occurrences, 1)
+    return float(scores[1] if num_classes == 2 and not macro else scores[occurrences > 0].mean())
+
+
+def matthews(labels: np.ndarray, answers: np.ndarray, num_classes: int) -> float:
+    """Return Matthews' correlation coefficient from -1 to 1 (GLUE's metric for CoLA); 0 where either is constant.
+
+    For more than two classes it is Gorodkin's R_K (2004), as in scikit-learn's ``matthews_corrcoef``.
+    """
+    _check(labels, answers)
+    of_labels, of_answers = (np.bincount(ids, minlength=num_classes).astype(float) for ids in (labels, answers))
+    total, right = len(labels), float(np.sum(labels == answers))
+    spread = (total ** 2 - of_labels @ of_labels) * (total ** 2 - of_answers @ of_answers)
+    return float((right * total - of_labels @ of_answers) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def agreement(answers: np.ndarray, teacher_answers: np.ndarray) -> float:
+    """Return the share of sentences, from 0 to 1, on which a model gives its teacher's class."""
+    return accuracy(teacher_answers, answers)
+
+
+def _check(labels: np.ndarray, answers: np.ndarray) -> None:
+    if labels.shape != answers.shape or not len(labels):
+        raise ValueError(f"need as many predictions as labels, and at least one: {answers.shape}, {labels.shape}")
