@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from contextlib import contextmanager
+import socket
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Iterator
 
 import numpy as np
 
+from . import __version__
 from .errors import UserError
 
 
@@ -22,20 +26,21 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     If the block raises, what was written is removed and ``path`` stays as it was.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         yield partial
         _sync(partial)
         os.replace(partial, path)
+        _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` to fill; on success it takes the place of ``path``."""
+    """Yield an empty folder beside ``path`` to fill; on success it is synced and takes the place of ``path``."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -43,10 +48,42 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         for file in partial.rglob("*"):
             if file.is_file():
                 _sync(file)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
+        replace_folder(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename the folder ``new`` to ``path``; what was there, of this process or another, is removed."""
+    aside = _partial(path.with_name(f"{path.name}.old"))
+    while True:
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.replace(path, aside)
+        try:
+            os.replace(new, path)
+            break
+        except OSError as error:  # another process has put its own there since
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    _sync_folder(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine have left half-written below ``folder``."""
+    for partial in list(folder.rglob(".*.partial")):
+        owner = re.search(rf"\.{re.escape(socket.gethostname())}-(\d+)\.partial$", partial.name)
+        if owner and not _is_running(int(owner[1])):
+            remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def copy_whole(source: str | Path, target: str | Path) -> None:
@@ -62,6 +99,11 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def fingerprint(*parts: Any) -> str:
+    """Return the `checksum` of ``parts`` and of this package's version: the name of what is computed from them."""
+    return checksum(__version__, *parts)
+
+
+def checksum(*parts: Any) -> str:
     """Return 32 hex digits that change with any part: arrays and files by content, the rest by its JSON."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -97,6 +139,32 @@ def make_writable_folder(path: str | Path, setting: str) -> Path:
     return path
 
 
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
 def _sync(path: Path) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make renames in ``path`` last through a power cut; Windows has no such call."""
+    if os.name != "nt":
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -122,7 +122,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("augment"):
         transfer_set, key = _augment(settings, text, teacher, run)
     with run.stage("label"):
-        key = fingerprint(key, teacher.fingerprint)
+        key = fingerprint(key, teacher.fingerprint, teacher.tokenizer.cls_id, teacher.tokenizer.sep_id)
         labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores())
     recipe = _recipe(settings, text, evaluate, run, cached=eval_callback is None)
     spec, first = first_student(settings, text.label_names, teacher.tokenizer, transfer_set.sentences,

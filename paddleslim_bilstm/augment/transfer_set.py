@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Protocol, Sequence
 import numpy as np
 
 from ..errors import UserError
-from ..files import fingerprint, whole_folder, write_json
+from ..files import fingerprint, whole_folder
 from ..progress import progress_bar
+from ..sealed import read_sealed_json, write_sealed_json
 from ..tokens import Sentences
 from .array_file import ArrayWriter, read_array
 from .chunks import chunks_of
@@ -81,7 +81,7 @@ def load_transfer_set(folder: str | Path, identity: str | None = None) -> Transf
     """
     folder = Path(folder)
     try:
-        facts = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        facts = read_sealed_json(folder / _FILE)
         if identity not in (None, facts["fingerprint"]):
             raise ValueError("it was made from other data or settings")
         arrays = {name: read_array(folder / f"{name}.npy", dtype, **facts["arrays"][name])
@@ -98,7 +98,7 @@ def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: i
     """Return 32 hex digits that change with anything that the transfer set depends on.
 
     That is: tokens, words, texts, vocabulary and tagger; hooks with their parameters and their source code; rounds,
-    seed and length; the code of this package's augmentation and NumPy's version.
+    seed and length; this package's version, the code of its augmentation and NumPy's version.
 
     Raises:
         UserError: a hook's name or parameters are wrong.
@@ -140,7 +140,7 @@ def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: in
                 source.append(first + new)
                 bar.update(last - first)
     arrays = {"tokens": tokens, "offsets": offsets, "source": source}
-    write_json(folder / _FILE, {
+    write_sealed_json(folder / _FILE, {
         "fingerprint": identity,
         "counts": {"originals": len(corpus), "made": made, "duplicates": made - source.length},
         "arrays": {name: {"length": array.length, "digest": array.digest} for name, array in arrays.items()},
@@ -159,4 +159,4 @@ def _code(hook: str) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{Path(error.filename or '').name}: {error.strerror}"
-    return f"{_FILE} is damaged" if isinstance(error, (KeyError, TypeError, json.JSONDecodeError)) else str(error)
+    return f"{_FILE} is damaged" if isinstance(error, (KeyError, TypeError)) else str(error)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ..inference_file import save_inference_model
 from ..student.network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
 from ..student.spec import StudentSpec
 from .int8_array import Int8Array, Weights
@@ -40,7 +41,7 @@ def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Pa
             network.embedder = _Int8Embedding(embedding, place)
         logits = drop_in_logits(network, spec, len(weights[TOKEN_MAP]), *feeds)
         write_weights(paddle.static.global_scope(), names, weights, place)
-        paddle.static.save_inference_model(str(prefix), feeds, [logits], executor, program=program)
+        save_inference_model(prefix, feeds, [logits], executor, program)
     return prefix
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from ..files import whole_file
+from ..files import checksum, whole_file
+
+_log = logging.getLogger(__name__)
 
 _STATE, _BEST = "state.", "best."
 
@@ -30,21 +33,30 @@ def save_checkpoint(path: Path, progress: Progress, state: dict[str, np.ndarray]
     """Write the run's state (weights, optimizer moments; none once it is over) and its best weights, atomically."""
     arrays = {_STATE + name: np.ascontiguousarray(value) for name, value in state.items()}
     arrays.update({_BEST + name: np.ascontiguousarray(value) for name, value in best.items()})
+    written = json.dumps(asdict(progress))
     with whole_file(path) as partial:
-        save_file(arrays, partial, metadata={"progress": json.dumps(asdict(progress))})
+        partial.write_bytes(save(arrays, {"progress": written, "checksum": _checksum(written, arrays)}))
 
 
 def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[str, np.ndarray]] | None:
-    """Return what `save_checkpoint` wrote, or None where there is no sound file."""
+    """Return what `save_checkpoint` wrote, or None where there is no file or, with a warning, a damaged one."""
     if not path.is_file():
         return None
     try:
         with safe_open(path, "numpy") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            metadata = file.metadata()
             arrays = {name: file.get_tensor(name) for name in file.keys()}
+        if _checksum(metadata["progress"], arrays) != metadata["checksum"]:
+            raise ValueError
+        progress = Progress(**json.loads(metadata["progress"]))
     except (SafetensorError, KeyError, TypeError, ValueError):
+        _log.warning("%s is damaged; its student is trained from the start", path)
         return None
     return progress, _under(arrays, _STATE), _under(arrays, _BEST)
+
+
+def _checksum(progress: str, arrays: dict[str, np.ndarray]) -> str:
+    return checksum(progress, sorted(arrays), *(arrays[name] for name in sorted(arrays)))
 
 
 def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -71,7 +71,7 @@ class Recipe:
         labelled = labels != NO_LABEL
         data = TrainingSet(train.take(labelled), None, labels[labelled])
         weights = first_weights(spec, first[TOKEN_MAP], None, np.random.default_rng(self.settings.global_.seed))
-        data_key = fingerprint(data.sentences.tokens, data.labels)
+        data_key = fingerprint(data.sentences.tokens, data.sentences.offsets, data.labels)
         return self._train("alone", spec, weights, data, data_key, None, ALONE_EPOCHS, None)
 
     def distil(self, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str) -> TrainedStudent:

@@ -14,6 +14,7 @@ import paddle
 import safetensors.numpy
 
 from ..errors import UserError
+from ..inference_file import save_inference_model
 from .pdparams import read_pdparams
 from .weights import read_config, read_weights
 
@@ -84,7 +85,7 @@ def _save(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], prefix: Path) -
         executor.run(startup)
         paddle.static.set_program_state(program, {parameter.name: arrays[name]
                                                   for name, parameter in network.state_dict().items()})
-        paddle.static.save_inference_model(str(prefix), feeds, [logits], executor, program=program)
+        save_inference_model(prefix, feeds, [logits], executor, program)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy as np
 
 from ..cpu import has_fast_bf16
 from ..errors import UserError
-from ..files import whole_file, write_json
+from ..files import whole_file
 from ..progress import progress_bar
+from ..sealed import read_sealed_json, write_sealed_json
 from ..tokens import Sentences
 from .engine import InferenceModel, logits_of, runs_on_gpu
 from .load import Teacher
@@ -53,8 +53,9 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
 
     They are kept under ``fingerprint``, which names the teacher, the tokenizer and the sentences, in chunks of 65,536
     sentences with a checksum each: a killed run goes on behind its last finished chunk, and a damaged chunk is made
-    again with a warning. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. The caller has cut
-    the sentences to ``max_seq_length`` less two.
+    again with a warning. The one file that is mapped is put together from the chunks at each call. On CPUs with bf16 a
+    sample decides whether bf16 is close enough to fp32. The caller has cut the sentences to ``max_seq_length`` less
+    two.
 
     Raises:
         UserError: the teacher answers NaN or infinity; the message names the sentence.
@@ -64,8 +65,9 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
     precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
     shape = (len(sentences), teacher.num_classes)
     model = None
-    with whole_file(folder / "logits.npy") as partial, progress_bar("labelling", len(sentences), "sentences") as bar:
-        logits = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+    with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
+            progress_bar("labelling", len(sentences), "sentences") as bar:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for start in range(0, len(sentences), CHUNK_SENTENCES):
             rows = np.arange(start, min(start + CHUNK_SENTENCES, len(sentences)))
             path = folder / f"chunk-{start // CHUNK_SENTENCES:05d}.bin"
@@ -79,19 +81,19 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
             else:
                 bar.update(len(rows))
                 bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
-            logits[rows] = chunk
-        logits.flush()
-        del logits
+            file.write(_bytes_of(chunk))
     return Labels(np.load(folder / "logits.npy", mmap_mode="r"), precision, check)
 
 
 def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int) -> tuple[str, dict[str, Any]]:
     """Return the precision to label in and how bf16 compared; asked once, so that all chunks agree."""
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = read_sealed_json(path)
         return saved["precision"], saved["check"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         pass
+    except (ValueError, KeyError):
+        _log.warning("%s is damaged; whether bf16 does is asked again", path)
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
     model = InferenceModel(teacher.prefix, threads)
@@ -110,7 +112,7 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
         else:
             _log.warning("labelling in fp32: in bf16 the teacher's logits move by %.3f on average and %.2f %% of its "
                          "labels stay the same", check["mean_difference"], 100 * check["agreement"])
-    write_json(path, {"precision": precision, "check": check})
+    write_sealed_json(path, {"precision": precision, "check": check})
     return precision, check
 
 
@@ -151,9 +153,13 @@ def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: 
 
 
 def _write_chunk(path: Path, seed: bytes, chunk: np.ndarray) -> None:
-    data = np.ascontiguousarray(chunk, "<f4").tobytes()
+    data = _bytes_of(chunk)
     with whole_file(path) as partial:
         partial.write_bytes(_digest(seed, data) + data)
+
+
+def _bytes_of(chunk: np.ndarray) -> bytes:
+    return np.ascontiguousarray(chunk, "<f4").tobytes()
 
 
 def _read_chunk(path: Path, seed: bytes, shape: tuple[int, int]) -> np.ndarray | None:

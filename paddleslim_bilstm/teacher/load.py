@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import paddle
 
 from ..errors import UserError
 from ..files import fingerprint, whole_folder
+from ..sealed import check_folder, seal_folder
 from ..tokens import Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
 from .program import Signature, read_parameter, read_signature, save_reordered
@@ -21,7 +21,7 @@ from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 1  # counts up when the same files would give another copy
+_COPY_FORMAT = 2  # counts up when the same files would give another copy
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,29 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     files = exported or checkpoint
     key = fingerprint(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
     copy = Path(work_dir) / f"teacher-{key}"
-    if not copy.is_dir():
+    if not _is_sound(copy):
         with whole_folder(copy) as partial:
             if exported:
                 _copy_exported(*exported, prefix=partial / "model")
             else:
-                with tempfile.TemporaryDirectory(dir=work_dir, prefix=".scratch-") as scratch:
-                    export_checkpoint(files[0], files[1:], tokenizer.pad_id, Path(scratch), partial / "model")
+                export_checkpoint(files[0], files[1:], tokenizer.pad_id, partial / "scratch", partial / "model")
+                shutil.rmtree(partial / "scratch")
+            seal_folder(partial)
     signature = read_signature(copy / "model.pdmodel")
     _check_vocabulary(folder, tokenizer, signature)
     return Teacher(copy / "model", tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
                    signature.feeds, signature.max_length)
+
+
+def _is_sound(copy: Path) -> bool:
+    if not copy.is_dir():
+        return False
+    try:
+        check_folder(copy)
+    except (ValueError, OSError) as error:
+        _log.warning("%s: not a sound copy of the teacher (%s); it is made again", copy, error)
+        return False
+    return True
 
 
 def teacher_embeddings(teacher: Teacher) -> np.ndarray:

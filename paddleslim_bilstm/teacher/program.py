@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from ..errors import UserError
+from ..inference_file import save_inference_model
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def save_reordered(prefix: Path, signature: Signature) -> None:
         executor = paddle.static.Executor(paddle.CPUPlace())
         program, _, outputs = paddle.static.load_inference_model(str(prefix), executor)
         feeds = [program.global_block().var(name) for name in signature.feeds]
-        paddle.static.save_inference_model(str(prefix), feeds, outputs, executor, program=program)
+        save_inference_model(prefix, feeds, outputs, executor, program)
 
 
 def read_parameter(prefix: Path, name: str) -> np.ndarray:

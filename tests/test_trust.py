@@ -1,0 +1,158 @@
+"""Files that appear whole or not at all, and caches that tell when they are damaged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import paddle
+import pytest
+
+from paddleslim_bilstm.export.paddle_model import export_paddle_model
+from paddleslim_bilstm.files import fingerprint, remove_leftovers, whole_file, whole_folder
+from paddleslim_bilstm.sealed import check_folder, read_sealed_json, seal_folder, write_sealed_json
+from paddleslim_bilstm.student.checkpoint import Progress, load_checkpoint, save_checkpoint
+from paddleslim_bilstm.student.spec import StudentSpec
+from paddleslim_bilstm.student.weights import first_weights
+
+
+def flipped(content: bytes, position: int) -> bytes:
+    altered = bytearray(content)
+    altered[position] ^= 0x04
+    return bytes(altered)
+
+
+@contextmanager
+def largest_file(size: int):
+    """No file of this process may grow beyond ``size`` bytes: for its writer it is as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(OSError), largest_file(1000), whole_file(path) as partial:
+        partial.write_bytes(bytes(2000))
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_failed_folder_leaves_the_old_one_and_a_new_one_takes_its_place(tmp_path):
+    folder = tmp_path / "folder"
+    for text in ("old", "new"):
+        with whole_folder(folder) as partial:
+            (partial / text).write_text(text)
+    with pytest.raises(ValueError), whole_folder(folder) as partial:
+        raise ValueError
+    assert os.listdir(folder) == ["new"] and os.listdir(tmp_path) == ["folder"]
+
+
+def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = {number: f".file.{socket.gethostname()}-{number}.partial" for number in (dead.pid, os.getppid())}
+    for name in names.values():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "inside").write_text("half")
+    (tmp_path / ".file.otherhost-1.partial").write_text("half")
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([names[os.getppid()], ".file.otherhost-1.partial"])
+
+
+def test_every_flipped_byte_and_every_cut_of_a_sealed_json_is_found(tmp_path):
+    path = tmp_path / "value.json"
+    value = {"precision": "bf16", "check": {"agreement": 0.9985, "sentences": 2000}}
+    write_sealed_json(path, value)
+    assert read_sealed_json(path) == value
+    content = path.read_bytes()
+    for position in range(len(content)):
+        for bad in (flipped(content, position), content[:position]):
+            path.write_bytes(bad)
+            try:
+                assert read_sealed_json(path) == value and position == len(content) - 1  # but for the last line's end
+            except ValueError as error:
+                assert "value.json is damaged" in str(error)
+
+
+def test_a_sealed_folder_knows_each_of_its_files(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    seal_folder(tmp_path)
+    check_folder(tmp_path)
+    (tmp_path / "two").write_text("twp")
+    with pytest.raises(ValueError, match="two is damaged"):
+        check_folder(tmp_path)
+    (tmp_path / "two").unlink()
+    with pytest.raises(FileNotFoundError):
+        check_folder(tmp_path)
+
+
+def test_every_flipped_byte_and_every_cut_of_a_checkpoint_is_found(tmp_path, caplog):
+    path = tmp_path / "student.safetensors"
+    state = {"weight": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.array([7], np.int64)}
+    save_checkpoint(path, Progress(step=7, best_metric=0.5, evaluations=[[7, 0.5]]), state, {"weight": state["weight"]})
+    progress, loaded, best = load_checkpoint(path)
+    assert progress.step == 7 and progress.evaluations == [[7, 0.5]]
+    np.testing.assert_array_equal(loaded["weight"], state["weight"])
+    np.testing.assert_array_equal(best["weight"], state["weight"])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        for bad in (flipped(content, position), content[:position]):
+            path.write_bytes(bad)
+            caplog.clear()
+            assert load_checkpoint(path) is None, position
+            assert f"{path} is damaged; its student is trained from the start" in caplog.text
+
+
+def test_a_full_disk_is_noticed_when_an_inference_model_is_written(tmp_path):
+    paddle.enable_static()
+    spec = StudentSpec(32, 32, 1, ("a", "b"), 0, 32)
+    weights = first_weights(spec, np.arange(100, dtype=np.int32), None, np.random.default_rng(0))
+    with pytest.raises(OSError), largest_file(50_000):
+        export_paddle_model(tmp_path, spec, weights)
+
+
+def test_fingerprints_change_with_contents_and_with_the_packages_version(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("a")
+    parts = [np.arange(3), "text", {"key": 1}, file]
+    first = fingerprint(*parts)
+    assert fingerprint(*parts) == first
+    assert fingerprint(np.arange(3, dtype=np.int32), *parts[1:]) != first
+    file.write_text("b")
+    assert fingerprint(*parts) != first
+    file.write_text("a")
+    monkeypatch.setattr("paddleslim_bilstm.files.__version__", "0.0.0")
+    assert fingerprint(*parts) != first
+
+
+def test_a_damaged_copy_of_the_teacher_is_made_again(tmp_path, caplog):
+    from teachers import make_tiny_teacher
+
+    from paddleslim_bilstm.teacher import load_teacher
+    source = make_tiny_teacher(tmp_path / "teacher", "exported")
+    copy = load_teacher(source, tmp_path / "cache").prefix.parent
+    sound = {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert set(sound) == {"model.pdmodel", "model.pdiparams", "checksums.json"}
+    for name, content in sound.items():
+        for bad in (flipped(content, len(content) // 2), content[:-3]):
+            (copy / name).write_bytes(bad)
+            with caplog.at_level(logging.WARNING):
+                load_teacher(source, tmp_path / "cache")
+            assert f"{copy}: not a sound copy of the teacher ({name} is damaged); it is made again" in caplog.text
+            caplog.clear()
+            assert {path.name: path.read_bytes() for path in copy.iterdir()} == sound
+    (copy / "model.pdmodel").unlink()
+    load_teacher(source, tmp_path / "cache")
+    assert json.loads((copy / "checksums.json").read_text()).keys() == {"model.pdmodel", "model.pdiparams", "checksum"}
