@@ -11,6 +11,7 @@ from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
 from paddleslim_bilstm.student.losses import logit_mse
+from paddleslim_bilstm.student.network import BiLSTMClassifier
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import NO_LABEL, TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
@@ -89,6 +90,25 @@ def test_exported_student_answers_a_padded_batch_as_each_sentence_alone(tmp_path
 def test_exported_student_answers_an_empty_sentence(tmp_path):
     prefix = export_paddle_model(tmp_path, SPEC, weights_for())
     assert np.isfinite(run_exported(prefix, np.array([[CLS, SEP]]))).all()
+
+
+def test_training_form_answers_as_the_inference_form_and_shares_its_parameters():
+    rng = np.random.default_rng(1)
+    rows, lengths = rng.integers(0, VOCABULARY, (5, 9)), np.array([9, 1, 4, 9, 2], np.int32)
+    executor, logits, names = paddle.static.Executor(), [], []
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        for training in (False, True):
+            program, startup = paddle.static.Program(), paddle.static.Program()
+            with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
+                feeds = paddle.static.data("rows", [-1, -1], "int64"), paddle.static.data("lengths", [-1], "int32")
+                network = BiLSTMClassifier(SPEC, VOCABULARY, training=training)
+                output = network(*feeds)
+            names.append(network.weight_names())
+            if not training:
+                executor.run(startup)
+            logits.append(executor.run(program, feed={"rows": rows, "lengths": lengths}, fetch_list=[output])[0])
+    assert names[0] == names[1]
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
 
 
 def test_student_learns_the_teachers_logits():

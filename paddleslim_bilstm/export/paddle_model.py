@@ -38,7 +38,7 @@ def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Pa
         names = {**network.weight_names(), TOKEN_MAP: TOKEN_MAP}
         if isinstance(embedding, Int8Array):
             del names["embedding"]
-            network.embedder = _Int8Embedding(embedding, place)
+            network.encoder.embedder = _Int8Embedding(embedding, place)
         logits = drop_in_logits(network, spec, len(weights[TOKEN_MAP]), *feeds)
         write_weights(paddle.static.global_scope(), names, weights, place)
         save_inference_model(prefix, feeds, [logits], executor, program)

@@ -6,11 +6,11 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from .encoder import Encoder, TrainingEncoder
 from .spec import StudentSpec
-from .weights import DIRECTIONS, LSTM_PARTS, Weights
+from .weights import Weights
 
 TOKEN_MAP = "token_map"
-_LSTM_SUFFIX = {"forward": "", "backward": "_reverse"}
 
 
 class BiLSTMClassifier(nn.Layer):
@@ -22,36 +22,22 @@ class BiLSTMClassifier(nn.Layer):
     so programs that run in one scope share their weights.
     """
 
-    def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0):
+    def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0, training: bool = False):
         super().__init__()
-        between = dropout if spec.num_layers > 1 else 0.0
-        self.embedder = nn.Embedding(rows, spec.embed_dim)
-        self.lstm = nn.LSTM(spec.embed_dim, spec.hidden_size, spec.num_layers, "bidirectional", dropout=between)
+        encoder = TrainingEncoder if training and spec.num_layers == 1 else Encoder
+        self.encoder = encoder(spec, rows, dropout)
         self.fc = nn.Linear(2 * spec.hidden_size, spec.hidden_size)
         self.output_layer = nn.Linear(spec.hidden_size, spec.num_classes)
-        self.dropout = nn.Dropout(dropout) if dropout else None
-        self.num_layers = spec.num_layers
 
     def forward(self, rows, lengths):
         """Map rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``."""
-        embedded = self.embedder(rows)
-        if self.dropout:
-            embedded = self.dropout(embedded)
-        _, (hidden, _) = self.lstm(embedded, sequence_length=lengths)
-        features = paddle.concat((hidden[-2], hidden[-1]), axis=1)
-        return self.output_layer(paddle.tanh(self.fc(features)))
+        return self.output_layer(paddle.tanh(self.fc(self.encoder(rows, lengths))))
 
     def weight_names(self) -> dict[str, str]:
         """Return the name of each weight's Paddle parameter, by the weight's own name."""
-        names = {"embedding": self.embedder.weight.name,
-                 "hidden.weight": self.fc.weight.name, "hidden.bias": self.fc.bias.name,
-                 "output.weight": self.output_layer.weight.name, "output.bias": self.output_layer.bias.name}
-        for layer in range(self.num_layers):
-            for direction in DIRECTIONS:
-                for part in LSTM_PARTS:
-                    parameter = getattr(self.lstm, f"{part}_l{layer}{_LSTM_SUFFIX[direction]}")
-                    names[f"lstm.{layer}.{direction}.{part}"] = parameter.name
-        return names
+        return {**self.encoder.weight_names(),
+                "hidden.weight": self.fc.weight.name, "hidden.bias": self.fc.bias.name,
+                "output.weight": self.output_layer.weight.name, "output.bias": self.output_layer.bias.name}
 
 
 def drop_in_logits(network: BiLSTMClassifier, spec: StudentSpec, vocabulary_size: int, input_ids, token_type_ids):

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
-from ..cpu import use_all_cores
+from ..cpu import keep_freed_memory, use_all_cores
 from ..errors import UserError
 from ..progress import progress_bar
 from ..tokens import Sentences
@@ -18,7 +18,7 @@ from .batches import plan_batches
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
 from .network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
 from .spec import StudentSpec
-from .weights import Weights
+from .weights import DIRECTIONS, Weights
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,8 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
     """
     progress, state, best = (load_checkpoint(checkpoint) if checkpoint else None) or (Progress(), {}, dict(first))
     if not progress.finished:
-        use_all_cores()
+        use_all_cores(at_once=len(DIRECTIONS) if spec.num_layers == 1 else 1)
+        keep_freed_memory()
         with paddle.static.scope_guard(paddle.static.Scope()):
             run = _Run(spec, first, plan, loss, make_optimizer)
             if progress.step:
@@ -163,7 +164,7 @@ class _Run:
         with paddle.static.program_guard(self._program, startup), paddle.utils.unique_name.guard():
             rows = paddle.static.data("rows", [-1, -1], "int64")
             lengths = paddle.static.data("lengths", [-1], "int32")
-            network = BiLSTMClassifier(spec, rows_count, plan.dropout)
+            network = BiLSTMClassifier(spec, rows_count, plan.dropout, training=True)
             logits = network(rows, lengths)
             self._loss = self._total_loss(spec, logits, loss, plan.alpha)
             self._uses_labels = loss is None or plan.alpha > 0
