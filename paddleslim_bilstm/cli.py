@@ -94,7 +94,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _fail(message: str) -> int:
-    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    print("error:", message, file=sys.stderr)
     return USER_ERROR
 
 

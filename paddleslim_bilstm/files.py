@@ -98,6 +98,23 @@ def write_json(path: str | Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        UserError: it can't be read or holds anything else; the message ends with ``remedy``.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); {remedy}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__} where an object must be; {remedy}")
+    return value
+
+
 def fingerprint(*parts: Any) -> str:
     """Return the `checksum` of ``parts`` and of this package's version: the name of what is computed from them."""
     return checksum(__version__, *parts)

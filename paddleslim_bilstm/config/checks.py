@@ -114,7 +114,10 @@ def as_number(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` rebuilt from dicts with text keys, lists and single values, exponent numbers as floats."""
+    """Return ``value`` rebuilt from dicts with text keys, lists and single values, exponent numbers as floats.
+
+    A single value is text, a number, true, false or nothing: what JSON and so the report can hold.
+    """
     if isinstance(value, Mapping):
         wrong = next((key for key in value if not isinstance(key, str)), None)
         if wrong is not None:
@@ -122,6 +125,8 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise ValueError(f"holds the {type(value).__name__} {value!r}; put it in quotes if it is text")
     return as_number(value)
 
 

@@ -13,6 +13,7 @@ from ..errors import UserError
 from .checks import EXPONENT_NUMBER
 
 Keys = tuple  # keys from the section down to a value: ("bert_to_bilstm", "student", "embed_dim")
+_MOST_NESTED = 50  # lists and mappings in one another
 
 
 @dataclass
@@ -85,13 +86,21 @@ def _put(source: Source, override: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases, whose expansion has no bound."""
+    """PyYAML's safe loader without aliases and deep nesting, whose expansion and time have no bound."""
+
+    _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported; write the value out",
                                        problem_mark=self.peek_event().start_mark)
-        return super().compose_node(parent, index)
+        self._depth += 1
+        if self._depth > _MOST_NESTED:
+            raise yaml.MarkedYAMLError(problem="lists and mappings are nested too deeply",
+                                       problem_mark=self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT_NUMBER, list("-+.0123456789"))
@@ -109,8 +118,6 @@ def _read_yaml(text: str, name: str, places: dict[Keys, str]) -> Any:
     except yaml.reader.ReaderError as error:
         line = f":{text.count(chr(10), 0, error.position) + 1}" if not name.startswith("-o ") else ""
         raise UserError(f"{name}{line}: is no valid YAML: the character #x{error.character:x} is not allowed") from None
-    except RecursionError:
-        raise UserError(f"{name}: is nested too deeply") from None
 
 
 def _value_of(loader: _Loader, node: yaml.Node, name: str, keys: Keys, places: dict[Keys, str]) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import write_json
+from ..files import read_json, write_json
 from ..student.spec import StudentSpec
 
 SPEC_FILE = "student.json"
@@ -29,11 +28,8 @@ def read_spec(folder: str | Path) -> StudentSpec:
     path = Path(folder) / SPEC_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a folder that `paddleslim-bilstm compress` has written")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); copy the file from the output folder again") from None
-    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+    values = read_json(path, "copy the file from the output folder again")
+    if values.get("format") != _FORMAT:
         raise UserError(f"{path}: not a student of format {_FORMAT}; use the paddleslim_bilstm that wrote it")
     sizes = {}
     for key, least in _LEAST.items():

@@ -24,6 +24,7 @@ def make_optimizer_of(train):
     def make(total_steps: int):
         options = {"learning_rate": _learning_rate(train.learning_rate, total_steps),
                    "optimizer_builder": copy.deepcopy(dict(train.optimizer_builder))}
+        _check_classes(options)
         try:
             optimizer, rate = _create_optimizer(options)
         except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -32,6 +33,22 @@ def make_optimizer_of(train):
                             "paddle.optimizer.lr and paddle.optimizer with their own arguments") from None
         return optimizer, None if isinstance(rate, float) else rate
     return make
+
+
+def _check_classes(options: dict) -> None:
+    """Refuse names of anything else than the classes that PaddleSlim is to make."""
+    builder = options["optimizer_builder"]
+    kinds = {"optimizer": (paddle.optimizer, paddle.optimizer.Optimizer),
+             "grad_clip": (paddle.nn, paddle.nn.clip.ClipGradBase),
+             "regularizer": (paddle.regularizer, paddle.regularizer.WeightDecayRegularizer)}
+    named = [(f"optimizer_builder.{key}", builder[key], *kind) for key, kind in kinds.items() if key in builder]
+    if isinstance(options["learning_rate"], dict):
+        named.append(("learning_rate", options["learning_rate"], paddle.optimizer.lr, paddle.optimizer.lr.LRScheduler))
+    for key, value, module, base in named:
+        cls = getattr(module, value["type"], None)
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise UserError(f"TrainConfig.{key}: {value['type']} is no {base.__name__} of {module.__name__}; name one "
+                            "of its classes")
 
 
 def check_optimizer(train) -> None:

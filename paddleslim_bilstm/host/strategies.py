@@ -12,6 +12,7 @@ from ..errors import UserError
 
 _NEEDS_DISTILLATION = ("QuantAware", "UnstructurePrune", "ASPPrune")
 _CALIBRATION_BATCHES = 32
+_LOSSES = ("logit_mse", "l2", "soft_label", "dkd", "skd", "fsp")
 
 
 class BertToBiLSTM(strategy_config.BaseStrategy):
@@ -51,7 +52,16 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
                             "leave the key out to prune all weights")
     if "Distillation" in strategies or any(name in strategies for name in _NEEDS_DISTILLATION):
         strategies.setdefault("Distillation", {}).setdefault("loss", "logit_mse")
+        _check_loss(strategies["Distillation"]["loss"])
     return strategies
+
+
+def _check_loss(loss: Any) -> None:
+    """Refuse what is no loss: PaddleSlim runs this text as Python code (``eval``), whatever it says."""
+    for name in loss if isinstance(loss, list) and loss else [loss]:
+        if name not in _LOSSES:
+            raise UserError(f"Distillation.loss: {name!r} is none of PaddleSlim's losses; there are "
+                            f"{', '.join(_LOSSES)}")
 
 
 def _check_keys(name: str, section: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Collection, Sequence
 
 import numpy as np
 
@@ -64,6 +64,7 @@ class Predictor:
         else:
             self._run = onnx_logits(path, threads)
         self._threads = threads
+        self._check_model(path)
 
     def predict(self, texts: Sequence[str], batch_size: int = 32) -> list[Prediction]:
         """Return a `Prediction` for each of ``texts``, in their order."""
@@ -74,12 +75,27 @@ class Predictor:
         """Return the logits of ``texts``, float32 ``[n, classes]``.
 
         Texts are cut to the student's ``max_seq_length`` and run in batches of similar length.
+
+        Raises:
+            TypeError: ``texts`` is no list of strings.
+            UserError: a text has half of a surrogate pair, which is no character, or ``batch_size`` is below 1.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list of strings, not one string")
+        _check(texts, batch_size)
         if not len(texts):
             return np.empty((0, len(self.label_names)), np.float32)
         return sentence_logits(self._run, self._tokenize(texts), self._tokenizer, self._spec.max_seq_length, batch_size)
+
+    def _check_model(self, path: Path) -> None:
+        """Try the model on the last token of the vocabulary: it must know it, and return a logit for each label."""
+        ids = np.array([[self._tokenizer.cls_id, len(self._tokenizer.vocab) - 1, self._tokenizer.sep_id]], np.int64)
+        try:
+            shape = self._run(ids, np.zeros_like(ids)).shape
+        except Exception:  # each runtime raises its own
+            raise UserError(f"{path}: doesn't know all {len(self._tokenizer.vocab)} tokens of the tokenizer beside it; "
+                            "copy the whole output folder again") from None
+        if shape != (1, len(self.label_names)):
+            raise UserError(f"{path}: answers {list(shape)} where student.json names {len(self.label_names)} labels; "
+                            "copy the whole output folder again")
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         rust = self._tokenizer.rust
@@ -94,6 +110,19 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the probabilities of ``logits`` ``[n, classes]``, same shape."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _check(texts: Sequence[str], batch_size: int) -> None:
+    if isinstance(texts, str) or not isinstance(texts, Collection):
+        raise TypeError(f"texts must be a list of strings, not one {'string' if isinstance(texts, str) else texts!r}")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{position}] must be a string, not {type(text).__name__}")
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise UserError(f"texts[{position}]: has half of a surrogate pair (\\ud800 to \\udfff), which is no "
+                            "character; remove it")
+    if batch_size < 1:
+        raise UserError(f"batch_size: is {batch_size}; it must be at least 1")
 
 
 def _choose_runtime(folder: Path, runtime: str | None) -> str:

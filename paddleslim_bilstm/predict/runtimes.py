@@ -13,15 +13,26 @@ from typing import Callable
 import numpy as np
 import onnxruntime
 
+from ..errors import UserError
+
 Logits = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def onnx_logits(model: str | Path | bytes, threads: int = 1) -> Logits:
-    """Load an ONNX student from a file, or from the bytes of one."""
+    """Load an ONNX student from a file, or from the bytes of one.
+
+    Raises:
+        UserError: ONNX Runtime can't load it.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
-                                           providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # its errors come as exceptions
+    try:
+        session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
+                                               providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own classes, by what is damaged
+        name = "the ONNX model" if isinstance(model, bytes) else model
+        raise UserError(f"{name}: ONNX Runtime can't load it ({type(error).__name__}); copy the file again") from None
 
     def run(input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"input_ids": input_ids, "token_type_ids": token_type_ids})[0]
@@ -29,13 +40,21 @@ def onnx_logits(model: str | Path | bytes, threads: int = 1) -> Logits:
 
 
 def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
-    """Load ``<prefix>.pdmodel`` and ``<prefix>.pdiparams`` into Paddle Inference; calls take turns."""
+    """Load ``<prefix>.pdmodel`` and ``<prefix>.pdiparams`` into Paddle Inference; calls take turns.
+
+    Raises:
+        UserError: Paddle can't load it.
+    """
     from paddle.inference import Config, create_predictor
     config = Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
     config.disable_gpu()
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
-    predictor, turn = create_predictor(config), Lock()
+    try:
+        predictor, turn = create_predictor(config), Lock()
+    except Exception as error:  # Paddle raises ValueError, RuntimeError and others, by what is damaged
+        raise UserError(f"{prefix}.pdmodel: Paddle can't load it with its .pdiparams ({type(error).__name__}); copy "
+                        "both files again") from None
 
     def run(input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         with turn:

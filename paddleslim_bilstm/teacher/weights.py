@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -10,10 +9,12 @@ import numpy as np
 import safetensors
 
 from ..errors import UserError
+from ..files import read_json
 from .pdparams import read_pdparams
 
 CONFIG_FILES = ("config.json", "model_config.json")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model_state.pdparams")
+_REMEDY = "copy the checkpoint again"
 _SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32,
                       "U8": np.uint8, "BOOL": np.bool_, "BF16": np.uint16}
 
@@ -22,15 +23,27 @@ def checkpoint_files(folder: Path) -> list[Path]:
     """Return the config and the weight files of the checkpoint in ``folder``; empty where it holds none.
 
     Like PaddleNLP, safetensors go before ``model_state.pdparams`` where a folder holds both.
+
+    Raises:
+        UserError: the index of sharded weights is damaged, or names a file that isn't in ``folder``.
     """
     config = next((folder / name for name in CONFIG_FILES if (folder / name).is_file()), None)
     weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if config is None or weights is None:
         return []
     if weights.name.endswith(".index.json"):
-        shards = sorted(set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [config, *(folder / Path(shard).name for shard in shards)]
+        shards = read_json(weights, _REMEDY).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+            raise UserError(f"{weights}: has no weight_map that names the files of the weights; {_REMEDY}")
+        return [config, *(_shard(weights, Path(shard).name) for shard in sorted(set(shards.values())))]
     return [config, weights]
+
+
+def _shard(index: Path, name: str) -> Path:
+    """Return the file ``name`` beside ``index``; whatever folders the index puts before the name count for nothing."""
+    if not (index.parent / name).is_file():
+        raise UserError(f"{index}: names {name}, which is not beside it; {_REMEDY}")
+    return index.parent / name
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -39,13 +52,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is not a JSON object.
     """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); copy the file from the teacher again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a model configuration; copy the file from the teacher again")
-    return config
+    return read_json(path, _REMEDY)
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:

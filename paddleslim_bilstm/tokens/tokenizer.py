@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Iterator, Sequence
 
 import numpy as np
 import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from ..errors import UserError
+from ..files import read_json
 from .sentences import Sentences
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
 _ROWS_PER_CALL = 50_000
+_REMEDY = "copy the file from the teacher again"
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,19 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Load the tokenizer from ``tokenizer.json``, or from ``vocab.txt`` with ``tokenizer_config.json``.
 
     Raises:
-        UserError: the folder holds neither file, or the vocabulary lacks a special token.
+        UserError: the folder holds neither file, one is damaged, or the vocabulary lacks a special token.
     """
     folder = Path(folder)
-    config = _read_json(folder / "tokenizer_config.json")
+    config_file = folder / "tokenizer_config.json"
+    config = read_json(config_file, _REMEDY) if config_file.is_file() else {}
     if (folder / "tokenizer.json").is_file():
-        rust = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        rust.no_padding()
-        rust.no_truncation()
+        with _damage_named(folder / "tokenizer.json"):
+            rust = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            rust.no_padding()
+            rust.no_truncation()
     elif (folder / "vocab.txt").is_file():
-        rust = _wordpiece_from_vocab(folder / "vocab.txt", config)
+        with _damage_named(folder / "vocab.txt"):
+            rust = _wordpiece_from_vocab(folder / "vocab.txt", config)
     else:
         raise UserError(f"{folder}: no tokenizer files; copy the teacher's vocab.txt (or tokenizer.json) there, "
                         "or name their folder as Global.tokenizer_dir")
@@ -87,15 +92,20 @@ def _wordpiece_from_vocab(path: Path, config: dict) -> tokenizers.Tokenizer:
     return built._tokenizer
 
 
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever the Rust library raises, even a panic, into one line about ``path``."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (UserError, KeyboardInterrupt, MemoryError)):
+            raise
+        raise UserError(f"{path}: can't be loaded ({error}); {_REMEDY}") from None
+
+
 def _special_token(config: dict, name: str) -> str:
     token = config.get(f"{name}_token") or f"[{name.upper()}]"
-    return token["content"] if isinstance(token, dict) else token
-
-
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); copy the file from the teacher again") from None
+    token = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(token, str):
+        raise UserError(f"tokenizer_config.json: {name}_token is {token!r}, not a text; {_REMEDY}")
+    return token

@@ -1,0 +1,71 @@
+"""Where the fuzzer works: a folder of its own with a tiny student, and a limit to how long a case may take."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+import safetensors.numpy
+from student_reference import output_folder
+
+SECONDS_PER_CASE = 20  # a case takes milliseconds; a loaded machine should not look like a hang
+STUDENT_FILES = ("model.onnx", "student.json", "vocab.txt", "tokenizer_config.json", "tokenizer.json")
+TEACHER_FILES = ("config.json", "model_state.pdparams", "model.safetensors", "model.safetensors.index.json")
+
+
+class Workshop:
+    """A tiny student in ``student``, files to damage, and a folder ``desk`` that is empty before each case."""
+
+    def __init__(self, root: Path):
+        self.student, self.desk, self.output = root / "student", root / "desk", root / "output"
+        self.student.mkdir(parents=True)
+        output_folder(self.student)
+        self.student_files = {name: (self.student / name).read_bytes()
+                              for name in ("student.json", "vocab.txt", "model.onnx")}
+        self.student_files["tokenizer_config.json"] = b'{"do_lower_case": true, "unk_token": {"content": "[UNK]"}}'
+        self.student_files["tokenizer.json"] = _tokenizer_json(self.student)
+        weights = {"classifier.weight": np.ones((2, 3), np.float32), "classifier.bias": np.zeros(3, np.float16)}
+        shards = b'{"weight_map": {"classifier.weight": "../model.safetensors"}}'
+        self.teacher_files = {"config.json": b'{"id2label": {"0": "a", "1": "b"}}',
+                              "model_state.pdparams": pickle.dumps({**weights, "StructuredToParameterName@@": {}}),
+                              "model.safetensors": safetensors.numpy.save(weights),
+                              "model.safetensors.index.json": shards}
+
+    def clear(self) -> None:
+        """Empty the desk."""
+        shutil.rmtree(self.desk, ignore_errors=True)
+        self.desk.mkdir()
+
+    def put(self, name: str, content: bytes) -> Path:
+        """Write a file on the desk and return its path."""
+        path = self.desk / name
+        path.write_bytes(content)
+        return path
+
+
+def _tokenizer_json(folder: Path) -> bytes:
+    from paddleslim_bilstm.tokens import load_tokenizer
+    return load_tokenizer(folder).rust.to_str().encode()
+
+
+class Hang(BaseException):
+    """A case took too long; no ``except Exception`` of the program swallows it."""
+
+
+@contextmanager
+def time_limit(seconds: int = SECONDS_PER_CASE) -> Iterator[None]:
+    """Raise :class:`Hang` in the block after ``seconds``."""
+    def stop(*_: object) -> None:
+        raise Hang(f"still running after {seconds} s")
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
