@@ -66,8 +66,9 @@ from paddleslim_bilstm.cpu import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(50):
-    np.ones(2 << 20, np.float32)
+for _ in range(20):
+    arrays = [np.ones(1 << 20, np.float32) for _ in range(20)]
+    del arrays
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     faults = [int(subprocess.run([sys.executable, "-c", code, mode], capture_output=True, text=True, check=True).stdout)
