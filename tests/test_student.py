@@ -10,6 +10,7 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
+from paddleslim_bilstm.student.encoder import kept_units
 from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.network import BiLSTMClassifier
 from paddleslim_bilstm.student.spec import StudentSpec
@@ -109,6 +110,12 @@ def test_training_form_answers_as_the_inference_form_and_shares_its_parameters()
             logits.append(executor.run(program, feed={"rows": rows, "lengths": lengths}, fetch_list=[output])[0])
     assert names[0] == names[1]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
+
+
+def test_dropout_keeps_its_share_and_the_same_units_for_the_same_seed():
+    first, again = (kept_units((2, 50, 40, 30), 0.2, np.random.default_rng(3)) for _ in range(2))
+    assert (first == again).all() and set(np.unique(first)) == {0, 1}
+    assert abs(first.mean() - 0.8) < 0.006
 
 
 def test_student_learns_the_teachers_logits():

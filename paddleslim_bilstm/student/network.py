@@ -29,9 +29,16 @@ class BiLSTMClassifier(nn.Layer):
         self.fc = nn.Linear(2 * spec.hidden_size, spec.hidden_size)
         self.output_layer = nn.Linear(spec.hidden_size, spec.num_classes)
 
-    def forward(self, rows, lengths):
-        """Map rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``."""
-        return self.output_layer(paddle.tanh(self.fc(self.encoder(rows, lengths))))
+    def forward(self, rows, lengths, kept=None):
+        """Map rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``.
+
+        ``kept`` is what dropout leaves of the embeddings, see `Encoder.forward`.
+        """
+        return self.output_layer(paddle.tanh(self.fc(self.encoder(rows, lengths, kept))))
+
+    def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
+        """Return the shape of the embeddings of a batch, and of what dropout keeps of them."""
+        return self.encoder.embedded_shape(batch, length)
 
     def weight_names(self) -> dict[str, str]:
         """Return the name of each weight's Paddle parameter, by the weight's own name."""

@@ -16,6 +16,7 @@ from ..progress import progress_bar
 from ..tokens import Sentences
 from .batches import plan_batches
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
+from .encoder import kept_units
 from .network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
 from .spec import StudentSpec
 from .weights import DIRECTIONS, Weights
@@ -165,7 +166,9 @@ class _Run:
             rows = paddle.static.data("rows", [-1, -1], "int64")
             lengths = paddle.static.data("lengths", [-1], "int32")
             network = BiLSTMClassifier(spec, rows_count, plan.dropout, training=True)
-            logits = network(rows, lengths)
+            self._network, self._dropout, self._seed = network, plan.dropout, plan.seed
+            kept = paddle.static.data("kept", network.embedded_shape(-1, -1), "uint8") if plan.dropout else None
+            logits = network(rows, lengths, kept)
             self._loss = self._total_loss(spec, logits, loss, plan.alpha)
             self._uses_labels = loss is None or plan.alpha > 0
             self._uses_logits = loss is not None and plan.alpha < 1
@@ -196,8 +199,11 @@ class _Run:
 
     def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:
         """Take one optimizer step on the sentences at ``batch`` and return the loss."""
-        feed = {"rows": self._token_map[data.sentences.padded(batch, 0)].astype(np.int64),
-                "lengths": data.sentences.lengths_at(batch).astype(np.int32)}
+        rows = self._token_map[data.sentences.padded(batch, 0)].astype(np.int64)
+        feed = {"rows": rows, "lengths": data.sentences.lengths_at(batch).astype(np.int32)}
+        if self._dropout:
+            rng = np.random.default_rng([self._seed, number])
+            feed["kept"] = kept_units(self._network.embedded_shape(*rows.shape), self._dropout, rng)
         if self._uses_logits:
             feed["teacher_logits"] = data.logits[batch]
         if self._uses_labels:
