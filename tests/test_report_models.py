@@ -106,10 +106,11 @@ def test_flops_and_parameters_of_a_real_bert_follow_its_configuration(shared, tm
     teacher = load_teacher(folder, tmp_path, None, None, None)
     bert = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     width, feed_forward, layers = bert["hidden_size"], bert["intermediate_size"], bert["num_hidden_layers"]
-    projections = 24 * (4 * width * width + 2 * width * feed_forward)
-    attention = 2 * 24 * 24 * width
+    keys_and_values = 24 * 2 * width * width
+    a_token = 2 * width * width + 2 * width * feed_forward + 2 * 24 * width  # query, output, feed-forward, attention
     head = width * width + width * teacher.num_classes
-    assert costs.flops(teacher.prefix, tokens=24) == 2 * (layers * (projections + attention) + head)
+    read_tokens = 24 * (layers - 1) + 1  # of the last layer, only the first token is read
+    assert costs.flops(teacher.prefix, tokens=24) == 2 * (layers * keys_and_values + read_tokens * a_token + head)
     tables = bert["vocab_size"] + bert["max_position_embeddings"] + bert["type_vocab_size"]
     layer = 4 * width * width + 2 * width * feed_forward + 9 * width + feed_forward
     expected = tables * width + 2 * width + layers * layer + head + width + teacher.num_classes

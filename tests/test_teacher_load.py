@@ -55,14 +55,16 @@ def test_all_forms_of_one_teacher_answer_alike(folders, tmp_path):
     np.testing.assert_allclose(logits["exported"], logits["paddlenlp"], atol=1e-5)
 
 
-def test_the_answers_are_those_of_paddlenlp(folders, tmp_path):
-    teacher = load_teacher(folders["huggingface"], tmp_path)
+@pytest.mark.parametrize("architecture", ["bert", "ernie"])
+def test_the_answers_are_those_of_paddlenlp(architecture, tmp_path):
+    make_tiny_teacher(tmp_path / "teacher", architecture=architecture)
+    teacher = load_teacher(tmp_path / "teacher", tmp_path / "work")
     text = teacher.tokenizer.encode([TEXTS[1]])[0].tolist()
     ids = [[teacher.tokenizer.cls_id, *text, teacher.tokenizer.sep_id]]
     paddle.disable_static()
     try:
-        from paddlenlp.transformers import BertForSequenceClassification
-        model = BertForSequenceClassification.from_pretrained(str(folders["paddlenlp"]))
+        from paddlenlp.transformers import AutoModelForSequenceClassification
+        model = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "teacher"))
         model.eval()
         expected = model(paddle.to_tensor(ids), paddle.zeros([1, len(ids[0])], "int64")).numpy()
     finally:

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from ..errors import UserError
 from ..inference_file import save_inference_model
+from .first_token import keep_first_token
 from .pdparams import read_pdparams
 from .weights import read_config, read_weights
 
@@ -78,6 +79,7 @@ def _save(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], prefix: Path) -
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in FEED_NAMES]
         network = type(model)(model.config)
         network.eval()
+        keep_first_token(network)
         takes_types = "token_type_ids" in inspect.signature(network.forward).parameters
         logits = network(feeds[0], token_type_ids=feeds[1]) if takes_types else network(feeds[0])
         if not any(feeds[1].name in op.input_arg_names for op in program.global_block().ops):

@@ -21,7 +21,7 @@ from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 2  # counts up when the same files would give another copy
+_COPY_FORMAT = 3  # counts up when the same files would give another copy
 
 
 @dataclass(frozen=True)
