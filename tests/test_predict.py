@@ -55,6 +55,54 @@ def test_one_string_in_place_of_a_list_is_refused(output):
         Predictor(output[0]).predict("the film is good")
 
 
+@pytest.mark.parametrize("texts, error, message", [
+    (5, TypeError, "texts must be a list of strings, not one 5"),
+    (["good", None], TypeError, r"texts\[1\] must be a string, not NoneType"),
+    (["good", "\ud83d"], UserError, r"texts\[1\]: has half of a surrogate pair"),
+])
+def test_what_is_no_text_is_refused_by_its_position(output, texts, error, message):
+    with pytest.raises(error, match=message):
+        Predictor(output[0]).predict(texts)
+    with pytest.raises(UserError, match="batch_size: is 0"):
+        Predictor(output[0]).predict(["good"], batch_size=0)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\0", "x" * 100_000, "good " * 20_000, "مرحبا", "👍🏽", "?!...",
+                                  "\ufeffgood", "a\r\nb", "\u202ereversed"])
+def test_every_text_gets_an_answer_however_odd(output, text):
+    predictor = Predictor(output[0])
+    odd, _ = predictor.predict([text, "good"])
+    assert odd.label in predictor.label_names and odd.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("student.json", b"{", "student.json: not valid JSON"),
+    ("student.json", b"[]", "student.json: holds a list"),
+    ("vocab.txt", b"\xff\n", "vocab.txt: can't be loaded"),
+    ("vocab.txt", "\n".join(WORDS + ["more"]).encode(), "doesn't know all 19 tokens of the tokenizer beside it"),
+    ("tokenizer_config.json", b'{"unk_token": 5}', "unk_token is 5"),
+    ("tokenizer.json", b"{}", "tokenizer.json: can't be loaded"),
+    ("model.int8.onnx", b"no model", "model.int8.onnx: ONNX Runtime can't load it"),
+    ("model.pdmodel", b"no model", "model.pdmodel: Paddle can't load it"),
+])
+def test_damaged_files_are_named(output, tmp_path, name, content, message):
+    folder = shutil.copytree(output[0], tmp_path / "output")
+    (folder / name).write_bytes(content)
+    (folder / "model.pdiparams").write_bytes(b"")
+    with pytest.raises(UserError, match=message) as error:
+        Predictor(folder, "paddle" if name == "model.pdmodel" else None).predict(["good"])
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_other_classes_than_student_json_is_named(output, tmp_path):
+    folder = shutil.copytree(output[0], tmp_path / "output")
+    spec = json.loads((folder / "student.json").read_text())
+    spec.update(num_classes=2, label_names=["a", "b"])
+    (folder / "student.json").write_text(json.dumps(spec))
+    with pytest.raises(UserError, match=r"answers \[1, 3\] where student.json names 2 labels"):
+        Predictor(folder)
+
+
 def test_int8_is_taken_first_and_stays_close(output, tmp_path):
     predictor = Predictor(output[0])
     assert predictor.runtime == "onnx-int8"
@@ -139,7 +187,19 @@ def test_predict_reads_jsonl(predict, tmp_path):
     assert [row["text"] for row in predict("--jsonl", "--text-key", "t", stdin=b'{"t": "a"}\n')] == ["a"]
 
 
+def test_predict_reads_a_line_of_megabytes_in_pieces(predict):
+    rows = predict(stdin=b"good\n" + b"very good " * 300_000 + b"\nbad")
+    assert [len(row["text"]) for row in rows] == [4, 3_000_000, 3]
+
+
+def test_predict_takes_a_byte_order_mark_and_nul_and_empty_lines(predict):
+    rows = predict("--runtime", "onnx", stdin=b"\xef\xbb\xbfgood\r\n\ngo\0od")
+    assert [row["text"] for row in rows] == ["good", "", "go\0od"]
+    assert rows[0]["probabilities"] == rows[2]["probabilities"]
+
+
 @pytest.mark.parametrize("line, message", [
+    (b'{"text": "\\ud800"}', "standard input:2: has half of a surrogate pair"),
     (b'{"text": 1}', "standard input:2: no text under 'text'"),
     (b"plain", "standard input:2: not a JSON object"),
     (b'{"text": "\xff"}', "standard input:2: not UTF-8"),

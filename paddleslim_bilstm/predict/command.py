@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import BinaryIO, Iterator
 
+from ..characters import check_surrogates
 from ..errors import UserError
 from .predictor import RUNTIMES, Predictor
 
@@ -68,35 +69,41 @@ def _open(path: str) -> BinaryIO:
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
     """Yield (number of the first line, lines) for whatever has arrived, without waiting for more."""
-    number, rest = 1, b""
+    number, started = 1, []  # pieces of a line that hasn't ended: joined once, however long it is
     while data := stream.read1(_CHUNK_BYTES):
-        *lines, rest = (rest + data).split(b"\n")
-        if lines:
+        ended, newline, rest = data.rpartition(b"\n")
+        if newline:
+            lines = b"".join([*started, ended]).split(b"\n")
             yield number, lines
             number += len(lines)
-    if rest:
-        yield number, [rest]
+            started = []
+        started.append(rest)
+    if any(started):
+        yield number, [b"".join(started)]
 
 
 def _text(line: bytes, place: str, jsonl: bool, key: str) -> str:
     try:
-        text = line.decode("utf-8").rstrip("\r")
-    except UnicodeDecodeError:
-        raise UserError(f"{place}: not UTF-8; convert the input") from None
+        text = line.decode("utf-8").lstrip("\ufeff").rstrip("\r")  # Windows puts a byte-order mark first
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); convert the "
+                        "input") from None
     if not jsonl:
         return text
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: not a JSON object ({error}); leave out --jsonl for plain lines") from None
     if not isinstance(value, dict) or not isinstance(value.get(key), str):
         raise UserError(f"{place}: no text under {key!r}; name its key with --text-key")
+    check_surrogates(value[key], place)
     return value[key]
 
 
 def _write(predictor: Predictor, texts: list[str], batch_size: int) -> None:
+    in_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")  # as JSON escapes, where need be
     for text, one in zip(texts, predictor.predict(texts, batch_size)):
         probabilities = {name: round(float(p), 6) for name, p in zip(predictor.label_names, one.probabilities)}
         row = {"text": text, "label": one.label, "probabilities": probabilities}
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(row, ensure_ascii=in_ascii) + "\n")
     sys.stdout.flush()

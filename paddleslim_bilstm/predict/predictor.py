@@ -8,6 +8,7 @@ from typing import Collection, Sequence
 
 import numpy as np
 
+from ..characters import check_surrogates
 from ..errors import UserError
 from ..export.student_spec import read_spec
 from ..tokens import load_tokenizer
@@ -118,9 +119,7 @@ def _check(texts: Sequence[str], batch_size: int) -> None:
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"texts[{position}] must be a string, not {type(text).__name__}")
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise UserError(f"texts[{position}]: has half of a surrogate pair (\\ud800 to \\udfff), which is no "
-                            "character; remove it")
+        check_surrogates(text, f"texts[{position}]")
     if batch_size < 1:
         raise UserError(f"batch_size: is {batch_size}; it must be at least 1")
 

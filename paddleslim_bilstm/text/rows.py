@@ -6,6 +6,7 @@ import numbers
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Sequence
 
+from ..characters import check_surrogates
 from ..config.checks import nearest
 from ..errors import UserError
 
@@ -173,11 +174,7 @@ def check_characters(text: str, where: str) -> None:
     """
     if "\0" in text:
         raise UserError(f"{where}: has a NUL character; remove it")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UserError(f"{where}: has half of a surrogate pair (\\ud800 to \\udfff), which is no character; "
-                        "remove it") from None
+    check_surrogates(text, where)
 
 
 def _short(text: str) -> str:

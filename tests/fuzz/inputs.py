@@ -117,14 +117,19 @@ def _jsonl(rows: list) -> bytes:
 
 _odd_objects = st.lists(st.dictionaries(st.sampled_from(_JSON_KEYS), values), max_size=4).map(
     lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode())
-_tables = st.builds(_table, _pairs, st.sampled_from(["\t", ","]), st.sampled_from(["\n", "\r\n"]),
-                    st.sampled_from(["", "\ufeff"]))
-_good_tables = st.builds(_table, st.lists(st.tuples(st.sampled_from(["good", "bad", "a, b", "..."]),
-                                                    st.sampled_from(["0", "1", "class 1"])), min_size=1, max_size=5),
-                         st.sampled_from(["\t", ","]), st.just("\n"), st.just(""))
-data_files = st.one_of(st.binary(max_size=60), _tables, _pairs.map(_jsonl), _odd_objects,
-                       st.builds(edited, st.one_of(_tables, _good_tables, _pairs.map(_jsonl)), edits))
-suffixes = st.sampled_from([".tsv", ".csv", ".jsonl", ".ndjson", ".txt", ".TSV", "", ".npy"])
+_ends, _marks = st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"])
+_fine_pairs = st.builds(list.__add__, st.just([("good", "0"), ("bad", "1")]),
+                        st.lists(st.tuples(st.text("abc ?!,\"中👍", max_size=9), st.sampled_from("01")), max_size=4))
+_fine_files = st.one_of(  # sound but for what the texts do to the format
+    st.tuples(st.builds(_table, _fine_pairs, st.just("\t"), _ends, _marks), st.just(".tsv")),
+    st.tuples(st.builds(_table, _fine_pairs, st.just(","), _ends, _marks), st.just(".csv")),
+    st.tuples(_fine_pairs.map(_jsonl), st.just(".jsonl")))
+_files = st.one_of(st.binary(max_size=60), st.builds(_table, _pairs, st.sampled_from(["\t", ","]), _ends, _marks),
+                   _pairs.map(_jsonl), _odd_objects)
+data_files = st.one_of(  # (content, suffix)
+    _fine_files, st.tuples(_files, st.sampled_from([".tsv", ".csv", ".jsonl", ".ndjson", ".txt", ".TSV", "", ".npy"])),
+    st.builds(lambda file, changes: (edited(file[0], changes), file[1]), _fine_files, edits))
+data_bytes = data_files.map(lambda file: file[0])
 fine_texts = st.one_of(texts, st.text(min_size=1)).filter(
     lambda text: text.strip() and "\0" not in text and not any(map(_half, text)))
 _fine_rows = st.lists(st.tuples(fine_texts, st.sampled_from([0, 1, "1", 1.0, np.int64(0)])), max_size=4)

@@ -9,7 +9,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase
 
 from .targets import Target
-from .workshop import Workshop, time_limit
+from .workshop import Hang, Workshop, time_limit
 
 _CASES_PER_BLOCK = 2_000  # hypothesis remembers what it has tried in a block
 
@@ -35,8 +35,12 @@ def _block(target: Target, workshop: Workshop, cases: int, seed: int) -> Counter
     @hypothesis.given(target.cases)
     def each(case: Any) -> None:
         workshop.clear()
-        with time_limit():
-            outcomes[target.check(workshop, case)] += 1
+        try:
+            with time_limit():
+                outcomes[target.check(workshop, case)] += 1
+        except Hang:
+            print(f"hangs: {case!r}")
+            raise
 
     each()
     return outcomes

@@ -68,9 +68,9 @@ def preparation(workshop: Workshop, case: dict) -> str:
     return ACCEPTED
 
 
-def data_files(workshop: Workshop, case: tuple[bytes, str, int | None, bool]) -> str:
+def data_files(workshop: Workshop, case: tuple[tuple[bytes, str], int | None, bool]) -> str:
     """A file becomes texts without odd characters and labels within the classes, or is refused."""
-    content, suffix, num_classes, labelled = case
+    (content, suffix), num_classes, labelled = case
     path = str(workshop.put(f"train{suffix}", content))
     return _dataset(GlobalConfig(train_file=path, dev_file=path), num_classes, labelled)
 
@@ -232,7 +232,7 @@ def _damage(names: tuple[str, ...]) -> st.SearchStrategy:
 TARGETS = {
     "settings": Target(st.tuples(st.one_of(inputs.yaml_files, inputs.wrong_configs), inputs.overrides), settings),
     "preparation": Target(inputs.wrong_configs, preparation),
-    "data files": Target(st.tuples(inputs.data_files, inputs.suffixes, st.sampled_from([None, 2, 3]), st.booleans()),
+    "data files": Target(st.tuples(inputs.data_files, st.sampled_from([None, 2, 2, 3]), st.booleans()),
                          data_files),
     "rows": Target(st.tuples(inputs.records, inputs.records), rows),
     "predictor": Target(st.tuples(st.one_of(st.lists(inputs.fine_texts, max_size=6), st.lists(inputs.texts, max_size=4),
@@ -240,6 +240,6 @@ TARGETS = {
                                   st.integers(-1, 9)), predictor),
     "student folder": Target(_damage(STUDENT_FILES), student_folder),
     "teacher weights": Target(_damage(TEACHER_FILES), teacher_weights),
-    "command line": Target(st.tuples(_commands, inputs.data_files, st.one_of(inputs.data_files, inputs.yaml_files)),
+    "command line": Target(st.tuples(_commands, inputs.data_bytes, st.one_of(inputs.data_bytes, inputs.yaml_files)),
                            command_line),
 }
