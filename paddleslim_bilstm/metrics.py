@@ -1,6 +1,7 @@
 """How good answers are, by name; NumPy alone, so that prediction-only installs have it too.
 
-Answers are what a model says of ``n`` sentences: class ids, int64 ``[n]``.
+Answers are what a model says of ``n`` sentences: class ids, int64 ``[n]``, or the numbers of a regression (a model
+with one output, here one "class"), float32 ``[n]``.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
-TITLES = {"accuracy": "accuracy", "f1": "F1", "macro_f1": "macro-F1", "matthews": "Matthews correlation"}
+VALUE_METRICS = ("pearson", "spearman")
+TITLES = {"accuracy": "accuracy", "f1": "F1", "macro_f1": "macro-F1", "matthews": "Matthews correlation",
+          "pearson": "Pearson correlation", "spearman": "Spearman correlation"}
 
 
 def answers_of(logits: np.ndarray) -> np.ndarray:
-    """Return the answers behind logits ``[n, classes]``: the likeliest classes, int64 ``[n]``."""
-    return logits.argmax(axis=1)
+    """Return the answers behind logits ``[n, classes]``: the likeliest classes, or the one output of a regression."""
+    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
 def score(metric: str, labels: np.ndarray, answers: np.ndarray, num_classes: int) -> float:
@@ -26,14 +29,20 @@ def score(metric: str, labels: np.ndarray, answers: np.ndarray, num_classes: int
         return accuracy(labels, answers)
     if metric == "matthews":
         return matthews(labels, answers, num_classes)
+    if metric == "pearson":
+        return pearson(labels, answers)
+    if metric == "spearman":
+        return spearman(labels, answers)
     return f1(labels, answers, num_classes, macro=metric == "macro_f1")
 
 
 def shown(metric: str, num_classes: int) -> tuple[str, ...]:
     """Return the metrics that a report shows: accuracy, F1, and ``metric`` where it is another one.
 
-    For more than two classes ``f1`` and ``macro_f1`` are the same.
+    For more than two classes ``f1`` and ``macro_f1`` are the same. A regression has both correlations.
     """
+    if num_classes == 1:
+        return VALUE_METRICS
     same = {"macro_f1": "f1"} if num_classes > 2 else {}
     return tuple(dict.fromkeys(("accuracy", "f1", same.get(metric, metric))))
 
@@ -69,9 +78,29 @@ def matthews(labels: np.ndarray, answers: np.ndarray, num_classes: int) -> float
     return float((right * total - of_labels @ of_answers) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-def agreement(answers: np.ndarray, teacher_answers: np.ndarray) -> float:
-    """Return the share of sentences, from 0 to 1, on which a model gives its teacher's class."""
-    return accuracy(teacher_answers, answers)
+def pearson(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Return Pearson's correlation coefficient of two ``[n]`` arrays, from -1 to 1; 0 where either is constant."""
+    _check(labels, answers)
+    one, other = (values.astype(np.float64) - values.mean(dtype=np.float64) for values in (labels, answers))
+    spread = np.sqrt((one @ one) * (other @ other))
+    return float(one @ other / spread) if spread > 0 else 0.0
+
+
+def spearman(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Return Spearman's rank correlation: Pearson's of the ranks, of which equal values share the mean."""
+    _check(labels, answers)
+    return pearson(_ranks(labels), _ranks(answers))
+
+
+def agreement(answers: np.ndarray, others: np.ndarray) -> float:
+    """Return how alike two models answer: the share of equal classes, or Pearson's correlation of numbers."""
+    return pearson(others, answers) if others.dtype.kind == "f" else accuracy(others, answers)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """``[30, 10, 30] -> [2.5, 1, 2.5]``, float64."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[where]
 
 
 def _check(labels: np.ndarray, answers: np.ndarray) -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
+from . import metrics
 from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, transfer_set_fingerprint
 from .config import Config, load_config
+from .config.schema import CLASSIFICATION, REGRESSION
 from .cpu import physical_cores
 from .errors import UserError
 from .export.onnx_model import write_onnx
@@ -23,7 +25,6 @@ from .host.chain import chain_dataloader, run_chain
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
-from .metrics import answers_of, score
 from .predict.runtimes import paddle_logits
 from .quantize.rounding import round_layers
 from .quantize.student import quantize_student
@@ -151,7 +152,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                  for model in onnx_models]
     run.publish(models[-1].folder, spec, final_weights)
     report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
-                          (*text.notes, _precision_note(labels)), settings.global_.metric)
+                          (*text.notes, _precision_note(labels)), settings.global_.chosen_metric)
     run.clear()
     return CompressionResult(run.save_dir, report)
 
@@ -180,32 +181,41 @@ def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
     if teacher.max_length is not None and global_.max_seq_length > teacher.max_length:
         raise UserError(f"Global.max_seq_length: {global_.max_seq_length}, but the teacher reads at most "
                         f"{teacher.max_length} tokens; set it to {teacher.max_length} or less")
+    if (teacher.num_classes == 1) != (global_.task == REGRESSION):
+        right = REGRESSION if teacher.num_classes == 1 else CLASSIFICATION
+        raise UserError(f"Global.task: is {global_.task}, but the teacher has {teacher.num_classes} "
+                        f"output{'s' * (teacher.num_classes > 1)}; set it to {right}, or name another teacher")
     return teacher
 
 
 def _metric(settings: Config, text: TrainingText, teacher: Teacher) -> Evaluate | None:
     if text.dev_labels is None:
         return None
-    return metric_on(text.dev, text.dev_labels, teacher.tokenizer, settings.global_.metric)
+    return metric_on(text.dev, text.dev_labels, teacher.tokenizer, settings.global_.chosen_metric)
 
 
 def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
     logits = logits_of(InferenceModel(teacher.prefix, physical_cores()), text.dev, teacher.tokenizer)
-    return DevSet(text.dev, text.dev_labels, answers_of(logits), teacher.num_classes, teacher.tokenizer,
-                  settings.global_.metric)
+    return DevSet(text.dev, text.dev_labels, metrics.answers_of(logits), teacher.num_classes, teacher.tokenizer,
+                  settings.global_.chosen_metric)
 
 
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
     """Hold the teacher's metric against ``TrainConfig.origin_metric``; return it where it is the user's own."""
     scores = {} if dev_set.labels is None else {
-        name: score(name, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
-        for name in ("accuracy", dev_set.metric)}
+        name: metrics.score(name, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
+        for name in metrics.shown(dev_set.metric, dev_set.num_classes)}
     own = None if eval_callback is None else metric_of(teacher.prefix, eval_callback)
     metric, expected = scores.get(dev_set.metric) if own is None else own, settings.train.origin_metric
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
         raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
                         "dev data and its labels, or correct the value")
     if scores and len(dev_set.labels) >= _FEWEST_FOR_A_WARNING:
+        if dev_set.num_classes == 1:
+            if scores["pearson"] <= 0:
+                _log.warning("the teacher's numbers and the dev set's labels don't go together (Pearson correlation "
+                             "%.3f): are the labels reversed, or is it another task's teacher?", scores["pearson"])
+            return own
         chance = float(np.bincount(dev_set.labels).max() / len(dev_set.labels))
         if scores["accuracy"] < chance:
             _log.warning("the teacher's accuracy on the dev set is %.1f %%, less than always answering the commonest "
@@ -224,7 +234,7 @@ def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFol
 
 def _recipe(settings: Config, text: TrainingText, evaluate: Evaluate | None, run: RunFolder, cached: bool) -> Recipe:
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
-    dev_key = fingerprint(settings.global_.metric, text.dev.tokens, text.dev.offsets,
+    dev_key = fingerprint(settings.global_.chosen_metric, text.dev.tokens, text.dev.offsets,
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
@@ -278,7 +288,7 @@ def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Mod
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
                               dev_set.tokenizer, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
-    notes = (f"Agrees with the float student on {100 * result.agreement:.1f} % of the dev sentences.", *kept)
+    notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
         folder = run.step_dir(QUANT_BILSTM)
         export_paddle_model(folder, spec, round_layers(weights, ["embedding"]))
@@ -296,9 +306,16 @@ def _paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:
     return {name: section for name, section in settings.strategies.items() if name != QUANT_BILSTM}
 
 
+def _agreement_note(agreement: float, num_classes: int) -> str:
+    if num_classes == 1:
+        return f"Its numbers correlate with the float student's at {agreement:.4f}."
+    return f"Agrees with the float student on {100 * agreement:.1f} % of the dev sentences."
+
+
 def _precision_note(labels: Labels) -> str:
     if labels.precision == "fp32":
         return "The teacher labelled the transfer set in fp32."
     return (f"The teacher labelled the transfer set in {labels.precision}; on a sample its logits differ from fp32 by "
-            f"{labels.check['mean_difference']:.4f} on average, {labels.check['max_difference']:.4f} at most, and "
-            f"{100 * labels.check['agreement']:.2f} % of the labels agree.")
+            f"{labels.check['mean_difference']:.4f} on average, {labels.check['max_difference']:.4f} at most"
+            + (f", and {100 * labels.check['agreement']:.2f} % of the labels agree." if labels.logits.shape[1] > 1
+               else "."))

@@ -23,10 +23,11 @@ class TrainingText:
 
     Attributes:
         train: the originals, cut to the served length; unlabelled ones last.
-        train_labels: int64 ``[n]``, `NO_LABEL` for unlabelled ones; None where nothing is labelled.
+        train_labels: int64 ``[n]``, `NO_LABEL` for unlabelled ones; float32 with NaN there for a regression; None
+            where nothing is labelled.
         train_texts: the texts behind ``train``; None when only token ids came in.
         dev: the sentences on which models are compared.
-        dev_labels: int64 ``[m]``; None where they have no labels.
+        dev_labels: int64 ``[m]``, or float32 for a regression; None where they have no labels.
         label_names: in the order of the logits.
         counts: for the report.
         notes: for the report.
@@ -66,14 +67,17 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
               "truncated_dev": int((full_dev.lengths > limit).sum()), **data.counts}
     labels = None
     if data.train_labels is not None:
-        labels = np.concatenate([data.train_labels, np.full(len(data.unlabeled_texts), NO_LABEL, np.int64)])
+        missing = NO_LABEL if teacher.num_classes > 1 else np.nan
+        labels = np.concatenate([data.train_labels,
+                                 np.full(len(data.unlabeled_texts), missing, data.train_labels.dtype)])
     return TrainingText(full.truncate(limit), labels, texts, full_dev.truncate(limit), data.dev_labels,
                         tuple(data.label_names), counts)
 
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:
     from .host.loader_text import read_loader
-    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.feed_names)
+    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.feed_names,
+                                    np.int64 if teacher.num_classes > 1 else np.float32)
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")

@@ -136,6 +136,24 @@ def test_wrong_settings_are_named_with_file_and_line(written, old, new, line, pa
         assert part in message
 
 
+@pytest.mark.parametrize("sections, parts", [
+    ({"Global": {"task": "regression", "metric": "f1"}}, ["Global.metric: f1 is no metric of a regression", "pearson"]),
+    ({"Global": {"metric": "pearson"}}, ["Global.metric: pearson is no metric of a classification", "accuracy"]),
+    ({"Global": {"task": "regression"}, "bert_to_bilstm": {"loss": "soft_label"}},
+     ["bert_to_bilstm.loss: soft_label", "logit_mse or l2"]),
+    ({"Global": {"task": "regression"}, "QuantAware": {}, "Distillation": {"loss": ["l2", "dkd"]}},
+     ["Distillation.loss: dkd"])])
+def test_what_makes_no_sense_for_the_task_is_refused(sections, parts):
+    message = error_of({"bert_to_bilstm": None, **sections})
+    assert all(part in message for part in parts)
+
+
+def test_the_task_chooses_the_metric():
+    assert load_config({"bert_to_bilstm": None}).global_.chosen_metric == "accuracy"
+    assert load_config({"bert_to_bilstm": None}, ["Global.task=regression"]).global_.chosen_metric == "pearson"
+    assert load_config({"bert_to_bilstm": None}, ["Global.metric=f1"]).global_.chosen_metric == "f1"
+
+
 @pytest.mark.parametrize("name, instead", [
     ("ChannelPrune", "no channels"), ("TransformerPrune", "no attention heads"),
     ("HyperParameterOptimization", "smac"), ("MultiTeacherDistillation", "one teacher")])

@@ -67,6 +67,30 @@ def test_f1_and_matthews_are_those_of_scikit_learn(num_classes):
         assert found == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("values", ["different", "with ties"])
+def test_correlations_are_those_of_scipy(values):
+    stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(0)
+    one, other = generator.normal(size=(2, 100)).astype(np.float32)
+    other += one
+    if values == "with ties":
+        one, other = one.round(), other.round()
+    assert metrics.score("pearson", one, other, 1) == pytest.approx(stats.pearsonr(one, other)[0])
+    assert metrics.score("spearman", one, other, 1) == pytest.approx(stats.spearmanr(one, other)[0])
+    assert metrics.score("pearson", one, np.ones_like(one), 1) == metrics.score("spearman", one, 0 * one, 1) == 0
+
+
+def test_the_table_of_a_regression_shows_correlations():
+    changes = {"accuracy": None, "f1": None, "agreement": None, "correlation": 0.987, "pearson": 0.881,
+               "spearman": 0.872}
+    rows = [replace(row, **changes) for row in ROWS]
+    header, _, teacher, *_ = text_table(rows).splitlines()
+    assert all(name in header for name in ("Pearson", "Spearman", "corr."))
+    assert not any(name in header for name in ("acc", "F1", "agree"))
+    assert teacher.split()[1:4] == ["0.881", "0.872", "0.987"]
+    assert "keeps 100.0 % of the teacher's Pearson correlation (0.881 of 0.881)" in headline(rows, "pearson")
+
+
 def test_matthews_is_zero_where_one_class_is_always_given():
     assert metrics.score("matthews", np.array([0, 1, 1]), np.array([1, 1, 1]), 2) == 0.0
 

@@ -126,6 +126,31 @@ def test_broken_rows_are_named_with_their_line(written, name, content, line, par
     assert message.startswith(f"{path}:{line}: ") and part in message
 
 
+@pytest.mark.parametrize("name, content", [
+    ("a.tsv", "sentence\tscore\na\t4.5\nb\t-1e-1\nc\t3\n"), ("a.csv", "text,score\na,4.5\nb,-0.1\nc,3\n"),
+    ("a.jsonl", '{"text": "a", "score": 4.5}\n{"text": "b", "score": -0.1}\n{"text": "c", "score": 3}\n')])
+def test_the_labels_of_a_regression_are_numbers(written, name, content):
+    path = str(written(name, content))
+    config = GlobalConfig(train_file=path, dev_file=path, label_column="score", task="regression")
+    data = load_dataset(config, 1, ["LABEL_0"])
+    assert data.train_labels.dtype == np.float32 and data.label_names == ("score",)
+    np.testing.assert_allclose(data.train_labels, [4.5, -0.1, 3])
+
+
+@pytest.mark.parametrize("label", ["high", "nan", "inf", "1,5", "0x10", "1_0", "1e999", "true"])
+def test_a_label_of_a_regression_that_is_no_number_is_named_with_its_line(written, label):
+    path = written("a.tsv", f"sentence\tlabel\na\t1.5\nb\t{label}\n")
+    message = read_error(path, numeric=True)
+    assert message.startswith(f"{path}:3: the label is {label}; ") and "must be a number" in message
+    with pytest.raises(UserError, match=r"train\[1\]: the label is"):
+        load_dataset(GlobalConfig(task="regression"), 1, train=[("a", 0.5), ("b", label)], dev=[("a", 1), ("b", 2)])
+
+
+def test_a_regression_whose_labels_are_all_the_same_is_refused():
+    with pytest.raises(UserError, match="train: every row has the label 0.5; add rows with other labels"):
+        load_dataset(GlobalConfig(task="regression"), 1, train=[("a", 0.5), ("b", 0.5)], dev=[("a", 1), ("b", 2)])
+
+
 def test_missing_and_empty_files(written, tmp_path):
     assert "Global.train_file" in read_error(tmp_path / "no.tsv") and "No such file" in read_error(tmp_path / "no.tsv")
     assert "no rows with text" in read_error(written("a.tsv", "sentence\tlabel\n \t1\n"))

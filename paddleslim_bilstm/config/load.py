@@ -7,8 +7,17 @@ import logging
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from ..metrics import CLASS_METRICS, VALUE_METRICS
 from .checks import mapping, nearest
-from .schema import PADDLESLIM_STRATEGIES, REFUSED_STRATEGIES, SECTIONS, Config, QuantBiLSTMConfig
+from .schema import (
+    CLASS_LOSSES,
+    PADDLESLIM_STRATEGIES,
+    REFUSED_STRATEGIES,
+    REGRESSION,
+    SECTIONS,
+    Config,
+    QuantBiLSTMConfig,
+)
 from .source import Keys, Source, read_source
 
 _log = logging.getLogger(__name__)
@@ -50,7 +59,25 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
             _unknown((name,), "section", _VALID_SECTIONS, written, inside_paddleslim)
     if not {"bert_to_bilstm", "Finetune"} & written.values.keys():
         raise written.error((), "has no section bert_to_bilstm; add it (\"bert_to_bilstm: {}\" takes the defaults)")
-    return Config(**sections, strategies=strategies)
+    config = Config(**sections, strategies=strategies)
+    _check_task(config, written)
+    return config
+
+
+def _check_task(config: Config, written: Source) -> None:
+    """Refuse a metric or a loss that makes no sense for ``Global.task``."""
+    task, metric = config.global_.task, config.global_.metric
+    metrics = VALUE_METRICS if task == REGRESSION else CLASS_METRICS
+    if metric is not None and metric not in metrics:
+        raise written.error(("Global", "metric"), f"{metric} is no metric of a {task}; valid: {', '.join(metrics)}")
+    in_chain = config.strategies.get("Distillation", {}).get("loss")
+    losses = {("bert_to_bilstm", "loss"): [config.distill.loss],
+              ("Distillation", "loss"): in_chain if isinstance(in_chain, list) else [in_chain]}
+    for keys, names in losses.items():
+        wrong = [name for name in names if name in CLASS_LOSSES]
+        if wrong and task == REGRESSION:
+            raise written.error(keys, f"{wrong[0]} compares probabilities of classes, which a regression has none of; "
+                                      "use logit_mse or l2")
 
 
 def _build(cls: type, value: Any, keys: Keys, written: Source, others_allowed: bool = False) -> Any:

@@ -10,8 +10,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..metrics import CLASS_METRICS
+from ..metrics import CLASS_METRICS, VALUE_METRICS
 from .checks import Check, choice, flag, integer, mapping, names, number, optional, path, text, typed
+
+CLASSIFICATION, REGRESSION = "classification", "regression"
 
 
 def setting(default: Any, check: Check) -> Any:
@@ -31,6 +33,7 @@ class GlobalConfig:
     """Where things are (``Global``).
 
     ``dataset`` names training data that PaddleNLP knows, e.g. ``[glue, sst-2]``, in place of the files.
+    ``task`` is classification or regression (labels are numbers, the teacher has one output).
     ``metric`` judges models: it chooses the best checkpoint, guards ``QuantBiLSTM`` and leads the report.
     ``max_seq_length`` counts tokens with [CLS] and [SEP]. ``cache_dir`` None is
     ``$PADDLESLIM_BILSTM_CACHE`` or ``~/.cache/paddleslim_bilstm``.
@@ -46,11 +49,17 @@ class GlobalConfig:
     dataset: tuple[str, ...] | None = setting(None, optional(names))
     text_column: str | None = setting(None, optional(text))
     label_column: str | None = setting(None, optional(text))
-    metric: str = setting("accuracy", choice(*CLASS_METRICS))
+    task: str = setting(CLASSIFICATION, choice(CLASSIFICATION, REGRESSION))
+    metric: str | None = setting(None, optional(choice(*CLASS_METRICS, *VALUE_METRICS)))
     save_dir: str = setting("./output", path)
     cache_dir: str | None = setting(None, optional(path))
     max_seq_length: int = setting(128, integer(3))
     seed: int = setting(0, integer(0, 2**32 - 1))
+
+    @property
+    def chosen_metric(self) -> str:
+        """``metric``, or the task's default: accuracy, or Pearson's correlation for a regression."""
+        return self.metric or {CLASSIFICATION: CLASS_METRICS, REGRESSION: VALUE_METRICS}[self.task][0]
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,8 @@ SECTIONS = {"Global": ("global_", GlobalConfig), "bert_to_bilstm": ("distill", D
             "Finetune": ("finetune", FinetuneConfig)}
 
 PADDLESLIM_STRATEGIES = ("QuantAware", "QuantPost", "Distillation", "UnstructurePrune", "ASPPrune")
+
+CLASS_LOSSES = ("soft_label", "dkd")  # PaddleSlim's, on probabilities of classes
 
 REFUSED_STRATEGIES = {
     "ChannelPrune": "a Bi-LSTM has no channels to prune; use UnstructurePrune",

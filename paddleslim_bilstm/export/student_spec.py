@@ -38,6 +38,6 @@ def read_spec(folder: str | Path) -> StudentSpec:
             raise UserError(f"{path}: {key} is {value!r}; it must be a whole number of at least {least}")
         sizes[key] = value
     names = values.get("label_names")
-    if not isinstance(names, list) or len(names) < 2 or len(names) != values.get("num_classes"):
-        raise UserError(f"{path}: label_names must list num_classes names, two or more")
+    if not isinstance(names, list) or not names or len(names) != values.get("num_classes"):
+        raise UserError(f"{path}: label_names must list num_classes names, one or more")
     return StudentSpec(label_names=tuple(str(name) for name in names), **sizes)

@@ -45,25 +45,27 @@ def content_tokens(input_ids: np.ndarray, tokenizer: Tokenizer) -> list[list[int
     return rows
 
 
-def read_loader(loader: Any, tokenizer: Tokenizer, feed_names: tuple[str, ...]) -> tuple[Sentences, np.ndarray | None]:
+def read_loader(loader: Any, tokenizer: Tokenizer, feed_names: tuple[str, ...],
+                label_type: type = np.int64) -> tuple[Sentences, np.ndarray | None]:
     """Collect one epoch's distinct sentences, sorted, so that a shuffling loader gives the same text each time.
 
     Returns:
-        The sentences, and their labels int64 ``[n]`` where the batches hold an array ``labels`` or ``label``.
+        The sentences, and their labels, ``label_type`` ``[n]``, where the batches hold an array ``labels`` or
+        ``label``.
 
     Raises:
         UserError: a batch has no token ids, or the loader is empty.
     """
-    found: dict[tuple[int, ...], int | None] = {}
+    found: dict[tuple[int, ...], float | None] = {}
     for batch in loader_batches(loader, feed_names):
         labels = next((batch[name].reshape(-1) for name in _LABEL_FEEDS if name in batch), None)
         for position, tokens in enumerate(content_tokens(batch[feed_names[0]], tokenizer)):
             if tokens:
-                found.setdefault(tuple(tokens), None if labels is None else int(labels[position]))
+                found.setdefault(tuple(tokens), None if labels is None else labels[position])
     if not found:
         raise UserError("train_dataloader: it yields no sentence; check the data set behind it")
     ordered = sorted(found)
     labels = [found[tokens] for tokens in ordered]
     begins_word = np.array([not token.startswith("##") for token in tokenizer.vocab])
     sentences = Sentences.from_lists(ordered, [begins_word[list(tokens)] for tokens in ordered])
-    return sentences, None if None in labels else np.array(labels, np.int64)
+    return sentences, None if None in labels else np.array(labels).astype(label_type)

@@ -1,5 +1,5 @@
 """Texts to labels with a finished student, without Paddle."""
 
-from .predictor import Prediction, Predictor
+from .predictor import Prediction, Predictor, Score
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Prediction", "Predictor", "Score"]

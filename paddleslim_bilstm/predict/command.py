@@ -11,7 +11,7 @@ from typing import BinaryIO, Iterator
 
 from ..characters import check_surrogates
 from ..errors import UserError
-from .predictor import RUNTIMES, Predictor
+from .predictor import RUNTIMES, Prediction, Predictor, Score
 
 _CHUNK_BYTES = 1 << 16
 
@@ -34,7 +34,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print ``{"text", "label", "probabilities"}`` for each line of the input; return the exit code.
+    """Print ``{"text", "label", "probabilities"}`` (or ``"score"``) for each line of the input; return the exit code.
 
     Raises:
         UserError: the input can't be opened, or a line isn't UTF-8 or isn't the JSON that it should be.
@@ -103,7 +103,14 @@ def _text(line: bytes, place: str, jsonl: bool, key: str) -> str:
 def _write(predictor: Predictor, texts: list[str], batch_size: int) -> None:
     in_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")  # as JSON escapes, where need be
     for text, one in zip(texts, predictor.predict(texts, batch_size)):
-        probabilities = {name: round(float(p), 6) for name, p in zip(predictor.label_names, one.probabilities)}
-        row = {"text": text, "label": one.label, "probabilities": probabilities}
-        sys.stdout.write(json.dumps(row, ensure_ascii=in_ascii) + "\n")
+        row = {"text": text, **_answer(predictor, one)}
+        sys.stdout.write(json.dumps(row, ensure_ascii=in_ascii) + "
+")
     sys.stdout.flush()
+
+
+def _answer(predictor: Predictor, one: Prediction | Score) -> dict[str, object]:
+    if isinstance(one, Score):
+        return {"score": round(one.score, 6)}
+    probabilities = {name: round(float(p), 6) for name, p in zip(predictor.label_names, one.probabilities)}
+    return {"label": one.label, "probabilities": probabilities}

@@ -7,8 +7,8 @@ import json
 import sys
 import time
 
-from ..metrics import CLASS_METRICS, answers_of, score
-from ..text import label_scheme, read_file
+from ..metrics import CLASS_METRICS, VALUE_METRICS, answers_of, score
+from ..text import NumberScheme, label_scheme, read_file
 from .command import add_model_arguments
 from .predictor import Predictor
 
@@ -22,19 +22,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print ``{"runtime", "sentences", "accuracy", "f1", "macro_f1", "matthews", "sentences_per_s"}``.
+    """Print ``{"runtime", "sentences", METRICS, "sentences_per_s"}`` as JSON; return the exit code.
+
+    The metrics are accuracy, f1, macro_f1 and matthews, or pearson and spearman for a regression.
 
     Raises:
         UserError: the file can't be read, or its labels aren't those of the student.
     """
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
-    rows = read_file(arguments.data, "--data", text_column=arguments.text_column, label_column=arguments.label_column)
-    scheme = label_scheme(rows.labels, len(predictor.label_names), predictor.label_names, rows.source)
+    classes = len(predictor.label_names)
+    rows = read_file(arguments.data, "--data", text_column=arguments.text_column, label_column=arguments.label_column,
+                     numeric=classes == 1)
+    scheme = (NumberScheme() if classes == 1
+              else label_scheme(rows.labels, classes, predictor.label_names, rows.source))
     labels = scheme.ids_of(rows.labels)
     start = time.perf_counter()
     found = answers_of(predictor.logits(rows.texts, arguments.batch_size))
     seconds = time.perf_counter() - start
-    scores = {metric: score(metric, labels, found, len(predictor.label_names)) for metric in CLASS_METRICS}
+    scores = {metric: score(metric, labels, found, classes)
+              for metric in (VALUE_METRICS if classes == 1 else CLASS_METRICS)}
     json.dump({"runtime": predictor.runtime, "sentences": len(labels), **scores,
                "sentences_per_s": round(len(labels) / seconds, 1)}, sys.stdout)
     sys.stdout.write("\n")

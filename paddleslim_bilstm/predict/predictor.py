@@ -32,8 +32,15 @@ class Prediction:
     probabilities: np.ndarray
 
 
+@dataclass(frozen=True)
+class Score:
+    """What the student of a regression says of a text: a number on the scale of its labels."""
+
+    score: float
+
+
 class Predictor:
-    """Classifies texts with the student in ``folder``, an output folder of `compress` or a copy of it.
+    """Classifies (or scores) texts with the student in ``folder``, an output folder of `compress` or a copy of it.
 
     Loading reads ``student.json``, the tokenizer's files and one model; Paddle is imported only for the runtime
     ``paddle``. May be used from several threads at once.
@@ -67,9 +74,12 @@ class Predictor:
         self._threads = threads
         self._check_model(path)
 
-    def predict(self, texts: Sequence[str], batch_size: int = 32) -> list[Prediction]:
-        """Return a `Prediction` for each of ``texts``, in their order."""
-        probabilities = softmax(self.logits(texts, batch_size))
+    def predict(self, texts: Sequence[str], batch_size: int = 32) -> list[Prediction | Score]:
+        """Return a `Prediction` for each of ``texts``, in their order; a `Score` where the task is a regression."""
+        logits = self.logits(texts, batch_size)
+        if self._spec.num_classes == 1:
+            return [Score(float(value)) for value in logits[:, 0]]
+        probabilities = softmax(logits)
         return [Prediction(self.label_names[row.argmax()], row) for row in probabilities]
 
     def logits(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:

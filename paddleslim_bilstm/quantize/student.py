@@ -30,7 +30,7 @@ class QuantizationResult:
         path: the int8 ONNX file.
         float_layers: layers that the accuracy guard kept in float; empty is best.
         metric_before, metric_after: of the float and the int8 student on the dev set.
-        agreement: share of dev sentences to which both give the same label, 0 to 1.
+        agreement: share of dev sentences to which both give the same label, 0 to 1; for a regression their correlation.
         size_before_bytes, size_after_bytes: of the float and the int8 ONNX file.
     """
 
@@ -53,7 +53,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     Args:
         weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
-        sentences, labels: the dev set; class numbers, int ``[n]``.
+        sentences, labels: the dev set; class numbers, int ``[n]``, or a regression's numbers, float32 ``[n]``.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.
         metric: a name of ``metrics``.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..metrics import TITLES
+from ..metrics import TITLES, VALUE_METRICS
 from .hardware import describe
 from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
 from .report import Report
@@ -70,9 +70,8 @@ def _method(report: Report) -> str:
     settings = ", ".join(f"{name}={value}" for name, value in report.hardware["cpu_settings"].items()) or "none"
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([
-        "- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more. The best "
-        f"checkpoint is chosen by {TITLES[report.metric]}.",
-        "- **agree**: the share of dev sentences on which a model predicts the teacher's class.",
+        *_quality_method(report),
+        f"- The best checkpoint is chosen by {TITLES[report.metric]}.",
         "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
         "the model's files on disk.",
         f"- **FLOPs**: two for each multiply-add of matrix products, convolutions and LSTMs in the exported program, "
@@ -86,6 +85,14 @@ def _method(report: Report) -> str:
         f"- **CPU settings**: {settings}.",
         f"- **Software**: {packages}.",
     ])
+
+
+def _quality_method(report: Report) -> list[str]:
+    if report.metric in VALUE_METRICS:
+        return ["- **Pearson, Spearman**: correlation of a model's numbers with the labels, on the whole dev set.",
+                "- **corr.**: Pearson correlation of a model's numbers with the teacher's."]
+    return ["- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more.",
+            "- **agree**: the share of dev sentences on which a model predicts the teacher's class."]
 
 
 def _loading(report: Report) -> str:

@@ -63,6 +63,8 @@ def _quality_axis(rows: Sequence[ModelRow], metric: str) -> tuple[str, list[floa
                 [score * 100 if in_percent else score for score in scores])
     if all(row.metric is not None for row in rows):
         return "result of your own evaluation", [row.metric for row in rows]
+    if any(row.correlation is not None for row in rows):
+        return "correlation with the teacher", [1.0 if row.correlation is None else row.correlation for row in rows]
     return ("agreement with the teacher in %",
             [100.0 if row.agreement is None else row.agreement * 100 for row in rows])
 

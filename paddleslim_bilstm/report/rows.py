@@ -28,9 +28,10 @@ class DevSet:
 
     Attributes:
         sentences: cut to the length that is served.
-        labels: int64 ``[n]``, or None where no labels are known.
-        teacher_predictions: the teacher's classes, int64 ``[n]``, or None where there is no teacher.
-        num_classes: of the teacher's head; decides which F1 is shown.
+        labels: int64 ``[n]`` (float32 for a regression), or None where no labels are known.
+        teacher_predictions: the teacher's classes, int64 ``[n]`` (numbers, float32 for a regression), or None where
+            there is no teacher.
+        num_classes: of the teacher's head, 1 for a regression; decides which metrics are shown.
         tokenizer: gives the ids of ``[CLS]``, ``[SEP]`` and padding.
         metric: what the run's models are judged by, a name of ``metrics``.
     """
@@ -56,8 +57,10 @@ class ModelRow:
         name: "teacher", "Bi-LSTM alone", "distilled", or the name of a step of the chain.
         accuracy, f1: on the labelled dev set (F1 of class 1 for two classes, macro-F1 for more).
         macro_f1, matthews: likewise, where it is the run's metric.
+        pearson, spearman: of a regression, which has neither accuracy nor F1.
         metric: what the user's own evaluation returned, where there is one.
         agreement: share of dev sentences on which the model predicts the teacher's class.
+        correlation: for a regression, Pearson's with the teacher's numbers.
         parameters: weights, float or int8.
         size_bytes: of the model's files on disk.
         flops: floating-point operations for one sentence of ``flops_tokens`` tokens.
@@ -82,6 +85,9 @@ class ModelRow:
     notes: tuple[str, ...] = ()
     macro_f1: float | None = None
     matthews: float | None = None
+    pearson: float | None = None
+    spearman: float | None = None
+    correlation: float | None = None
 
 
 def measure_onnx(name: str, path: Path, dev: DevSet, max_seq_length: int, like: ModelRow, file: str | None = None,
@@ -108,7 +114,7 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
         prefix: path of the model without ``.pdmodel``.
         file: what the report shows as its path.
         metric: the result of the user's own evaluation.
-        predictions: the model's classes on ``dev.sentences``, int64 ``[n]``, where they are known already.
+        predictions: the model's answers on ``dev.sentences``, as ``metrics`` has them, where they are known already.
     """
     prefix = Path(prefix)
     if predictions is None:
@@ -122,13 +128,13 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
 
 def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed, **fields) -> ModelRow:
     """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``."""
-    scores = dict.fromkeys(("accuracy", "f1"))
+    scores = dict.fromkeys(("accuracy", "f1", "agreement"))
     if dev.labels is not None:
         scores.update({metric: metrics.score(metric, dev.labels, predictions, dev.num_classes)
                        for metric in metrics.shown(dev.metric, dev.num_classes)})
+    if dev.teacher_predictions is not None:
+        likeness = metrics.agreement(predictions, dev.teacher_predictions)
+        scores["correlation" if dev.num_classes == 1 else "agreement"] = likeness
     return ModelRow(
-        name=name,
-        agreement=(None if dev.teacher_predictions is None
-                   else metrics.agreement(predictions, dev.teacher_predictions)),
-        latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime, **scores,
+        name=name, latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime, **scores,
         **fields)

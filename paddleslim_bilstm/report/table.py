@@ -72,6 +72,8 @@ def quality(row: ModelRow, metric: str = "accuracy") -> str:
         return f"{row.metric:.4g} in your own evaluation"
     if row.agreement is not None:
         return f"{percent(row.agreement)} % agreement with the teacher"
+    if row.correlation is not None:
+        return f"{row.correlation:.3f} correlation with the teacher"
     return "a quality that was not measured (no labels)"
 
 
@@ -102,8 +104,11 @@ def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
         "F1 %": [percent(row.f1) for row in rows],
         "macro-F1 %": [percent(row.macro_f1) for row in rows],
         "Matthews": [_coefficient(row.matthews) for row in rows],
+        "Pearson": [_coefficient(row.pearson) for row in rows],
+        "Spearman": [_coefficient(row.spearman) for row in rows],
         "metric": ["-" if row.metric is None else f"{row.metric:.4g}" for row in rows],
         "agree %": [percent(row.agreement) for row in rows],
+        "corr.": [_coefficient(row.correlation) for row in rows],
         "params": [compact(row.parameters) for row in rows],
         "size": [compact(row.size_bytes) + "B" for row in rows],
         "FLOPs": [compact(row.flops) for row in rows],

@@ -16,7 +16,7 @@ def metric_on(dev: Sentences, labels: np.ndarray, tokenizer: Tokenizer, metric: 
 
     Args:
         dev: content tokens, cut to the length that is served.
-        labels: class ids, int64 ``[n]``.
+        labels: class ids, int64 ``[n]``, or a regression's numbers, float32 ``[n]``.
         metric: a name of ``metrics``.
 
     Returns:

@@ -28,6 +28,22 @@ def logit_mse(teacher_var_name: str, student_var_name: str, program: paddle.stat
     return paddle.nn.functional.mse_loss(student, teacher)
 
 
+def labelled_mse(logits, labels):
+    """Mean squared error of a regression's one output against its labels, over those that are known.
+
+    Args:
+        logits: float32 ``[batch, 1]``.
+        labels: float32 ``[batch]``, NaN where a sentence has none.
+
+    Returns:
+        The loss, a float32 scalar variable; 0 for a batch without labels.
+    """
+    answers = paddle.squeeze(logits, axis=1)
+    known = paddle.cast(paddle.logical_not(paddle.isnan(labels)), "float32")
+    errors = paddle.where(known > 0, answers - labels, paddle.zeros_like(answers))
+    return paddle.sum(errors * errors) / paddle.clip(paddle.sum(known), min=1.0)
+
+
 class LogitMSELoss(paddle.nn.Layer):
     """The same loss for ``paddleslim.dygraph.dist.Distill``, there called ``logit_mse``."""
 

@@ -15,13 +15,13 @@ from .embeddings import project_embeddings
 from .network import TOKEN_MAP
 from .spec import StudentSpec
 from .train import (
-    NO_LABEL,
     Evaluate,
     MakeOptimizer,
     StaticLoss,
     TrainedStudent,
     TrainingPlan,
     TrainingSet,
+    has_label,
     train_student,
 )
 from .vocabulary import cut_vocabulary, kept_tokens
@@ -68,7 +68,7 @@ class Recipe:
 
     def train_alone(self, spec: StudentSpec, first: Weights, train: Sentences, labels: np.ndarray) -> TrainedStudent:
         """Train the Bi-LSTM on the labelled originals, from random embeddings: the tutorial's second step."""
-        labelled = labels != NO_LABEL
+        labelled = has_label(labels)
         data = TrainingSet(train.take(labelled), None, labels[labelled])
         weights = first_weights(spec, first[TOKEN_MAP], None, np.random.default_rng(self.settings.global_.seed))
         data_key = fingerprint(data.sentences.tokens, data.sentences.offsets, data.labels)

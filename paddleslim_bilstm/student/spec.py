@@ -13,7 +13,7 @@ class StudentSpec:
         embed_dim: units of the embedding.
         hidden_size: units of the LSTM in each direction, and of the tanh layer behind it.
         num_layers: stacked bidirectional LSTM layers.
-        label_names: the classes, in the order of the logits.
+        label_names: the classes, in the order of the logits; one name for the one output of a regression.
         pad_id: the token id that pads a batch.
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
     """

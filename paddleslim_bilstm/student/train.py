@@ -17,6 +17,7 @@ from ..tokens import Sentences
 from .batches import plan_batches
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
 from .encoder import kept_units
+from .losses import labelled_mse
 from .network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
 from .spec import StudentSpec
 from .weights import DIRECTIONS, Weights
@@ -24,6 +25,12 @@ from .weights import DIRECTIONS, Weights
 _log = logging.getLogger(__name__)
 
 NO_LABEL = -1
+
+
+def has_label(labels: np.ndarray) -> np.ndarray:
+    """Return which of the labels of a `TrainingSet` are known, bool ``[n]``."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != NO_LABEL
+
 
 # evaluate(executor, program, feed_names, fetch_targets) -> metric, higher is better: PaddleSlim's eval_callback
 Evaluate = Callable[[Any, Any, list, list], float]
@@ -40,7 +47,8 @@ class TrainingSet:
     Attributes:
         sentences: content tokens, in the teacher's ids.
         logits: the teacher's, float32 ``[n, classes]``; None when the student learns from labels alone.
-        labels: class ids, int64 ``[n]``, `NO_LABEL` where a sentence has none; None when alpha is 0.
+        labels: class ids, int64 ``[n]``, `NO_LABEL` where a sentence has none; for a regression float32 with NaN
+            there; None when alpha is 0.
     """
 
     sentences: Sentences
@@ -55,7 +63,8 @@ class TrainingPlan:
     Attributes:
         total_steps: batches in all.
         batch_size: sentences of a batch.
-        alpha: weight of the hard-label cross-entropy; the distillation loss has ``1 - alpha`` (the tutorial's alpha).
+        alpha: weight of the hard-label cross-entropy (a regression's squared error); the distillation loss has
+            ``1 - alpha`` (the tutorial's alpha).
         dropout: share of embedding units dropped in training.
         eval_iter: steps between two evaluations (PaddleSlim's ``TrainConfig.eval_iter``).
         target_metric: training stops once the metric exceeds it; None to go on to the end.
@@ -181,8 +190,9 @@ class _Run:
     def _total_loss(spec, logits, loss, alpha):
         hard = soft = 0.0
         if loss is None or alpha > 0:
-            labels = paddle.static.data("labels", [-1], "int64")
-            hard = paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL)
+            labels = paddle.static.data("labels", [-1], "int64" if spec.num_classes > 1 else "float32")
+            hard = (paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL) if spec.num_classes > 1
+                    else labelled_mse(logits, labels))
         if loss is None:
             return hard
         if alpha < 1:

@@ -31,7 +31,7 @@ class Teacher:
     Attributes:
         prefix: our own copy as an inference model, ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
         tokenizer: the tokenizer that it was trained with.
-        num_classes: columns of its logits.
+        num_classes: columns of its logits; 1 for a regression.
         label_names: names of the classes by column, or None where the teacher's config has none.
         feed_names: names of its inputs, word ids first.
         max_length: tokens that it can take, special tokens included, or None where it has no limit.

@@ -27,7 +27,7 @@ class Signature:
     Attributes:
         feeds: names of its inputs, word ids first, then token types where the model takes them.
         reordered: whether the program itself names the token types first.
-        num_classes: columns of the logits.
+        num_classes: columns of the logits; 1 for a regression.
         embedding: name of the word embeddings in the parameters.
         vocab_size: rows of the word embeddings.
         max_length: rows of the position embeddings, or None where there are none.
@@ -109,8 +109,8 @@ def _check_outputs(model_file: Path, block: paddle.base.framework.Block, outputs
     if len(outputs) != 1:
         raise UserError(f"{model_file}: returns {len(outputs)} outputs ({', '.join(outputs)}); {_EXPORT_REMEDY}")
     shape = list(block.var(outputs[0]).shape)
-    if len(shape) != 2 or shape[1] < 2:
-        raise UserError(f"{model_file}: its output is {shape}, not logits [batch, classes] of two classes or more; "
+    if len(shape) != 2 or shape[1] < 1:
+        raise UserError(f"{model_file}: its output is {shape}, not logits [batch, classes]; "
                         f"{_EXPORT_REMEDY}")
     if any(op.type == "softmax" and outputs[0] in op.output("Out") for op in block.ops):
         _log.warning("%s returns probabilities, not logits: the student learns less from them; export it without the "

@@ -2,7 +2,7 @@
 
 from .dataset import Dataset, load_dataset
 from .files import read_file
-from .labels import LabelScheme, label_scheme
+from .labels import LabelScheme, NumberScheme, label_scheme
 from .rows import Rows
 
-__all__ = ["Dataset", "LabelScheme", "Rows", "label_scheme", "load_dataset", "read_file"]
+__all__ = ["Dataset", "LabelScheme", "NumberScheme", "Rows", "label_scheme", "load_dataset", "read_file"]

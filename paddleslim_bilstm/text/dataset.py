@@ -8,10 +8,17 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..config.schema import GlobalConfig
+from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
 from .files import read_file
-from .labels import check_all_classes, check_dev_labels, check_two_classes, label_scheme
+from .labels import (
+    LabelScheme,
+    NumberScheme,
+    check_all_classes,
+    check_dev_labels,
+    check_two_classes,
+    label_scheme,
+)
 from .paddlenlp_data import read_paddlenlp
 from .rows import Rows, read_records
 
@@ -24,9 +31,10 @@ class Dataset:
 
     Attributes:
         train_texts, dev_texts, unlabeled_texts: stripped texts, none empty.
-        train_labels: class ids [n] int64, or None when the training text has no labels and needs none.
-        dev_labels: class ids [n] int64.
-        label_names: name of each of the teacher's classes.
+        train_labels: class ids [n] int64, numbers [n] float32 for a regression, or None when the training text has no
+            labels and needs none.
+        dev_labels: class ids [n] int64, or numbers [n] float32.
+        label_names: name of each of the teacher's classes; of a regression's one output: "score".
         train_lines, dev_lines: where each row stands in its file (line from 1) or list (position from 0), int64.
         counts: what was read and what was odd about it, for the report: "train_rows", "train_empty_skipped",
             "train_duplicates", "train_conflicting_labels", the same for dev and unlabeled, "dev_texts_in_train".
@@ -76,12 +84,9 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
 
     if train_rows.labels is not None:
         check_two_classes(train_rows)
-        check_dev_labels(train_rows, dev_rows)
     check_two_classes(dev_rows)
-    labelled = dev_rows if train_rows.labels is None else train_rows
-    scheme = label_scheme(labelled.labels, num_classes, teacher_label_names or dataset_names, labelled.source)
-    if train_rows.labels is not None and num_classes is not None:
-        check_all_classes(train_rows, scheme)
+    scheme = (NumberScheme() if config.task == REGRESSION
+              else _class_scheme(train_rows, dev_rows, num_classes, teacher_label_names or dataset_names))
     return Dataset(
         train_texts=train_rows.texts,
         train_labels=None if train_rows.labels is None else scheme.ids_of(train_rows.labels),
@@ -94,10 +99,20 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         counts=_counts(train_rows, dev_rows, unlabeled_rows))
 
 
+def _class_scheme(train: Rows, dev: Rows, num_classes: int | None, names: Sequence[str] | None) -> LabelScheme:
+    if train.labels is not None:
+        check_dev_labels(train, dev)
+    labelled = dev if train.labels is None else train
+    scheme = label_scheme(labelled.labels, num_classes, names, labelled.source)
+    if train.labels is not None and num_classes is not None:
+        check_all_classes(train, scheme)
+    return scheme
+
+
 def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool) -> Rows:
-    setting = f"Global.{name}_file"
+    setting, numeric = f"Global.{name}_file", config.task == REGRESSION
     if rows is not None:
-        empty = Rows(name, labels=[] if with_labels else None, from_list=True)
+        empty = Rows(name, labels=[] if with_labels else None, from_list=True, numeric=numeric)
         result = read_records(empty, enumerate(rows), config.text_column, config.label_column)
         if not result.texts:
             raise UserError(f"{name}: has no rows with text")
@@ -105,7 +120,7 @@ def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: Globa
     if file is None:
         raise UserError(f"{setting} is missing; name a .tsv, .csv or .jsonl file (or set Global.dataset)")
     return read_file(file, setting, text_column=config.text_column, label_column=config.label_column,
-                     with_labels=with_labels)
+                     with_labels=with_labels, numeric=numeric)
 
 
 def _counts(train: Rows, dev: Rows, unlabeled: Rows) -> dict[str, int]:

@@ -18,7 +18,7 @@ FORMATS = ".tsv, .csv, .jsonl"
 
 
 def read_file(path: str | Path, setting: str, *, text_column: str | None = None, label_column: str | None = None,
-              with_labels: bool = True) -> Rows:
+              with_labels: bool = True, numeric: bool = False) -> Rows:
     """Return the rows of a file; its suffix tells the format.
 
     ``.tsv`` has no quoting (a ``"`` is a character), ``.csv`` quotes as RFC 4180 has it; both begin with a line of
@@ -30,6 +30,7 @@ def read_file(path: str | Path, setting: str, *, text_column: str | None = None,
         text_column: its text column; None looks for a usual name (``rows.TEXT_COLUMNS``).
         label_column: likewise (``rows.LABEL_COLUMNS``).
         with_labels: read labels too; else they may be missing.
+        numeric: labels must be numbers, those of a regression.
 
     Raises:
         UserError: missing, empty or broken file; the message names file, line and remedy.
@@ -43,7 +44,8 @@ def read_file(path: str | Path, setting: str, *, text_column: str | None = None,
         formats = FORMATS if with_labels else f"{FORMATS}, .txt"
         raise UserError(f"{setting}: {path} has the suffix {path.suffix or '(none)'}; it must be one of {formats}")
     try:
-        rows = reader(path, text_column, label_column, with_labels)
+        rows = reader(path, Rows(str(path), labels=[] if with_labels else None, numeric=numeric), text_column,
+                      label_column)
     except OSError as error:
         raise UserError(f"{setting}: can't read {path} ({error.strerror})") from None
     if not rows.texts:
@@ -67,20 +69,19 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\r\n") if line.endswith("\n") else line
 
 
-def _read_txt(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
-    rows = Rows(str(path))
+def _read_txt(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
     for number, line in _lines(path):
         rows.add(number, line, None)
     return rows
 
 
-def _read_tsv(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
+def _read_tsv(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
     records = ((number, line.split("\t") if line else []) for number, line in _lines(path))
-    return _read_table(path, records, text_column, label_column, with_labels)
+    return _read_table(path, rows, records, text_column, label_column)
 
 
-def _read_csv(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
-    return _read_table(path, _csv_records(path), text_column, label_column, with_labels)
+def _read_csv(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
+    return _read_table(path, rows, _csv_records(path), text_column, label_column)
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -96,13 +97,12 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
             from None
 
 
-def _read_table(path: Path, records: Iterator[tuple[int, list[str]]], text_column: str | None,
-                label_column: str | None, with_labels: bool) -> Rows:
-    rows = Rows(str(path), labels=[] if with_labels else None)
+def _read_table(path: Path, rows: Rows, records: Iterator[tuple[int, list[str]]], text_column: str | None,
+                label_column: str | None) -> Rows:
     _, names = next(records, (1, []))
     if not names:
         raise UserError(f"{path}:1: is empty; the first line must name the columns, such as sentence and label")
-    columns = find_columns(names, f"{path}:1", text_column, label_column, with_labels)
+    columns = find_columns(names, f"{path}:1", text_column, label_column, rows.labels is not None)
     for number, fields in records:
         if not fields:
             rows.empty_skipped += 1
@@ -114,8 +114,7 @@ def _read_table(path: Path, records: Iterator[tuple[int, list[str]]], text_colum
     return rows
 
 
-def _read_jsonl(path: Path, text_column: str | None, label_column: str | None, with_labels: bool) -> Rows:
-    rows = Rows(str(path), labels=[] if with_labels else None)
+def _read_jsonl(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
     return read_records(rows, _json_objects(path, rows), text_column, label_column)
 
 

@@ -33,6 +33,17 @@ class LabelScheme:
         return np.fromiter((self.ids[label] for label in labels), np.int64, len(labels))
 
 
+@dataclass(frozen=True)
+class NumberScheme:
+    """The labels of a regression: numbers, for the one output called "score"."""
+
+    names: tuple[str, ...] = ("score",)
+
+    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
+        """Return the numbers [n] float32 of labels."""
+        return np.array(list(map(float, labels)), np.float32)
+
+
 def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: Sequence[str] | None,
                  source: str) -> LabelScheme:
     """Return which label as written is which of the teacher's classes.
@@ -85,8 +96,8 @@ def check_two_classes(rows: Rows) -> None:
         UserError: naming the source and the label.
     """
     if len(set(rows.labels)) < 2:
-        raise UserError(f"{rows.source}: every row has the label {_listed(rows.labels[:1])}; "
-                        "add rows of the other classes")
+        others = "with other labels" if rows.numeric else "of the other classes"
+        raise UserError(f"{rows.source}: every row has the label {_listed(rows.labels[:1])}; add rows {others}")
 
 
 def check_all_classes(train: Rows, scheme: LabelScheme) -> None:

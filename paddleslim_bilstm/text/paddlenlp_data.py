@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Sequence
 
-from ..config.schema import GlobalConfig
+from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
 from .rows import LABEL_COLUMNS, Rows, read_records
 
@@ -39,7 +39,8 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
 
 def _rows(split: Sequence[dict[str, Any]], source: str, names: list[str] | None, config: GlobalConfig,
           with_labels: bool) -> Rows:
-    rows = Rows(source, labels=[] if with_labels else None, from_list=True)
+    rows = Rows(source, labels=[] if with_labels else None, from_list=True,
+                numeric=config.task == REGRESSION)
     return read_records(rows, enumerate(_named_labels(split, names)), config.text_column, config.label_column)
 
 

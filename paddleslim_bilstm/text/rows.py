@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import numbers
+import re
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Sequence
 
@@ -13,6 +15,8 @@ from ..errors import UserError
 TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
 SECOND_TEXT_COLUMNS = ("text_b", "sentence2", "text2", "question2")
 LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "targets")
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 @dataclass
@@ -25,6 +29,7 @@ class Rows:
         labels: as written, stripped; None when they were not read.
         places: the line of each row in a file, or its position in a list.
         empty_skipped: how many rows had no text and were left out.
+        numeric: labels are the numbers of a regression.
     """
 
     source: str
@@ -33,12 +38,14 @@ class Rows:
     places: list[int] = field(default_factory=list)
     empty_skipped: int = 0
     from_list: bool = False
+    numeric: bool = False
 
     def add(self, place: int, text: str, label: str | None) -> None:
         """Take one row in; a row without text is only counted.
 
         Raises:
-            UserError: NUL or half a surrogate pair in the text, or no label where labels are read.
+            UserError: NUL or half a surrogate pair in the text, no label where labels are read, or one that is no
+                number where they are ``numeric``.
         """
         text = text.strip()
         if not text:
@@ -50,6 +57,8 @@ class Rows:
             label = (label or "").strip()
             if not label:
                 raise UserError(f"{self.at(place)}: has no label; add it or remove the row")
+            if self.numeric:
+                check_number(label, self.at(place))
             self.labels.append(label)
         self.texts.append(text)
         self.places.append(place)
@@ -118,7 +127,7 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: st
     """Fill ``rows`` from (place, record) and return it.
 
     A record is a mapping ``{column: value}``, a pair ``(text, label)`` or, where labels are not read, a plain text.
-    Labels may be text, whole numbers or booleans.
+    Labels may be text, whole numbers or booleans; where ``rows.numeric``, any numbers.
 
     Raises:
         UserError: another kind of record, a missing column, a text or label of the wrong type.
@@ -139,7 +148,7 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: st
             raise UserError(f"{rows.at(place)}: must be {{column: value}} or (text, label), not {_short(repr(record))}")
         if not isinstance(text, str):
             raise UserError(f"{rows.at(place)}: the text is {_short(repr(text))}; it must be text")
-        rows.add(place, text, label_text(label, rows.at(place)) if with_labels else None)
+        rows.add(place, text, label_text(label, rows.at(place), rows.numeric) if with_labels else None)
     return rows
 
 
@@ -151,8 +160,8 @@ def _value(record: Mapping, names: list[str], column: int | None, where: str) ->
     return record[names[column]]
 
 
-def label_text(label: Any, where: str) -> str | None:
-    """Return a label as text: 1, 1.0 and "1" are the same label, True is "true".
+def label_text(label: Any, where: str, numeric: bool = False) -> str | None:
+    """Return a label as text: 1, 1.0 and "1" are the same label, True is "true"; ``numeric``: 0.5 is "0.5".
 
     Raises:
         UserError: it is neither text, a whole number, a boolean nor None.
@@ -163,7 +172,20 @@ def label_text(label: Any, where: str) -> str | None:
         return str(label).lower()
     if isinstance(label, numbers.Real) and label == label and float(label).is_integer():
         return str(int(label))
-    raise UserError(f"{where}: the label is {_short(repr(label))}; it must be text or a whole number")
+    if numeric and isinstance(label, numbers.Real):
+        return repr(float(label))
+    raise UserError(f"{where}: the label is {_short(repr(label))}; it must be text or a whole number (for scores set "
+                    "Global.task: regression)")
+
+
+def check_number(label: str, where: str) -> None:
+    """Refuse what is not a finite number, written as ``3``, ``-0.5`` or ``1e-3``.
+
+    Raises:
+        UserError: naming ``where``.
+    """
+    if not _NUMBER.fullmatch(label) or not math.isfinite(float(label)):
+        raise UserError(f"{where}: the label is {_short(label)}; for a regression (Global.task) it must be a number")
 
 
 def check_characters(text: str, where: str) -> None:
