@@ -104,8 +104,7 @@ def _write(predictor: Predictor, texts: list[str], batch_size: int) -> None:
     in_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")  # as JSON escapes, where need be
     for text, one in zip(texts, predictor.predict(texts, batch_size)):
         row = {"text": text, **_answer(predictor, one)}
-        sys.stdout.write(json.dumps(row, ensure_ascii=in_ascii) + "
-")
+        sys.stdout.write(json.dumps(row, ensure_ascii=in_ascii) + "\n")
     sys.stdout.flush()
 
 
