@@ -1,0 +1,157 @@
+"""Whether time and memory of each stage stay bounded as the text grows.
+
+    python benchmarks/scaling.py --tokenizer teachers/minilm-sst2 --train data/sst2/train.tsv \
+        [--sizes 10000 100000 1000000 5000000] [--out scaling.json]
+
+Each size runs in a process of its own, stage by stage as `paddleslim-bilstm compress` does: read and tokenize SIZE
+texts, augment them in 20 rounds, label the first SIZE sentences of the transfer set, train on those for some steps.
+The texts are made up: words of TRAIN by frequency, as many as a text of TRAIN has. The teacher is made up, too (one
+layer, 64 units, random weights), or else labelling would take hours and measure nothing but the teacher. A stage's
+peak memory is that of the process in that stage, with all that earlier stages keep and with mapped files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+from processes import answer, forget_peak, peak_mib, run_child
+
+_TEXTS_AT_A_TIME = 100_000
+_TEACHER_LAYERS, _TEACHER_UNITS = 1, 64
+_STAGES = {"read": "text", "augment": "sentence made", "label": "sentence", "train": "sentence"}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all sizes and print the table."""
+    options = _parser().parse_args(arguments)
+    found = {}
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        job = {**vars(options), "work": folder}
+        run_child(__file__, {**job, "do": "make_teacher"}, tuned=True)
+        for size in options.sizes:
+            run_child(__file__, {**job, "do": "make_texts", "size": size}, tuned=True)
+            found[size] = run_child(__file__, {**job, "do": "run_stages", "size": size}, tuned=True)
+            print(size, json.dumps(found[size]), file=sys.stderr)
+    if options.out:
+        Path(options.out).write_text(json.dumps({"options": vars(options), "sizes": found}, indent=2) + "\n")
+    print(table(found))
+
+
+def table(found: dict[int, dict]) -> str:
+    """Return microseconds a sentence and peak memory of each stage, in Markdown."""
+    lines = ["| texts | " + " | ".join(f"{stage}: µs a {unit} | MiB" for stage, unit in _STAGES.items())
+             + " | training starts after, s | distinct sentences |", "|---:|" + "---:|" * (2 * len(_STAGES) + 2)]
+    for size, stages in found.items():
+        cells = [f"{1e6 * stages[stage]['s'] / stages[stage]['sentences']:,.2f} | {stages[stage]['mib']:,.0f}"
+                 for stage in _STAGES]
+        lines.append(f"| {size:,} | " + " | ".join(cells) + f" | {stages['train_start_s']:.1f} "
+                                                            f"| {stages['distinct']:,} |")
+    return "\n".join(lines)
+
+
+def make_teacher(job: dict) -> dict:
+    """Write a small BERT with random weights beside the tokenizer's files."""
+    from inference import make_bert
+
+    from paddleslim_bilstm.tokens import TOKENIZER_FILES
+    folder = Path(job["work"]) / "teacher"
+    folder.mkdir()
+    make_bert(folder / "model", _TEACHER_LAYERS, _TEACHER_UNITS)
+    for name in TOKENIZER_FILES:
+        if (Path(job["tokenizer"]) / name).is_file():
+            shutil.copyfile(Path(job["tokenizer"]) / name, folder / name)
+    return {}
+
+
+def make_texts(job: dict) -> dict:
+    """Write a training file with ``size`` texts and a small dev file."""
+    from paddleslim_bilstm.text import read_file
+    texts = read_file(job["train"], "--train", with_labels=False).texts
+    words = np.array(" ".join(texts).split(), object)
+    lengths = np.array([len(text.split()) for text in texts])
+    rng = np.random.default_rng(job["seed"])
+    for name, size in (("train", job["size"]), ("dev", 100)):
+        with open(Path(job["work"]) / f"{name}.tsv", "w", encoding="utf-8") as file:
+            file.write("sentence\tlabel\n")
+            for start in range(0, size, _TEXTS_AT_A_TIME):
+                drawn = rng.choice(lengths, min(_TEXTS_AT_A_TIME, size - start))
+                parts = np.split(words[rng.integers(0, len(words), drawn.sum())], np.cumsum(drawn)[:-1])
+                file.writelines(f"{' '.join(part)}\t{number % 2}\n" for number, part in enumerate(parts))
+    return {}
+
+
+def run_stages(job: dict) -> dict:
+    """Run the stages on ``size`` texts, and return seconds, sentences and peak memory of each."""
+    import paddle
+    from ours import Windows, distil, settings_of
+
+    from paddleslim_bilstm.augment import Corpus, build_transfer_set
+    from paddleslim_bilstm.augment.chunks import part_of
+    from paddleslim_bilstm.cpu import physical_cores
+    from paddleslim_bilstm.teacher import label, load_teacher
+    from paddleslim_bilstm.training_text import read_training_text
+    paddle.enable_static()
+    found: dict = {}
+
+    @contextmanager
+    def stage(name: str, sentences: int) -> Iterator[None]:
+        forget_peak()
+        start = time.perf_counter()
+        yield
+        found[name] = {"s": time.perf_counter() - start, "mib": peak_mib(), "sentences": sentences}
+
+    with tempfile.TemporaryDirectory(dir=job["work"]) as name:
+        folder, work = Path(name), Path(job["work"])
+        paths = {key: str(work / f"{key}.tsv") for key in ("train", "dev")}
+        settings = settings_of(job, Global={"train_file": paths["train"], "dev_file": paths["dev"]},
+                               TrainConfig={"train_iter": 2 * job["steps"], "eval_iter": job["steps"]})
+        teacher = load_teacher(work / "teacher", folder)
+        with stage("read", job["size"]):
+            text = read_training_text(settings, teacher)
+        with stage("augment", job["size"] * (job["n_iter"] + 1)):
+            corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
+            made = build_transfer_set(corpus, settings.augmentation, settings.global_.seed, folder / "transfer_set",
+                                      settings.global_.max_seq_length - 2)
+        found["distinct"] = len(made.sentences)
+        first = part_of(made.sentences, 0, min(job["size"], len(made.sentences)))
+        with stage("label", len(first)):
+            labels = label(teacher, first, folder, "labels", physical_cores())
+        windows, start = Windows(), time.perf_counter()
+        with stage("train", job["steps"] * job["batch_size"]):
+            distil(settings, teacher, first, labels.logits, windows, folder)
+        found["train"]["s"] = windows.between_s[0]
+        found["train_start_s"] = windows.begins[0] - start - windows.between_s[0]
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", required=True, help="a BERT's folder, for its tokenizer")
+    parser.add_argument("--train", required=True, help="text to take words and lengths from")
+    parser.add_argument("--work", help="folder for temporary files; 6 gigabytes for 5 million texts")
+    parser.add_argument("--out", help="also write all measurements here, as JSON")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 5_000_000])
+    for name, default in (("n-iter", 20), ("steps", 100), ("batch-size", 128), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser
+
+
+def measure(job: dict) -> dict:
+    """Do what the job asks for."""
+    return {"make_teacher": make_teacher, "make_texts": make_texts, "run_stages": run_stages}[job["do"]](job)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2 and sys.argv[1].startswith("{"):
+        answer(measure)
+    else:
+        main()

@@ -1,0 +1,105 @@
+"""The benchmarks run from end to end; what they measure depends on the machine and is not looked at here."""
+
+import importlib
+import json
+from pathlib import Path
+
+import paddle
+import pytest
+from reviews import write_reviews
+from teachers import make_tiny_teacher
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    folder = write_reviews(tmp_path_factory.mktemp("task"), train=100, dev=20)
+    make_tiny_teacher(folder / "teacher", "huggingface")
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """``run(name, options...)`` returns what a benchmark prints; its children's work is done in this process."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def child(script, job, tuned, path=None):
+        from processes import peak_mib
+        paddle.disable_static()
+        try:
+            found = importlib.import_module(Path(script).stem).measure(json.loads(json.dumps(job)))
+        finally:
+            paddle.enable_static()
+        return json.loads(json.dumps({**found, "peak_mib": peak_mib()}))
+
+    def run_benchmark(name, *options):
+        benchmark = importlib.import_module(name)
+        monkeypatch.setattr(benchmark, "run_child", child)
+        capsys.readouterr()
+        benchmark.main([str(option) for option in options])
+        return capsys.readouterr().out
+
+    return run_benchmark
+
+
+@pytest.mark.parametrize("tuned, switch", [(True, "1"), (False, "0")])
+def test_children_have_our_cpu_settings_or_none(monkeypatch, tmp_path, tuned, switch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from processes import run_child
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    script = tmp_path / "child.py"
+    script.write_text("import json, os, sys\nprint(json.dumps([json.loads(sys.argv[1]), dict(os.environ)]))")
+    job, environment = run_child(script, {"some": "job"}, tuned)
+    assert job == {"some": "job"} and environment["PADDLESLIM_BILSTM_CPU_SETTINGS"] == switch
+    assert ("OMP_NUM_THREADS" in environment) == tuned and "7" not in environment.get("OMP_NUM_THREADS", "")
+    assert "MKL_NUM_THREADS" not in environment
+
+
+def test_compression_speed(run, task, tmp_path):
+    out = tmp_path / "out.json"
+    shown = run("compression_speed", "--teacher", task / "teacher", "--train", task / "train.tsv", "--dev",
+                task / "dev.tsv", "--out", out, "--runs", "1", "--epochs", "2", "--n-iter", "3",
+                "--batch-size", "8", "--slow-texts", "10", "--slow-batches", "4", "--label-sample", "200",
+                "--fast-steps", "2", "--matrix-sizes", "1", "--accuracy", "--accuracy-texts", "20",
+                "--accuracy-rounds", "1")
+    found = json.loads(out.read_text())
+    counts = found["counts"]
+    assert counts["made"] == 400 and counts["distinct"] == counts["made"] - counts["duplicates"]
+    assert found["runs"][0]["tutorial"]["made"] == 40 and found["runs"][0]["ours"]["made"] == 400
+    assert [len(values) for values in found["accuracy"].values()] == [2, 2]
+    assert f"{counts['distinct']:,} distinct" in shown and "| end to end, 2 epochs, hours |" in shown
+
+
+def test_whole_runs_are_extrapolated_from_rates_and_counts(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from compression_speed import summary
+    run = {"tutorial": {"augment_s": 2, "made": 10, "batch_s": 1, "teacher_s": 6, "student_s": 5, "trained": 4,
+                        "peak_mib": 1},
+           "ours": {"augment_s": 3, "made": 30, "label_s": 1, "labelled": 2, "train_s": 3, "trained": 3,
+                    "evaluate_s": 8, "steps_between_evaluations": 2, "batch_size": 4, "load_teacher_s": 7,
+                    "label_fixed_s": 2, "flops": 5e9, "peak_mib": 1},
+           "matrices": {"gflops": 20}}
+    found = summary({"made": 100, "distinct": 50}, [run], epochs=6)
+    assert found["tutorial total"] == pytest.approx(100 * 0.2 + 6 * 50 * (0.25 + 1.5 + 1.25))
+    assert found["our total"] == pytest.approx(7 + 2 + 100 * 0.1 + 50 * (0.5 + 6 * (1 + 8 / 2 / 4)))
+    assert (found["label gflops"], found["label share"]) == (pytest.approx(10), pytest.approx(0.5))
+
+
+def test_student_training(run, task, tmp_path):
+    out = tmp_path / "out.json"
+    shown = run("student_training", "--teacher", task / "teacher", "--train", task / "train.tsv", "--out",
+                out, "--runs", "1", "--units", "4", "--batch-sizes", "8", "--sentences", "64", "--n-iter", "1")
+    engines = json.loads(out.read_text())["runs"][0]
+    assert {"ours", "Paddle as installed", "PyTorch"} == engines.keys()
+    assert engines["ours"]["rates"]["4 units, batch 8"] > 0 and "| 4 units, batch 8 |" in shown
+
+
+def test_scaling(run, task, tmp_path):
+    out = tmp_path / "out.json"
+    shown = run("scaling", "--tokenizer", task / "teacher", "--train", task / "train.tsv", "--out",
+                out, "--sizes", "300", "--n-iter", "2", "--steps", "1", "--batch-size", "8")
+    stages = json.loads(out.read_text())["sizes"]["300"]
+    assert [stages[stage]["sentences"] for stage in ("read", "augment", "label", "train")] == [300, 900, 300, 8]
+    assert all(stages[stage]["mib"] > 0 for stage in ("read", "augment", "label", "train")) and "| 300 |" in shown
