@@ -32,6 +32,7 @@ from .report.report import Report
 from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
 from .report.write import write_report
 from .run_folder import RunFolder
+from .student.embeddings import check_embeddings
 from .student.evaluate import metric_of, metric_on
 from .student.recipe import Recipe, first_student
 from .student.spec import StudentSpec
@@ -79,6 +80,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     check_hooks(settings.augmentation.hooks)
     static_logit_loss(settings.distill.loss)
     check_optimizer(settings.train)
+    check_embeddings(settings.distill.student.embeddings)
     chained_strategies(_paddleslim_sections(settings))
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
@@ -126,8 +128,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         key = fingerprint(key, teacher.fingerprint, teacher.tokenizer.cls_id, teacher.tokenizer.sep_id)
         labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores())
     recipe = _recipe(settings, text, evaluate, run, cached=eval_callback is None)
-    spec, first = first_student(settings, text.label_names, teacher.tokenizer, transfer_set.sentences,
-                                teacher_embeddings(teacher))
+    spec, first, notes = first_student(settings, text.label_names, teacher.tokenizer, transfer_set.sentences,
+                                       teacher_embeddings(teacher))
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
@@ -152,7 +154,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                  for model in onnx_models]
     run.publish(models[-1].folder, spec, final_weights)
     report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
-                          (*text.notes, _precision_note(labels)), settings.global_.chosen_metric)
+                          (*text.notes, *notes, _precision_note(labels)), settings.global_.chosen_metric)
     run.clear()
     return CompressionResult(run.save_dir, report)
 

@@ -64,12 +64,17 @@ class GlobalConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """The Bi-LSTM: units per direction, layers, width of the embedding (``bert_to_bilstm.student``)."""
+    """The Bi-LSTM: units per direction, layers, width of the embedding (``bert_to_bilstm.student``).
+
+    ``embeddings`` is what the embedding starts from: ``teacher``, ``random``, a file of word vectors, or a name that
+    PaddleNLP knows.
+    """
 
     embed_dim: int = setting(300, integer(1))
     hidden_size: int = setting(300, integer(1))
     num_layers: int = setting(1, integer(1))
     dropout: float = setting(0.2, number(0, 1, below=True))
+    embeddings: str = setting("teacher", path)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import paddle
 from ..config import Config
 from ..files import fingerprint
 from ..tokens import Sentences, Tokenizer
-from .embeddings import project_embeddings
+from .embeddings import TEACHER, first_embedding
 from .network import TOKEN_MAP
 from .spec import StudentSpec
 from .train import (
@@ -29,21 +29,29 @@ from .weights import Weights, first_weights
 
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
+_WORD_VECTORS = 2  # sets the random stream of their missing words apart from those of weights and batches
 
 
 def first_student(settings: Config, label_names: tuple[str, ...], tokenizer: Tokenizer, sentences: Sentences,
-                  teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights]:
-    """Return the untrained student: its vocabulary is that of ``sentences``, its embeddings are the teacher's.
+                  teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
+    """Return the untrained student, whose vocabulary is that of ``sentences``, and notes for the report.
 
     Args:
         teacher_embeddings: float32 ``[vocabulary, teacher units]``.
+
+    Raises:
+        UserError: the word vectors that the settings name can't be read.
     """
     sizes = settings.distill.student
     spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, tokenizer.pad_id,
                        settings.global_.max_seq_length)
     token_map = cut_vocabulary(tokenizer, sentences)
-    embedding = project_embeddings(teacher_embeddings[kept_tokens(token_map, tokenizer.unk_id)], spec.embed_dim)
-    return spec, first_weights(spec, token_map, embedding, np.random.default_rng(settings.global_.seed))
+    kept = kept_tokens(token_map, tokenizer.unk_id)
+    embedding, notes = first_embedding(sizes.embeddings, [tokenizer.vocab[token] for token in kept],
+                                       teacher_embeddings[kept], spec.embed_dim,
+                                       np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
+    first = first_weights(spec, token_map, embedding, np.random.default_rng(settings.global_.seed))
+    return spec, first, notes
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,14 @@ class Recipe:
     folder: Path
 
     def train_alone(self, spec: StudentSpec, first: Weights, train: Sentences, labels: np.ndarray) -> TrainedStudent:
-        """Train the Bi-LSTM on the labelled originals, from random embeddings: the tutorial's second step."""
+        """Train the Bi-LSTM on the labelled originals: the tutorial's second step.
+
+        Nothing comes from the teacher: it starts from the word vectors that the settings name, or from random ones.
+        """
         labelled = has_label(labels)
         data = TrainingSet(train.take(labelled), None, labels[labelled])
-        weights = first_weights(spec, first[TOKEN_MAP], None, np.random.default_rng(self.settings.global_.seed))
+        embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
+        weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
         data_key = fingerprint(data.sentences.tokens, data.sentences.offsets, data.labels)
         return self._train("alone", spec, weights, data, data_key, None, ALONE_EPOCHS, None)
 
