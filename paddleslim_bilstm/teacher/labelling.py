@@ -82,7 +82,7 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
                 bar.update(len(rows))
                 bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
             file.write(_bytes_of(chunk))
-    return Labels(np.load(folder / "logits.npy", mmap_mode="r"), precision, check)
+    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check)
 
 
 def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int) -> tuple[str, dict[str, Any]]:

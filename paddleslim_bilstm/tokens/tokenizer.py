@@ -17,6 +17,7 @@ from .sentences import Sentences
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
 _ROWS_PER_CALL = 50_000
+_STRANGE_WORD = "\U0010fffd"
 _REMEDY = "copy the file from the teacher again"
 
 
@@ -67,6 +68,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             rust = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             rust.no_padding()
             rust.no_truncation()
+            rust.encode(_STRANGE_WORD)  # some faults show only where a word is unknown
     elif (folder / "vocab.txt").is_file():
         with _damage_named(folder / "vocab.txt"):
             rust = _wordpiece_from_vocab(folder / "vocab.txt", config)
