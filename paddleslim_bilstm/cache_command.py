@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .run_folder import cache_root
 
-KINDS = ("teachers", "transfer_sets", "labels", "students")
+KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
 _DAY_S = 86_400
 
 

@@ -21,6 +21,7 @@ from .errors import UserError
 from .export.onnx_model import write_onnx
 from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
 from .files import fingerprint, make_writable_folder
+from .finetune.finetune import finetune, teacher_is_missing
 from .host.chain import chain_dataloader, run_chain
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
@@ -114,6 +115,9 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
 
 def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any, train_dataloader: Any,
               eval_callback: Evaluate | None) -> CompressionResult:
+    if teacher_is_missing(settings):
+        with run.stage("fine-tune teacher"):
+            finetune(settings, train=train, dev=dev)
     with run.stage("load teacher"):
         teacher = _load_teacher(settings, run)
     with run.stage("read text"):

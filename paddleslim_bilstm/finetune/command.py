@@ -23,8 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..config import load_config
 
     config = load_config(arguments.config, arguments.override)  # a wrong setting is told before Paddle is imported
-    from .finetune import best_dev_accuracy, finetune
+    from ..metrics import TITLES
+    from .finetune import best_dev_metric, finetune
 
     folder = finetune(config)
-    print(f"Fine-tuned teacher: {folder} (dev accuracy {best_dev_accuracy(folder):.2%})")
+    metric = TITLES[config.global_.chosen_metric]
+    print(f"Fine-tuned teacher: {folder} ({metric} on the dev set {best_dev_metric(folder):.4f})")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -13,8 +14,10 @@ import paddle
 
 from ..config import Config, load_config
 from ..errors import UserError
-from ..files import make_writable_folder, whole_folder, write_json
+from ..files import fingerprint, make_writable_folder, whole_folder, write_json
+from ..run_folder import cache_root
 from ..teacher.checkpoint import quiet_dygraph
+from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
 from ..tokens import Tokenizer, load_tokenizer
 from .pretrained import load_pretrained, save_classifier
@@ -22,48 +25,84 @@ from .training import Labelled, train_classifier
 
 RECORD_FILE = "finetune.json"
 
+_log = logging.getLogger(__name__)
 
-def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Path:
+
+def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, train: Any = None,
+             dev: Any = None) -> Path:
     """Fine-tune ``Finetune.model`` on the data of ``Global`` and return the folder of the classifier.
 
-    The classifier of the best epoch by dev accuracy is written to ``Global.model_dir``, where ``compress`` takes its
-    teacher from, as a PaddleNLP checkpoint: ``config.json`` with the label names, ``model.safetensors``, the
-    tokenizer files and ``finetune.json`` with the settings and the dev accuracy of each epoch. The folder appears
-    whole or not at all; the pretrained model's own folder stays as it is.
+    The classifier of the best epoch by ``Global.metric`` on the dev set is written to ``Global.model_dir``, where
+    ``compress`` takes its teacher from, as a PaddleNLP checkpoint: ``config.json`` with the label names,
+    ``model.safetensors``, the tokenizer files and ``finetune.json`` with the settings and the metric of each epoch.
+    The folder appears whole or not at all; the pretrained model's own folder stays as it is. On the way the state is
+    kept in ``Global.cache_dir``: a run that was killed goes on there when it is called again.
 
     Args:
         config: path of a YAML file, its content as a dict, or what :func:`load_config` made of it.
         overrides: ``Section.key=value`` each; they win over a file or dict.
+        train, dev: ``[(text, label), ...]`` in place of the files that the config names.
 
     Raises:
         UserError: wrong settings or data, a model that can't be loaded, or a ``Global.model_dir`` that holds
             something else.
     """
     config = config if isinstance(config, Config) else load_config(config, overrides)
-    settings, folder = config.finetune, _destination(config)
+    global_, folder = config.global_, _destination(config)
     started = time.perf_counter()
-    dataset = load_dataset(config.global_)
-    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch, quiet_dygraph():
-        paddle.seed(config.global_.seed)
-        network, tokenizer_folder = load_pretrained(settings.model, len(dataset.label_names), Path(scratch))
+    dataset = load_dataset(global_, train=train, dev=dev)
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch, quiet_dygraph(), paddle.utils.unique_name.guard():
+        paddle.seed(global_.seed)
+        network, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names), Path(scratch))
         tokenizer = load_tokenizer(tokenizer_folder)
-        train, dev = _tokenized(dataset, tokenizer, config.global_.max_seq_length)
-        accuracies = train_classifier(
-            network, tokenizer, train, dev, epochs=settings.epochs,
-            learning_rate=settings.learning_rate, batch_size=settings.batch_size, warmup=settings.warmup,
-            weight_decay=settings.weight_decay, rng=np.random.default_rng(config.global_.seed))
+        labelled = _tokenized(dataset, tokenizer, global_.max_seq_length)
+        checkpoint = _checkpoint(config, network, labelled)
+        scores = train_classifier(network, tokenizer, *labelled, config.finetune, global_.chosen_metric, global_.seed,
+                                  checkpoint)
         with whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)
             write_json(partial / RECORD_FILE, {
-                "finetune": config.to_dict()["Finetune"], "dev_accuracy_by_epoch": accuracies,
-                "seconds": round(time.perf_counter() - started, 1)})
+                "finetune": config.to_dict()["Finetune"], "metric": global_.chosen_metric,
+                "dev_metric_by_epoch": scores, "seconds": round(time.perf_counter() - started, 1)})
+    checkpoint.unlink(missing_ok=True)
     return folder
 
 
-def best_dev_accuracy(folder: str | Path) -> float:
-    """Return the dev accuracy of a classifier that :func:`finetune` wrote."""
+def best_dev_metric(folder: str | Path) -> float:
+    """Return the dev metric of a classifier that :func:`finetune` wrote."""
     record = json.loads((Path(folder) / RECORD_FILE).read_text(encoding="utf-8"))
-    return max(record["dev_accuracy_by_epoch"])
+    return max(record["dev_metric_by_epoch"])
+
+
+def teacher_is_missing(config: Config) -> bool:
+    """Return whether ``compress`` must fine-tune first: ``Finetune`` names a model, and no teacher is there yet.
+
+    A teacher that is there is kept; where it was fine-tuned with other settings, a warning says so.
+    """
+    if config.finetune.model is None or config.global_.model_dir is None:
+        return False
+    folder = Path(config.global_.model_dir)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        _log.info("%s holds no teacher yet: %s is fine-tuned first", folder, config.finetune.model)
+        return True
+    record = folder / RECORD_FILE
+    if record.is_file() and read_config(record).get("finetune") != config.to_dict()["Finetune"]:
+        _log.warning("the teacher in %s was fine-tuned with other settings than those of Finetune; remove the folder "
+                     "to fine-tune again", folder)
+    else:
+        _log.info("the teacher in %s is taken as it is; nothing to fine-tune", folder)
+    return False
+
+
+def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labelled, Labelled]) -> Path:
+    """Return the file for the state on the way, named after all that the result depends on."""
+    arrays = [array for part in labelled for array in (part.sentences.tokens, part.sentences.offsets, part.labels)]
+    weights = network.state_dict()
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    key = fingerprint(config.to_dict()["Finetune"], config.global_.chosen_metric, config.global_.seed,
+                      paddle.__version__, *arrays, *(weights[name].numpy() for name in sorted(weights)), *code)
+    folder = make_writable_folder(cache_root(config.global_.cache_dir) / "finetune", "Global.cache_dir")
+    return folder / f"{key}.safetensors"
 
 
 def _destination(config: Config) -> Path:

@@ -3,92 +3,105 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import paddle
 
+from ..config import FinetuneConfig
+from ..cpu import use_all_cores
 from ..errors import UserError
+from ..metrics import answers_of, score
 from ..progress import progress_bar
 from ..student.batches import plan_batches
+from ..student.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ..teacher import batches_by_length
 from ..tokens import Sentences, Tokenizer
 
 _log = logging.getLogger(__name__)
 
 _MAX_GRADIENT_NORM = 1.0
+_CHECKPOINT_S = 60.0  # of training between two checkpoints, and 20 times what writing one takes, if that is more
+_WRITING_SHARE = 1 / 20
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Tokenized sentences (without special tokens) and their classes, int64 ``[n]``."""
+    """Tokenized sentences (without special tokens) and their labels: classes int64 ``[n]``, or numbers float32."""
 
     sentences: Sentences
     labels: np.ndarray
 
 
-def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labelled, dev: Labelled, *, epochs: int,
-                     learning_rate: float, batch_size: int, warmup: float, weight_decay: float,
-                     rng: np.random.Generator) -> list[float]:
-    """Train ``network`` in place and leave it with the weights of its best epoch by dev accuracy.
+def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labelled, dev: Labelled,
+                     settings: FinetuneConfig, metric: str, seed: int, checkpoint: Path) -> list[float]:
+    """Train ``network`` in place and leave it with the weights of its best epoch by ``metric`` on ``dev``.
 
-    Must run in dynamic mode.
+    Must run in dynamic mode, in a fresh ``paddle.utils.unique_name.guard()`` that ``network`` was made in. The loss is
+    cross-entropy; for a network with one output, a regression, the mean squared error.
 
     Args:
-        learning_rate: the peak; it rises linearly from 0 over the share ``warmup`` of all steps and falls
-            linearly to 0.
-        weight_decay: AdamW's, on all weights but biases and layer normalisation.
+        settings: of its values ``learning_rate`` is the peak: it rises linearly from 0 over the share ``warmup`` of
+            all steps and falls linearly to 0. ``weight_decay`` is AdamW's, on all weights but biases and layer
+            normalisation.
+        metric: a name of ``metrics``.
+        seed: of the batches' order and of dropout, which follow from it and the step: a run that goes on from
+            ``checkpoint`` ends, on the same machine, as one that was never interrupted.
+        checkpoint: the file where the state is kept on the way; a run that was killed goes on from it.
 
     Returns:
-        The dev accuracy after each epoch.
+        The metric after each epoch.
 
     Raises:
         UserError: the loss is no longer a finite number.
     """
-    steps = epochs * -(-len(train.sentences) // batch_size)
-    schedule = paddle.optimizer.lr.LambdaDecay(learning_rate, lambda step: warmup_and_decay(step, steps, warmup))
-    decayed = {parameter.name for name, parameter in network.named_parameters()
-               if not name.endswith("bias") and "norm" not in name}
-    optimizer = paddle.optimizer.AdamW(schedule, parameters=network.parameters(), weight_decay=weight_decay,
-                                       apply_decay_param_fun=lambda name: name in decayed,
-                                       grad_clip=paddle.nn.ClipGradByGlobalNorm(_MAX_GRADIENT_NORM))
-    accuracies: list[float] = []
-    best: dict[str, np.ndarray] = {}
-    with progress_bar("Fine-tuning the teacher", epochs * len(train.sentences), "sentences") as bar:
-        for _ in range(epochs):
-            network.train()
-            for batch in plan_batches(train.sentences.lengths, batch_size, rng):
-                logits = _logits(network, tokenizer, train.sentences, batch)
-                loss = paddle.nn.functional.cross_entropy(logits, paddle.to_tensor(train.labels[batch]))
-                loss.backward()
-                optimizer.step()
-                optimizer.clear_grad()
-                schedule.step()
-                if not np.isfinite(float(loss)):
-                    raise UserError(f"Finetune.learning_rate: {learning_rate:g} is too high, the loss is {float(loss)} "
-                                    f"at step {schedule.last_epoch} of {steps}; lower it")
-                bar.update(len(batch))
-            predicted = predict_classes(network, tokenizer, dev.sentences)
-            accuracies.append(float((predicted == dev.labels).mean()))
-            bar.set_postfix_str(f"dev accuracy {accuracies[-1]:.2%}")
-            if accuracies[-1] >= max(accuracies):
-                best = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    use_all_cores()
+    epoch_steps = -(-len(train.sentences) // settings.batch_size)
+    steps = settings.epochs * epoch_steps
+    run = _Run(network, tokenizer, settings, steps)
+    progress, state, best = load_checkpoint(checkpoint) or (Progress(), {}, {})
+    if progress.step:
+        run.restore(state, progress.step)
+        _log.info("fine-tuning goes on from step %d of %d", progress.step, steps)
+    batches, saved = [], _Clock()
+    with progress_bar("fine-tune teacher", steps * settings.batch_size, "sentences") as bar:
+        bar.update(progress.step * settings.batch_size)
+        bar.initial = progress.step * settings.batch_size  # done before; the rate is that of this run
+        while progress.step < steps:
+            epoch, position = divmod(progress.step, epoch_steps)
+            if position == 0 or not batches:
+                batches = plan_batches(train.sentences.lengths, settings.batch_size,
+                                       np.random.default_rng([seed, epoch]))
+            paddle.seed(int(np.random.SeedSequence([seed, progress.step]).generate_state(1)[0]))  # dropout's
+            run.step(train, batches[position], progress.step)
+            progress.step += 1
+            bar.update(settings.batch_size)
+            if position == epoch_steps - 1:
+                answers = predict(network, tokenizer, dev.sentences)
+                progress.evaluations.append([progress.step, score(metric, dev.labels, answers, run.num_classes)])
+                best = _keep_best(progress, run, best)
+                bar.set_postfix_str(f"{metric} {progress.evaluations[-1][1]:.4f}, best {progress.best_metric:.4f}")
+                if len(np.unique(answers)) == 1 and progress.step == steps:
+                    _log.warning("the fine-tuned teacher answers the same to every dev sentence; try other values of "
+                                 "Finetune.learning_rate and Finetune.epochs")
+            if position == epoch_steps - 1 or saved.due():
+                with saved:
+                    save_checkpoint(checkpoint, progress, run.state(), best)
     network.set_state_dict(best)
     network.eval()
-    if len(np.unique(predicted)) == 1 < len(np.unique(dev.labels)):
-        _log.warning("the fine-tuned teacher answers the same class for every dev sentence; try other values of "
-                     "Finetune.learning_rate and Finetune.epochs")
-    return accuracies
+    return [value for _, value in progress.evaluations]
 
 
-def predict_classes(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences) -> np.ndarray:
-    """Return the class of each sentence, int64 ``[n]``; must run in dynamic mode."""
+def predict(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences) -> np.ndarray:
+    """Return the answer to each sentence, ``[n]``, as ``metrics`` has them; must run in dynamic mode."""
     network.eval()
-    classes = np.empty(len(sentences), np.int64)
+    logits: dict[int, np.ndarray] = {}
     with paddle.no_grad():
         for batch in batches_by_length(sentences.lengths + 2):
-            classes[batch] = _logits(network, tokenizer, sentences, batch).numpy().argmax(axis=1)
-    return classes
+            logits.update(zip(batch.tolist(), _logits(network, tokenizer, sentences, batch).numpy()))
+    return answers_of(np.stack([logits[row] for row in range(len(sentences))]))
 
 
 def warmup_and_decay(step: int, steps: int, warmup: float) -> float:
@@ -97,6 +110,83 @@ def warmup_and_decay(step: int, steps: int, warmup: float) -> float:
     if step < rising:
         return step / rising
     return max(0.0, (steps - step) / max(1, steps - rising))
+
+
+class _Run:
+    """The network and its optimizer: one step, and their state as arrays."""
+
+    def __init__(self, network: paddle.nn.Layer, tokenizer: Tokenizer, settings: FinetuneConfig, steps: int):
+        self._network, self._tokenizer, self._settings, self._steps = network, tokenizer, settings, steps
+        self.num_classes = network.classifier.weight.shape[1]
+        self._schedule = paddle.optimizer.lr.LambdaDecay(
+            settings.learning_rate, lambda step: warmup_and_decay(step, steps, settings.warmup))
+        decayed = {parameter.name for name, parameter in network.named_parameters()
+                   if not name.endswith("bias") and "norm" not in name}
+        self._optimizer = paddle.optimizer.AdamW(
+            self._schedule, parameters=network.parameters(), weight_decay=settings.weight_decay,
+            apply_decay_param_fun=lambda name: name in decayed,
+            grad_clip=paddle.nn.ClipGradByGlobalNorm(_MAX_GRADIENT_NORM))
+
+    def step(self, train: Labelled, batch: np.ndarray, number: int) -> None:
+        """Take one optimizer step on the sentences at ``batch``."""
+        self._network.train()
+        logits, labels = _logits(self._network, self._tokenizer, train.sentences, batch), train.labels[batch]
+        loss = (paddle.nn.functional.cross_entropy(logits, paddle.to_tensor(labels)) if self.num_classes > 1
+                else paddle.nn.functional.mse_loss(logits, paddle.to_tensor(labels[:, None])))
+        loss.backward()
+        self._optimizer.step()
+        self._optimizer.clear_grad()
+        self._schedule.step()
+        if not np.isfinite(float(loss)):
+            raise UserError(f"Finetune.learning_rate: {self._settings.learning_rate:g} is too high, the loss is "
+                            f"{float(loss)} at step {number + 1} of {self._steps}; lower it")
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: value.numpy() for name, value in self._network.state_dict().items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copy everything that training changes but the schedule, which follows from the step."""
+        moments = {name: value.numpy() for name, value in self._optimizer.state_dict().items()
+                   if name != "LR_Scheduler"}
+        return {**{f"network.{name}": value for name, value in self.weights().items()},
+                **{f"optimizer.{name}": value for name, value in moments.items()}}
+
+    def restore(self, state: dict[str, np.ndarray], step: int) -> None:
+        """Put a copied state back and advance the schedule to ``step``."""
+        parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "optimizer": {}}
+        for name, value in state.items():
+            part, _, name = name.partition(".")
+            parts[part][name] = value
+        self._network.set_state_dict(parts["network"])
+        self._schedule.step(step)
+        self._optimizer.set_state_dict({name: paddle.to_tensor(value) for name, value in parts["optimizer"].items()}
+                                       | {"LR_Scheduler": self._schedule.state_dict()})
+
+
+class _Clock:
+    """Tells when the next checkpoint is due; a context manager around the writing of one."""
+
+    def __init__(self):
+        self._last, self._wait = time.monotonic(), _CHECKPOINT_S
+
+    def due(self) -> bool:
+        return time.monotonic() - self._last >= self._wait
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *failure: object) -> None:
+        self._last = time.monotonic()
+        self._wait = max(_CHECKPOINT_S, (self._last - self._started) / _WRITING_SHARE)
+
+
+def _keep_best(progress: Progress, run: _Run, best: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the weights to keep: those now, if the last evaluation is the best (the later of equal ones)."""
+    step, value = progress.evaluations[-1]
+    if progress.best_metric is not None and value < progress.best_metric:
+        return best
+    progress.best_metric, progress.best_step = value, step
+    return run.weights()
 
 
 def _logits(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences, batch: np.ndarray) -> paddle.Tensor:

@@ -50,7 +50,7 @@ def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[s
             raise ValueError
         progress = Progress(**json.loads(metadata["progress"]))
     except (SafetensorError, KeyError, TypeError, ValueError):
-        _log.warning("%s is damaged; its student is trained from the start", path)
+        _log.warning("%s is damaged; its training starts over", path)
         return None
     return progress, _under(arrays, _STATE), _under(arrays, _BEST)
 
