@@ -225,7 +225,7 @@ def test_a_regression_is_fine_tuned_with_numbers(config, tmp_path):
         (tmp_path / f"{name}_numbers.tsv").write_text("\n".join(numbered) + "\n")
         config["Global"][f"{name}_file"] = str(tmp_path / f"{name}_numbers.tsv")
     teacher = finetune(config, ["Global.task=regression"])
-    assert best_dev_metric(teacher) > 0.8
+    assert best_dev_metric(teacher) > 0.9
     record = json.loads((teacher / "finetune.json").read_text())
     assert record["metric"] == "pearson"
     vocab = SPECIAL + WORDS

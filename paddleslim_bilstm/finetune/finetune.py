@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 
 from ..config import Config, load_config
+from ..config.schema import REGRESSION
 from ..errors import UserError
 from ..files import fingerprint, make_writable_folder, whole_folder, write_json
 from ..run_folder import cache_root
@@ -56,6 +57,8 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         network, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names), Path(scratch))
         tokenizer = load_tokenizer(tokenizer_folder)
         labelled = _tokenized(dataset, tokenizer, global_.max_seq_length)
+        if global_.task == REGRESSION and not network.classifier.bias.numpy().any():  # a fresh one: start at the mean
+            network.classifier.bias.set_value(labelled[0].labels.mean(keepdims=True))
         checkpoint = _checkpoint(config, network, labelled)
         scores = train_classifier(network, tokenizer, *labelled, config.finetune, global_.chosen_metric, global_.seed,
                                   checkpoint)

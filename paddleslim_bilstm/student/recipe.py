@@ -94,6 +94,8 @@ class Recipe:
 
     def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str,
                loss: StaticLoss | None, epochs: int, train_iter: int | None) -> TrainedStudent:
+        if spec.num_classes == 1:
+            first = _at_the_mean(first, data)
         plan = self._plan(data, epochs, train_iter)
         code = sorted(Path(__file__).parent.glob("*.py"))
         key = fingerprint(data_key, self.dev_key, asdict(spec), asdict(plan), self.settings.to_dict()["TrainConfig"],
@@ -109,3 +111,9 @@ class Recipe:
             steps = train_iter if train.epochs is None else min(steps, train_iter)
         return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, train.eval_iter,
                             train.target_metric, self.settings.global_.seed)
+
+
+def _at_the_mean(first: Weights, data: TrainingSet) -> Weights:
+    """Return ``first`` answering the mean of what a regression learns, which may lie far from 0."""
+    numbers = data.labels if data.logits is None else data.logits
+    return {**first, "output.bias": np.array([np.nanmean(numbers, dtype=np.float64)], np.float32)}
