@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 CHUNK_SENTENCES = 65_536
 _CHECK_SENTENCES = 2_000
 # A label that changes is one on the edge: a logit moves by less than a hundredth of what it varies between sentences.
-_MIN_AGREEMENT = 0.995
+_MIN_AGREEMENT = 0.999
 _MAX_RELATIVE_DIFFERENCE = 0.01
 _CONSTANT_SPREAD = 1e-4
 _EXTRA_PADDING = 8
