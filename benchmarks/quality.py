@@ -1,0 +1,168 @@
+"""How good the student is: teacher, Bi-LSTM alone, the tutorial's recipe, ours, and what each ingredient is worth.
+
+    python benchmarks/quality.py --output output/quality [--seeds 0 1 2] [--only default tutorial] [--held-out 1500]
+
+Run it from the folder that holds data/ and teachers/ as the configs name them. Each row is a whole `compress` with
+one setting changed. With several seeds, augmentation, first weights and the order of batches all change. What is done
+is kept in OUTPUT/results.json, so the same command goes on where it was stopped, and prints the table at the end.
+
+`--held-out N` judges on N sentences taken out of the training file instead of the dev file: the N longest of a random
+tenth, with everything that contains them or is contained in them taken out of training as well (SST-2's training
+sentences are pieces of each other). Decide by those, report by the dev file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_MASK, _POS, _NGRAM = ("{masking: {p_mask: 0.1}}", "{pos_replacement: {p_pos: 0.1}}",
+                       "{ngram_sampling: {p_ng: 0.25, ngram_range: [2, 6]}}")
+
+
+def _hooks(*hooks: str) -> str:
+    return f"DataAugmentation.hooks=[{', '.join(hooks)}]"
+
+
+VARIANTS = {  # name -> (config, overrides)
+    "default": ("sst2.yaml", []),
+    "tutorial": ("tutorial_sst2.yaml", []),
+    "150 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=150"]),
+    "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
+    "no masking": ("sst2.yaml", [_hooks(_POS, _NGRAM)]),
+    "no word replacement": ("sst2.yaml", [_hooks(_MASK, _NGRAM)]),
+    "no n-grams": ("sst2.yaml", [_hooks(_MASK, _POS)]),
+    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=28"]),
+    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=7"]),
+    "no dropout": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0"]),
+    "4 epochs": ("sst2.yaml", ["TrainConfig.epochs=4"]),
+}
+_COLUMNS = {"distilled": "accuracy %", "agreement": "agrees with the teacher %",
+            "where the teacher errs": "accuracy where the teacher errs %", "int8": "int8 accuracy %"}
+
+
+def main() -> None:
+    """Run what isn't done yet and print the table."""
+    arguments = _parser().parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    results_file = arguments.output / "results.json"
+    results = json.loads(results_file.read_text()) if results_file.is_file() else {}
+    data = _held_out(arguments) if arguments.held_out else []
+    for name in arguments.only or VARIANTS:
+        for seed in arguments.seeds:
+            key = f"{name}, seed {seed}" + (f", held out {arguments.held_out}" if arguments.held_out else "")
+            if key not in results:
+                command = [sys.executable, __file__, "--output", str(arguments.output), "--variant", name, "--seed",
+                           str(seed), *(f"--override={one}" for one in [*data, *arguments.override])]
+                subprocess.run(command, check=True)
+                results[key] = json.loads((arguments.output / "last.json").read_text())
+                results_file.write_text(json.dumps(results, indent=2) + "\n")
+    print(_table(results, arguments))
+
+
+def _run_one(name: str, seed: int, overrides: list[str], output: Path) -> None:
+    """Compress once and write the figures to ``last.json``."""
+    from paddleslim_bilstm import Predictor, compress
+    from paddleslim_bilstm.text import read_file
+
+    config, changes = VARIANTS[name]
+    begin = time.perf_counter()
+    result = compress(CONFIGS / config, overrides=[
+        f"Global.seed={seed}", f"Global.save_dir={output / 'run'}", f"Global.cache_dir={output / 'cache'}",
+        f"bert_to_bilstm.train_alone={'true' if name == 'default' else 'false'}", *changes, *overrides])
+    seconds = time.perf_counter() - begin
+    report = json.loads((result.save_dir / "report.json").read_text())
+    rows = {row["name"]: row for row in report["models"]}
+    settings = report["config"]["Global"]
+    dev = read_file(settings["dev_file"], "Global.dev_file", text_column=None, label_column=None, with_labels=True)
+    predictor = Predictor(result.save_dir, "onnx")
+    answers = predictor.logits(dev.texts).argmax(-1)
+    names = list(predictor.label_names)
+    truth = np.array([names.index(label) if label in names else int(label) for label in dev.labels])
+    errs = _teacher_classes(settings, dev.texts) != truth
+    figures = {"teacher": rows["teacher"]["accuracy"], "distilled": rows["distilled"]["accuracy"],
+               "agreement": rows["distilled"]["agreement"], "seconds": seconds,
+               "where the teacher errs": float((answers == truth)[errs].mean())}
+    figures.update({key: rows[row]["accuracy"] for key, row in (("alone", "Bi-LSTM alone"), ("int8", "QuantBiLSTM"))
+                    if row in rows})
+    (output / "last.json").write_text(json.dumps(figures))
+
+
+def _teacher_classes(settings: dict, texts: list[str]) -> np.ndarray:
+    from paddleslim_bilstm.cpu import physical_cores
+    from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
+
+    teacher = load_teacher(settings["model_dir"], Path(settings["cache_dir"]) / "teachers")
+    limit = settings["max_seq_length"] - 2
+    return logits_of(InferenceModel(teacher.prefix, physical_cores()), teacher.tokenizer.encode(texts).truncate(limit),
+                     teacher.tokenizer).argmax(-1)
+
+
+def _held_out(arguments: argparse.Namespace) -> list[str]:
+    """Split the training file of configs/sst2.yaml and return the overrides that name the parts."""
+    folder = arguments.output / f"held_out_{arguments.held_out}"
+    if not (folder / "dev.tsv").is_file():
+        header, *lines = Path("data/sst2/train.tsv").read_text(encoding="utf-8").splitlines()
+        rng = np.random.default_rng(0)
+        tenth = rng.permutation(len(lines))[:len(lines) // 10]
+        held = sorted(tenth, key=lambda line: -len(lines[line]))[:arguments.held_out]
+        texts = [f" {line.rsplit(chr(9), 1)[0].strip()} " for line in lines]
+        joined = "\n".join(texts[line] for line in held)
+        inside = {text for text in texts if text in joined}
+        keep = [line for line, text in zip(lines, texts) if text not in inside]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "train.tsv").write_text("\n".join([header, *keep]) + "\n", encoding="utf-8")
+        (folder / "dev.tsv").write_text("\n".join([header, *(lines[line] for line in held)]) + "\n", encoding="utf-8")
+    return [f"Global.train_file={folder / 'train.tsv'}", f"Global.dev_file={folder / 'dev.tsv'}"]
+
+
+def _table(results: dict[str, dict], arguments: argparse.Namespace) -> str:
+    suffix = f", held out {arguments.held_out}" if arguments.held_out else ""
+    groups = {name: [results[key] for seed in arguments.seeds
+                     if (key := f"{name}, seed {seed}{suffix}") in results] for name in VARIANTS}
+    first = next(runs[0] for runs in groups.values() if runs)
+    lines = ["| recipe | runs | " + " | ".join(_COLUMNS.values()) + " | minutes |",
+             "|---|---:|" + "---:|" * (len(_COLUMNS) + 1),
+             f"| teacher | | {100 * first['teacher']:.1f} | 100 | 0 | | |"]
+    alone = [100 * run["alone"] for runs in groups.values() for run in runs if "alone" in run]
+    if alone:
+        lines.append(f"| Bi-LSTM alone | {len(alone)} | {_spread(alone)} | | | | |")
+    for name, runs in groups.items():
+        if runs:
+            cells = [_spread([100 * run[key] for run in runs if key in run]) for key in _COLUMNS]
+            minutes = np.median([run["seconds"] for run in runs]) / 60
+            lines.append(f"| {name} | {len(runs)} | " + " | ".join(cells) + f" | {minutes:.0f} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
+    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder for results, caches and the last run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, help="these rows instead of all")
+    parser.add_argument("--held-out", type=int, help="judge on so many held-out training sentences")
+    parser.add_argument("--override", action="append", default=[], help="a setting for all rows, Section.key=value")
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    _arguments = _parser().parse_args()
+    if _arguments.variant:
+        _run_one(_arguments.variant, _arguments.seed, _arguments.override, _arguments.output)
+    else:
+        main()
