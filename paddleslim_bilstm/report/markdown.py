@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..metrics import TITLES, VALUE_METRICS
+from .data_table import data_table
 from .hardware import describe
 from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
 from .report import Report
@@ -39,7 +40,7 @@ def markdown_report(report: Report) -> str:
              "![quality against latency](report.png)",
              _notes(report),
              f"## Where the time went\n\n{_seconds(report)}",
-             f"## The data\n\n{_data(report)}",
+             f"## The data\n\n{data_table(report.data, report.transfer_set)}",
              f"## How it was measured\n\n{_method(report)}",
              f"## How to load the model\n\n{_loading(report)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -56,12 +57,6 @@ def _seconds(report: Report) -> str:
     lines = [f"| {stage} | {_duration(value)} | {value / total * 100 if total else 0:.0f} % |"
              for stage, value in report.seconds.items()]
     return "\n".join(["| stage | time | share |", "|---|---:|---:|", *lines, f"| all | {_duration(total)} | |"])
-
-
-def _data(report: Report) -> str:
-    counts = [f"| {name} | {_count(value)} |" for name, value in report.data.items()]
-    counts += [f"| transfer set: {name} | {_count(value)} |" for name, value in report.transfer_set.items()]
-    return "\n".join(["| | |", "|---|---:|", *counts])
 
 
 def _method(report: Report) -> str:
@@ -109,7 +104,3 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-
-
-def _count(value) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

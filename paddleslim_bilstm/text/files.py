@@ -15,6 +15,7 @@ from ..errors import UserError
 from .rows import Rows, find_columns, read_records
 
 FORMATS = ".tsv, .csv, .jsonl"
+_LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
 
 
 def read_file(path: str | Path, setting: str, *, text_column: str | None = None, label_column: str | None = None,
@@ -53,12 +54,13 @@ def read_file(path: str | Path, setting: str, *, text_column: str | None = None,
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line number from 1 and text of each line, without its end."""
+def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, str]]:
+    """Yield line number from 1 and text of each line, without its end; count in ``rows`` what is left out."""
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
-                raw = raw[3:]
+                raw, rows.byte_order_mark = raw[3:], 1
+            rows.crlf_lines += raw.endswith(b"\r\n")
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -70,23 +72,24 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read_txt(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
-    for number, line in _lines(path):
+    for number, line in _lines(path, rows):
         rows.add(number, line, None)
     return rows
 
 
 def _read_tsv(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
-    records = ((number, line.split("\t") if line else []) for number, line in _lines(path))
+    records = ((number, line.split("\t") if line else []) for number, line in _lines(path, rows))
     return _read_table(path, rows, records, text_column, label_column)
 
 
 def _read_csv(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
-    return _read_table(path, rows, _csv_records(path), text_column, label_column)
+    return _read_table(path, rows, _csv_records(path, rows), text_column, label_column)
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_records(path: Path, rows: Rows) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line of each record, which quoted line ends may spread over several, and its fields."""
-    reader = csv.reader((line + "\n" for _, line in _lines(path)), strict=True)
+    csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.reader((line + "\n" for _, line in _lines(path, rows)), strict=True)
     number = 1
     try:
         for fields in reader:
@@ -119,7 +122,7 @@ def _read_jsonl(path: Path, rows: Rows, text_column: str | None, label_column: s
 
 
 def _json_objects(path: Path, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in _lines(path):
+    for number, line in _lines(path, rows):
         if not line.strip():
             rows.empty_skipped += 1
             continue

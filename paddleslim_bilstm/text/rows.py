@@ -11,6 +11,7 @@ from typing import Any, Iterable, Mapping, Sequence
 from ..characters import check_surrogates
 from ..config.checks import nearest
 from ..errors import UserError
+from .oddities import count_oddities
 
 TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
 SECOND_TEXT_COLUMNS = ("text_b", "sentence2", "text2", "question2")
@@ -29,6 +30,8 @@ class Rows:
         labels: as written, stripped; None when they were not read.
         places: the line of each row in a file, or its position in a list.
         empty_skipped: how many rows had no text and were left out.
+        byte_order_mark, crlf_lines: whether the file begins with one, and how many of its lines end as in Windows;
+            neither becomes part of a text.
         numeric: labels are the numbers of a regression.
     """
 
@@ -37,6 +40,8 @@ class Rows:
     labels: list[str] | None = None
     places: list[int] = field(default_factory=list)
     empty_skipped: int = 0
+    byte_order_mark: int = 0
+    crlf_lines: int = 0
     from_list: bool = False
     numeric: bool = False
 
@@ -68,7 +73,8 @@ class Rows:
         return f"{self.source}[{place}]" if self.from_list else f"{self.source}:{place}"
 
     def counts(self) -> dict[str, int]:
-        """Return rows, empty_skipped, duplicates (same text again) and conflicting_labels (again, other label).
+        """Return rows, empty_skipped, duplicates (same text again), conflicting_labels (again, other label), and the
+        oddities of file and texts.
 
         Duplicates and conflicts stay in the data: which of two labels is right can't be known here.
         """
@@ -77,7 +83,8 @@ class Rows:
         for text, label in zip(self.texts, self.labels or [None] * len(self.texts)):
             conflicts += first.setdefault(text, label) != label
         return {"rows": len(self.texts), "empty_skipped": self.empty_skipped,
-                "duplicates": len(self.texts) - len(first), "conflicting_labels": conflicts}
+                "duplicates": len(self.texts) - len(first), "conflicting_labels": conflicts,
+                "byte_order_mark": self.byte_order_mark, "crlf_lines": self.crlf_lines, **count_oddities(self.texts)}
 
 
 @dataclass(frozen=True)
