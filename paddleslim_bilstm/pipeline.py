@@ -17,6 +17,7 @@ from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, trans
 from .config import Config, load_config
 from .config.schema import CLASSIFICATION, REGRESSION
 from .cpu import physical_cores
+from .doubts import one_answer, teacher_doubts
 from .errors import UserError
 from .export.onnx_model import write_onnx
 from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
@@ -46,7 +47,6 @@ _log = logging.getLogger(__name__)
 
 QUANT_BILSTM = "QuantBiLSTM"
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
-_FEWEST_FOR_A_WARNING = 50  # dev sentences
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("check teacher"):
         dev_set = _dev_set(settings, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
+        doubts = _told(teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
     with run.stage("augment"):
         transfer_set, key = _augment(settings, text, teacher, run)
     with run.stage("label"):
@@ -145,6 +146,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         distilled = recipe.distil(spec, first, data, data_key)
     with run.stage("export"):
         models = _export(run, spec, alone, distilled)
+        for model in models:
+            doubts += _told(one_answer(model.name, _answers(model, text, teacher), text.label_names))
     with run.stage("chain"):
         _chain(settings, run, text, teacher, models, train_dataloader, evaluate)
     with run.stage("onnx"):
@@ -158,7 +161,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                  for model in onnx_models]
     run.publish(models[-1].folder, spec, final_weights)
     report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
-                          (*text.notes, *notes, _precision_note(labels)), settings.global_.chosen_metric)
+                          (*text.notes, *notes, *doubts, _precision_note(labels)), settings.global_.chosen_metric)
     run.clear()
     return CompressionResult(run.save_dir, report)
 
@@ -216,17 +219,6 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
         raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
                         "dev data and its labels, or correct the value")
-    if scores and len(dev_set.labels) >= _FEWEST_FOR_A_WARNING:
-        if dev_set.num_classes == 1:
-            if scores["pearson"] <= 0:
-                _log.warning("the teacher's numbers and the dev set's labels don't go together (Pearson correlation "
-                             "%.3f): are the labels reversed, or is it another task's teacher?", scores["pearson"])
-            return own
-        chance = float(np.bincount(dev_set.labels).max() / len(dev_set.labels))
-        if scores["accuracy"] < chance:
-            _log.warning("the teacher's accuracy on the dev set is %.1f %%, less than always answering the commonest "
-                         "class (%.1f %%): are the labels swapped, or is it another task's teacher?",
-                         100 * scores["accuracy"], 100 * chance)
     return own
 
 
@@ -300,6 +292,18 @@ def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Mod
         export_paddle_model(folder, spec, round_layers(weights, ["embedding"]))
         models.append(_Model(f"{QUANT_BILSTM}, Paddle", folder))
     return [float_model, _OnnxModel(QUANT_BILSTM, result.path, notes)], weights
+
+
+def _answers(model: _Model, text: TrainingText, teacher: Teacher) -> np.ndarray:
+    logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), text.dev, teacher.tokenizer)
+    return metrics.answers_of(logits)
+
+
+def _told(doubts: list[str]) -> list[str]:
+    """Log doubts loudly, and return them for the report."""
+    for doubt in doubts:
+        _log.warning("%s", doubt)
+    return doubts
 
 
 def _measure(model: _Model, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
