@@ -76,8 +76,8 @@ def _sections(config: Any) -> dict[str, Any]:
     if isinstance(config, str) and Path(config).is_file():
         try:
             config = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{config}: not valid YAML: {str(error).splitlines()[0]}") from None
+        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:  # such as the date 2026-99-99
+            raise UserError(f"{config}: not valid YAML: {error}") from None
     if isinstance(config, (list, tuple, set)):
         return dict.fromkeys(config)
     return dict(config) if isinstance(config, dict) else {}
