@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .run_folder import cache_root
+from .files import remove
+from .run_folder import CACHE_KINDS, FRESH, cache_root
 
-KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
 _DAY_S = 86_400
 
 
@@ -37,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     entries = [entry for entry in cached(root) if entry.age_days >= arguments.older_than]
     for entry in entries:
         if arguments.action == "clear":
-            _remove(entry.path)
+            remove(entry.path)
         else:
             print(f"{entry.size_bytes / 1e6:10.1f} MB  {entry.age_days:6.1f} days  {entry.kind}/{entry.path.name}")
     total = sum(entry.size_bytes for entry in entries)
@@ -49,16 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
 def cached(root: Path) -> list[Entry]:
     """Return the entries below ``root``, by kind and age."""
     entries = []
-    for kind in KINDS:
+    for kind in (*CACHE_KINDS, FRESH):
         for path in (root / kind).iterdir() if (root / kind).is_dir() else ():
             files = [file for file in (path, *path.rglob("*")) if file.is_file()]
             age_days = (time.time() - path.stat().st_mtime) / _DAY_S
             entries.append(Entry(kind, path, sum(file.stat().st_size for file in files), age_days))
     return sorted(entries, key=lambda entry: (entry.kind, entry.age_days))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

@@ -14,9 +14,10 @@ from typing import Sequence
 
 from . import __version__
 from .errors import UserError
+from .stopping import Terminated
 
 USER_ERROR = 2
-INTERRUPTED = 130  # as shells count a process that SIGINT ended
+INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
 _EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "onnxruntime": "predict"}
 
@@ -53,7 +54,7 @@ paddleslim-bilstm COMMAND --help lists the options of a command.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    """Run a command line and return its exit code: 0, 2 after an error of the user's, 130 and 143 after a signal."""
     argv = list(sys.argv[1:] if argv is None else argv)
     _show_messages()
     _quieten_libraries()
@@ -66,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name not in _EXTRAS:
             raise
         return _fail(f"{error.name} is not installed: pip install \"paddleslim-bilstm[{_EXTRAS[error.name]}]\"")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         goes_on = any(name in argv for name, command in COMMANDS.items() if command.goes_on)
-        hint = f"; the same command goes on: {shlex.join(['paddleslim-bilstm', *argv])}" if goes_on else ""
-        print(f"interrupted{hint}", file=sys.stderr)
-        return INTERRUPTED
+        again = shlex.join(["paddleslim-bilstm", *(argument for argument in argv if argument != "--fresh")])
+        print(f"interrupted{f'; this goes on: {again}' if goes_on else ''}", file=sys.stderr)
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader, such as `| head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -84,7 +85,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     picked = next((argument for argument in argv if not argument.startswith("-")), None)
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary,
+        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False,
                                           formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == picked:
             module = importlib.import_module(f".{command.module}", __package__)

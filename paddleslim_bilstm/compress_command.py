@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .config.arguments import add_config_arguments
+from .stopping import end_on_sigterm
 
 _EXAMPLES = """\
 examples:
@@ -18,13 +19,16 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``compress`` to ``parser``."""
     add_config_arguments(parser, "the section bert_to_bilstm", _EXAMPLES)
+    parser.add_argument("--fresh", action="store_true", help="start over: compute everything again, replace the cache")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compress as the YAML says and print the report's table."""
     from .config import load_config
     load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
+    end_on_sigterm()
     from .pipeline import compress
-    result = compress(arguments.config, overrides=arguments.override)
+    end_on_sigterm()  # Paddle has put its own handler in place
+    result = compress(arguments.config, overrides=arguments.override, fresh=arguments.fresh)
     print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}")
     return 0

@@ -31,7 +31,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield partial
         _sync(partial)
         os.replace(partial, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -66,7 +66,7 @@ def replace_folder(new: Path, path: Path) -> None:
         except OSError as error:  # another process has put its own there since
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -84,6 +84,16 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in ``path`` last through a power cut; Windows has no such call."""
+    if os.name != "nt":
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def copy_whole(source: str | Path, target: str | Path) -> None:
@@ -175,13 +185,3 @@ def _is_running(process: int) -> bool:
 def _sync(path: Path) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Make renames in ``path`` last through a power cut; Windows has no such call."""
-    if os.name != "nt":
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

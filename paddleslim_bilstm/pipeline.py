@@ -17,6 +17,7 @@ from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, trans
 from .config import Config, load_config
 from .config.schema import CLASSIFICATION, REGRESSION
 from .cpu import physical_cores
+from .disk import Need, check_room, explained_write_errors
 from .doubts import one_answer, teacher_doubts
 from .errors import UserError
 from .export.onnx_model import write_onnx
@@ -27,6 +28,7 @@ from .host.chain import chain_dataloader, run_chain
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
+from .inference_file import forget_call_stacks
 from .predict.runtimes import paddle_logits
 from .quantize.rounding import round_layers
 from .quantize.student import quantize_student
@@ -34,19 +36,31 @@ from .report.report import Report
 from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
 from .report.write import write_report
 from .run_folder import RunFolder
+from .student.checkpoint import CHECKPOINT_STUDENTS
 from .student.embeddings import check_embeddings
 from .student.evaluate import metric_of, metric_on
 from .student.recipe import Recipe, first_student
 from .student.spec import StudentSpec
 from .student.train import Evaluate, TrainedStudent, TrainingSet
-from .student.weights import Weights
-from .teacher import InferenceModel, Labels, Teacher, label, load_teacher, logits_of, teacher_embeddings
+from .student.weights import Weights, size_bytes
+from .teacher import (
+    InferenceModel,
+    Labels,
+    Teacher,
+    label,
+    load_teacher,
+    logits_of,
+    missing_bytes,
+    teacher_embeddings,
+)
 from .training_text import TrainingText, read_training_text
+from .verify import verify
 
 _log = logging.getLogger(__name__)
 
 QUANT_BILSTM = "QuantBiLSTM"
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
+_MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
 
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
              dev: Any = None, unlabeled: Any = None, train_dataloader: Any = None,
-             eval_callback: Evaluate | None = None) -> CompressionResult:
+             eval_callback: Evaluate | None = None, fresh: bool = False) -> CompressionResult:
     """Distil a BERT classifier into a Bi-LSTM and compress it further with the strategies that the config names.
 
     Args:
@@ -101,6 +115,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
             it feeds PaddleSlim's own strategies.
         eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric`` as PaddleSlim takes it; it
             decides which student is the best. ``Global.metric`` on the dev set by default.
+        fresh: start over: take nothing from the cache, and replace what is there.
 
     Returns:
         The folder of the inference model, and the report.
@@ -109,7 +124,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         UserError: something that the user can mend; nothing half-written is left behind.
     """
     settings = config if isinstance(config, Config) else prepare(config, overrides)
-    with RunFolder(settings) as run:
+    run = RunFolder(settings, fresh)
+    with explained_write_errors(run.save_dir, run.cache_dir), run:
         return _compress(settings, run, train, dev, unlabeled, train_dataloader, eval_callback)
 
 
@@ -129,19 +145,24 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         doubts = _told(teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
     with run.stage("augment"):
         transfer_set, key = _augment(settings, text, teacher, run)
-    with run.stage("label"):
-        key = fingerprint(key, teacher.fingerprint, teacher.tokenizer.cls_id, teacher.tokenizer.sep_id)
-        labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores())
-    recipe = _recipe(settings, text, evaluate, run, cached=eval_callback is None)
     spec, first, notes = first_student(settings, text.label_names, teacher.tokenizer, transfer_set.sentences,
                                        teacher_embeddings(teacher))
+
+    def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
+        return text.where(transfer_set.source[sentences])
+
+    with run.stage("label"):
+        key = fingerprint(key, teacher.fingerprint, teacher.tokenizer.cls_id, teacher.tokenizer.sep_id)
+        _check_room(settings, run, teacher, transfer_set, key, size_bytes(first))
+        labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores(), where)
+    recipe = _recipe(settings, text, evaluate, run, cached=eval_callback is None)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
-            alone = recipe.train_alone(spec, first, text.train, text.train_labels)
+            alone = recipe.train_alone(spec, first, text.train, text.train_labels, text.where)
     with run.stage("distil"):
         hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
-        data = TrainingSet(transfer_set.sentences, labels.logits, hard)
+        data = TrainingSet(transfer_set.sentences, labels.logits, hard, where)
         data_key = fingerprint(key, labels.precision, [] if hard is None else hard)
         distilled = recipe.distil(spec, first, data, data_key)
     with run.stage("export"):
@@ -159,19 +180,24 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         like = next(row for row in rows if row.name == DISTILLED)
         rows += [measure_onnx(model.name, model.file, dev_set, spec.max_seq_length, like, model.file.name, model.notes)
                  for model in onnx_models]
-    run.publish(models[-1].folder, spec, final_weights)
-    report = write_report(run.save_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
-                          (*text.notes, *notes, *doubts, _precision_note(labels)), settings.global_.chosen_metric)
-    run.clear()
+    with run.stage("verify"):
+        run.assemble(models[-1].folder, spec, final_weights)
+        verify(models, run.final_dir, spec, final_weights, dev_set)
+    with run.stage("publish"):
+        report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
+                              (*text.notes, *notes, *doubts, _precision_note(labels)), settings.global_.chosen_metric)
+        run.publish()
+        run.clear()
     return CompressionResult(run.save_dir, report)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A Paddle model of the run: its name in the report and its folder."""
+    """A Paddle model of the run: its name in the report, its folder, and its weights unless PaddleSlim made it."""
 
     name: str
     folder: Path
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +256,17 @@ def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFol
     return build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
 
 
+def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer_set: TransferSet, key: str,
+                student_bytes: int) -> None:
+    """Check that the disk has room for the labels that are missing and for what comes after them."""
+    count = len(transfer_set.sentences)
+    missing = missing_bytes(run.cache("labels"), key, count, teacher.num_classes)
+    cached = missing + 4 * count * teacher.num_classes + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
+    copies = _MODEL_COPIES + 2 * len(settings.strategies)
+    check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
+                                          Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
+
+
 def _recipe(settings: Config, text: TrainingText, evaluate: Evaluate | None, run: RunFolder, cached: bool) -> Recipe:
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
     dev_key = fingerprint(settings.global_.chosen_metric, text.dev.tokens, text.dev.offsets,
@@ -244,7 +281,7 @@ def _export(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | None, dis
         if trained is not None:
             folder = run.step_dir(step)
             export_paddle_model(folder, spec, trained.weights)
-            models.append(_Model(name, folder))
+            models.append(_Model(name, folder, trained.weights))
     return models
 
 
@@ -261,6 +298,7 @@ def _chain(settings: Config, run: RunFolder, text: TrainingText, teacher: Teache
     def keep(name: str, folder: Path) -> None:
         target = run.step_dir(name)
         shutil.copytree(folder, target, dirs_exist_ok=True)
+        forget_call_stacks(target / f"{MODEL_NAME}.pdmodel")
         models.append(_Model(name, target))
 
     run_chain(models[-1].folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
@@ -289,8 +327,9 @@ def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Mod
     notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
         folder = run.step_dir(QUANT_BILSTM)
-        export_paddle_model(folder, spec, round_layers(weights, ["embedding"]))
-        models.append(_Model(f"{QUANT_BILSTM}, Paddle", folder))
+        rounded = round_layers(weights, ["embedding"])
+        export_paddle_model(folder, spec, rounded)
+        models.append(_Model(f"{QUANT_BILSTM}, Paddle", folder, rounded))
     return [float_model, _OnnxModel(QUANT_BILSTM, result.path, notes)], weights
 
 
@@ -309,7 +348,7 @@ def _told(doubts: list[str]) -> list[str]:
 def _measure(model: _Model, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
     prefix = model.folder / MODEL_NAME
     metric = None if eval_callback is None else metric_of(prefix, eval_callback)
-    return measure_model(model.name, prefix, dev_set, str(prefix.relative_to(run.save_dir)), metric)
+    return measure_model(model.name, prefix, dev_set, str(prefix.relative_to(run.work_dir)), metric)
 
 
 def _paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:

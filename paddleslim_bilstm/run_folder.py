@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +14,16 @@ from filelock import FileLock, Timeout
 from .config import Config
 from .errors import UserError
 from .export.student_file import save_student
-from .files import copy_whole, make_writable_folder
+from .export.student_spec import SPEC_FILE
+from .files import checksum, copy_whole, make_writable_folder, remove, remove_leftovers, replace_folder, sync_folder
 from .student.spec import StudentSpec
 from .student.weights import Weights
 from .tokens import TOKENIZER_FILES
 
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
+CACHE_KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
+FRESH = "fresh"  # beside them: what runs that started over have computed so far
+_LAST = ("model.pdmodel", SPEC_FILE)  # without the first Paddle has no model, without the second a Predictor
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +36,12 @@ def cache_root(setting: str | None = None) -> Path:
 class RunFolder:
     """The folders of one run, as a context manager: they are this run's alone until its end.
 
+    Args:
+        fresh: start over: take nothing from the cache, and in the end replace what this run would have taken. A run
+            that is killed goes on with what it has computed itself.
+
     Attributes:
-        save_dir: what the user gets.
+        save_dir: what the user gets, all of it or nothing.
         work_dir: for what is in the making; inside ``save_dir``, gone when the run is done.
         seconds: how long each stage took, in order.
 
@@ -42,11 +49,12 @@ class RunFolder:
         UserError: a folder can't be written, or another run is writing to ``save_dir``.
     """
 
-    def __init__(self, settings: Config):
+    def __init__(self, settings: Config, fresh: bool = False):
         self._settings = settings.global_
         self.save_dir = make_writable_folder(self._settings.save_dir, "Global.save_dir").resolve()
-        self.work_dir = make_writable_folder(self.save_dir / "work", "Global.save_dir")
-        self._cache_dir = make_writable_folder(cache_root(self._settings.cache_dir), "Global.cache_dir").resolve()
+        self.work_dir = self.save_dir / "work"
+        self.cache_dir = make_writable_folder(cache_root(self._settings.cache_dir), "Global.cache_dir").resolve()
+        self._fresh, self._own_cache = fresh, self.cache_dir / FRESH / checksum(str(self.save_dir))
         self._lock = FileLock(self.save_dir / ".lock")  # the system frees it when a run is killed
         self.seconds: dict[str, float] = {}
 
@@ -56,6 +64,15 @@ class RunFolder:
         except Timeout:
             raise UserError(f"Global.save_dir: another run is writing to {self.save_dir}; wait for its end, or name "
                             "another folder") from None
+        if self._fresh:
+            remove(self.work_dir)
+            remove(self._own_cache)
+            make_writable_folder(self._own_cache, "Global.cache_dir")
+        for half_made in (self._steps_dir, self.onnx_dir, self.final_dir):
+            remove(half_made)
+            make_writable_folder(half_made, "Global.save_dir")
+        for kind in (*CACHE_KINDS, FRESH):
+            remove_leftovers(self.cache_dir / kind)
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -70,35 +87,56 @@ class RunFolder:
         yield
         self.seconds[name] = round(time.perf_counter() - started, 2)
 
-    def cache(self, name: str) -> Path:
-        """Return the folder of one kind of cached files, which later runs find again."""
-        return make_writable_folder(self._cache_dir / name, "Global.cache_dir")
+    def cache(self, kind: str) -> Path:
+        """Return the folder of one of `CACHE_KINDS`, whose files later runs find again."""
+        root = self._own_cache if self._own_cache.is_dir() else self.cache_dir
+        return make_writable_folder(root / kind, "Global.cache_dir")
 
     def step_dir(self, name: str) -> Path:
-        """Return the new, empty folder of a step's model, ``steps/<name>``."""
-        folder = self.save_dir / "steps" / name
-        shutil.rmtree(folder, ignore_errors=True)
+        """Return the new, empty folder of a step's model, to be published as ``steps/<name>``."""
+        folder = self._steps_dir / name
+        remove(folder)
         folder.mkdir(parents=True)
         return folder
 
     @property
     def onnx_dir(self) -> Path:
-        """The folder where ONNX files wait to be published."""
-        return make_writable_folder(self.work_dir / "onnx", "Global.save_dir")
+        """Where ONNX files wait to be published."""
+        return self.work_dir / "onnx"
 
-    def publish(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
-        """Put the final model, its ONNX files, the float student and the tokenizer files into ``save_dir``.
+    @property
+    def final_dir(self) -> Path:
+        """Where what will be published is put together."""
+        return self.work_dir / "final"
 
-        ONNX files of an earlier run with other strategies are removed first.
-        """
-        for stale in self.save_dir.glob("*.onnx"):
-            stale.unlink()
+    @property
+    def _steps_dir(self) -> Path:
+        return self.work_dir / "steps"
+
+    def assemble(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
+        """Put the final model, its ONNX files, the float student and the tokenizer files into ``final_dir``."""
         tokenizer_dir = Path(self._settings.tokenizer_dir or self._settings.model_dir)
         tokenizer_files = [tokenizer_dir / name for name in TOKENIZER_FILES if (tokenizer_dir / name).is_file()]
         for file in (*final.iterdir(), *self.onnx_dir.iterdir(), *tokenizer_files):
-            copy_whole(file, self.save_dir / file.name)
-        save_student(self.save_dir, weights, spec)
+            copy_whole(file, self.final_dir / file.name)
+        save_student(self.final_dir, weights, spec)
+
+    def publish(self) -> None:
+        """Move ``final_dir`` and the steps' models into ``save_dir``, in place of an earlier run's.
+
+        Only renames are left to do by now, and until the last of them nothing there can be taken for a whole model.
+        """
+        for stale in (*(self.save_dir / name for name in _LAST), *self.save_dir.glob("*.onnx")):
+            stale.unlink(missing_ok=True)
+        replace_folder(self._steps_dir, self.save_dir / "steps")
+        for file in sorted(self.final_dir.iterdir(), key=lambda file: (file.name in _LAST, file.name)):
+            os.replace(file, self.save_dir / file.name)
+        sync_folder(self.save_dir)
 
     def clear(self) -> None:
-        """Remove what was in the making."""
-        shutil.rmtree(self.work_dir, ignore_errors=True)
+        """Remove what was in the making; what a fresh run has computed takes the place of what was cached."""
+        for entry in list(self._own_cache.glob("*/*")):
+            target = make_writable_folder(self.cache_dir / entry.parent.name, "Global.cache_dir") / entry.name
+            replace_folder(entry, target) if entry.is_dir() else os.replace(entry, target)
+        remove(self._own_cache)
+        remove(self.work_dir)

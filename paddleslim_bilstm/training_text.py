@@ -12,8 +12,10 @@ from .errors import UserError
 from .student.train import NO_LABEL
 from .teacher import Teacher
 from .text import load_dataset
+from .text.rows import Rows
 from .tokens import Sentences
 
+_SHOWN_PLACES = 64  # in a message; half a default batch
 _SHOWN_SENTENCES = 1000  # of the training text, on which models are compared when there is no dev set
 
 
@@ -31,6 +33,7 @@ class TrainingText:
         label_names: in the order of the logits.
         counts: for the report.
         notes: for the report.
+        rows: what was read for ``train``, part by part; empty when only token ids came in.
     """
 
     train: Sentences
@@ -41,6 +44,18 @@ class TrainingText:
     label_names: tuple[str, ...]
     counts: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
+    rows: tuple[Rows, ...] = field(default=())
+
+    def where(self, sentences: np.ndarray) -> str:
+        """Return where sentences of ``train`` (their indices) were read, such as ``train.tsv:2,7,9``."""
+        parts, first, left = [], 0, _SHOWN_PLACES
+        for rows in self.rows:
+            index = np.unique(sentences[(sentences >= first) & (sentences < first + len(rows.places))]) - first
+            if len(index) and left:
+                parts.append(rows.at(",".join(str(rows.places[one]) for one in index[:left])))
+            first, left = first + len(rows.places), max(left - len(index), 0)
+        more = len(np.unique(sentences)) - _SHOWN_PLACES
+        return ", ".join(parts) + (f" and {more} more" if more > 0 else "") or "train_dataloader"
 
 
 def read_training_text(settings: Config, teacher: Teacher, train: Any = None, dev: Any = None, unlabeled: Any = None,
@@ -71,7 +86,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
         labels = np.concatenate([data.train_labels,
                                  np.full(len(data.unlabeled_texts), missing, data.train_labels.dtype)])
     return TrainingText(full.truncate(limit), labels, texts, full_dev.truncate(limit), data.dev_labels,
-                        tuple(data.label_names), counts)
+                        tuple(data.label_names), counts, rows=data.train_rows)
 
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:

@@ -103,7 +103,7 @@ def interruptible():
 def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(command, capsys, interruptible):
     command(lambda arguments: os.kill(os.getpid(), signal.SIGINT))
     assert cli.main(["test", "my file"]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on: paddleslim-bilstm test 'my file'\n"
+    assert capsys.readouterr().err == "interrupted; this goes on: paddleslim-bilstm test 'my file'\n"
     command(lambda arguments: os.kill(os.getpid(), signal.SIGINT), goes_on=False)
     assert cli.main(["test"]) == 130
     assert capsys.readouterr().err == "interrupted\n"

@@ -186,3 +186,48 @@ def test_the_cache_is_listed_and_cleared(config, tmp_path, capsys):
     assert main(["cache", "clear", "--cache-dir", str(tmp_path / "cache")]) == 0
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
     compress(config)
+
+
+def test_a_fresh_run_takes_nothing_from_the_cache_and_replaces_it(config, tmp_path):
+    compress(config)
+    student = next((tmp_path / "cache" / "students").iterdir())
+    before, written = contents(tmp_path / "cache"), student.stat().st_mtime_ns
+    student.write_bytes(b"not one of ours")
+    compress(config, fresh=True)
+    assert contents(tmp_path / "cache") == before
+    assert student.stat().st_mtime_ns > written
+
+
+def test_a_fresh_run_that_was_killed_goes_on_with_its_own_and_nothing_older(config, tmp_path, monkeypatch):
+    from paddleslim_bilstm import pipeline
+    compress(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "verify", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            compress(config, fresh=True)
+    old, own = (next((tmp_path / "cache").glob(f"{where}students/*")) for where in ("", "fresh/*/"))
+    old.write_bytes(b"not one of ours")
+    made = own.stat().st_mtime_ns
+    compress(config)
+    assert old.stat().st_mtime_ns == made and not list((tmp_path / "cache").glob("fresh/*"))
+
+
+def test_a_run_that_fails_leaves_the_earlier_model_whole(config, tmp_path, monkeypatch):
+    from paddleslim_bilstm import pipeline
+    config["QuantBiLSTM"] = {"max_accuracy_drop": 0.1}
+    compress(config)
+    before = contents(tmp_path / "out")
+
+    def refuse(*arguments):
+        raise UserError("answers otherwise")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "verify", refuse)
+        config["Global"]["seed"] = 1
+        with pytest.raises(UserError, match="answers otherwise"):
+            compress(config)
+    after = contents(tmp_path / "out")
+    assert {name: content for name, content in after.items() if not name.startswith("work/")} == before
+    del config["QuantBiLSTM"]
+    result = compress(config)
+    assert not (result.save_dir / "model.int8.onnx").exists() and not (result.save_dir / "work").exists()
+    assert os.listdir(result.save_dir / "steps") == ["distilled"]

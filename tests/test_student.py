@@ -204,11 +204,24 @@ def test_training_stops_at_the_target_metric():
     assert student.evaluations[-1][0] < 400
 
 
-def test_training_stops_with_one_line_when_the_loss_is_not_finite():
+def test_a_loss_that_is_not_finite_stops_with_step_rows_and_the_last_good_state(tmp_path):
     data = token_sum_task()
-    data.logits[7, 0] = np.nan
-    with pytest.raises(UserError, match="training loss is nan at step"):
-        train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, None)
+    batch = plan_batches(data.sentences.lengths, 32, np.random.default_rng([5, 0]))[6]
+    data.logits[batch[0], 0] = np.nan
+    data = TrainingSet(data.sentences, data.logits, None, lambda rows: f"train.tsv:{rows.tolist()}")
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(UserError) as raised:
+        train_student(SPEC, weights_for(), data, plan(100, eval_iter=2), logit_mse, adam, None, checkpoint)
+    assert f"the training loss is nan at step 6 (batch from train.tsv:{batch.tolist()}): lower" in str(raised.value)
+    assert f"the last good state, of step 6, is kept in {checkpoint}" in str(raised.value)
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path):
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(UserError, match="a weight is no longer a finite number at step 1"):
+        train_student(SPEC, weights_for(), token_sum_task(), plan(100, eval_iter=1), logit_mse,
+                      lambda steps: (paddle.optimizer.SGD(float("inf")), None), None, checkpoint)
+    assert not checkpoint.exists()
 
 
 def test_batches_hold_every_sentence_once_and_like_lengths():

@@ -153,8 +153,8 @@ def test_nan_is_refused_and_the_sentence_named(tmp_path):
         weights["bert.embeddings.word_embeddings.weight"][77] = np.nan
     sentences = Sentences.from_lists([[10, 11], [12, 77, 13], [14]])
     teacher = broken_teacher(tmp_path, change)
-    with pytest.raises(UserError, match=rf"\[nan, nan\] to sentence 1 .*{teacher.tokenizer.vocab[77]}"):
-        label(teacher, sentences, tmp_path, "nan", threads=1)
+    with pytest.raises(UserError, match=rf"\[nan, nan\] to sentence 1 .*{teacher.tokenizer.vocab[77]}.*train.tsv:3"):
+        label(teacher, sentences, tmp_path, "nan", threads=1, where=lambda rows: f"train.tsv:{rows[0] + 2}")
     assert not chunks(tmp_path)
 
 

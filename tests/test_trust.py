@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,12 +17,16 @@ import numpy as np
 import paddle
 import pytest
 
+from paddleslim_bilstm.disk import Need, check_room, explained_write_errors
+from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.files import fingerprint, remove_leftovers, whole_file, whole_folder
 from paddleslim_bilstm.sealed import check_folder, read_sealed_json, seal_folder, write_sealed_json
 from paddleslim_bilstm.student.checkpoint import Progress, load_checkpoint, save_checkpoint
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.text.rows import Rows
+from paddleslim_bilstm.training_text import TrainingText
 
 
 def flipped(content: bytes, position: int) -> bytes:
@@ -119,8 +125,17 @@ def test_a_full_disk_is_noticed_when_an_inference_model_is_written(tmp_path):
     paddle.enable_static()
     spec = StudentSpec(32, 32, 1, ("a", "b"), 0, 32)
     weights = first_weights(spec, np.arange(100, dtype=np.int32), None, np.random.default_rng(0))
-    with pytest.raises(OSError), largest_file(50_000):
+    with pytest.raises(OSError), largest_file(40_000):
         export_paddle_model(tmp_path, spec, weights)
+
+
+def test_an_inference_model_holds_nothing_of_the_machine(tmp_path):
+    paddle.enable_static()
+    spec = StudentSpec(8, 8, 1, ("a", "b"), 0, 32)
+    prefix = export_paddle_model(tmp_path, spec, first_weights(spec, np.arange(9, dtype=np.int32), None,
+                                                               np.random.default_rng(0)))
+    content = prefix.with_suffix(".pdmodel").read_bytes()
+    assert b".py" not in content and str(tmp_path).encode() not in content
 
 
 def test_fingerprints_change_with_contents_and_with_the_packages_version(tmp_path, monkeypatch):
@@ -156,3 +171,36 @@ def test_a_damaged_copy_of_the_teacher_is_made_again(tmp_path, caplog):
     (copy / "model.pdmodel").unlink()
     load_teacher(source, tmp_path / "cache")
     assert json.loads((copy / "checksums.json").read_text()).keys() == {"model.pdmodel", "model.pdiparams", "checksum"}
+
+
+def test_room_is_asked_for_before_the_work_and_named_when_it_lacks(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    need = [Need(tmp_path, free // 3, "Global.cache_dir"), Need(tmp_path, free // 3, "Global.save_dir")]
+    check_room("labelling", need)
+    with pytest.raises(UserError, match=r"labelling needs about .* in .*; make room .*Global.cache_dir or Global.sav"):
+        check_room("labelling", [*need, Need(tmp_path, free, "Global.save_dir")])
+
+
+@pytest.mark.parametrize("number, text", [(errno.ENOSPC, "no room is left on this disk"),
+                                          (errno.EFBIG, "no room is left on this disk"),
+                                          (errno.EACCES, "Permission denied; restore access"),
+                                          (errno.EROFS, "Read-only file system; restore access")])
+def test_write_errors_become_one_line_that_says_how_to_go_on(tmp_path, number, text):
+    with pytest.raises(UserError, match=text) as raised, explained_write_errors(tmp_path):
+        raise OSError(number, os.strerror(number), str(tmp_path / "file"))
+    assert str(tmp_path) in str(raised.value) and "the same command again: it goes on" in str(raised.value)
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    for error in (ValueError("odd"), OSError(errno.EIO, "broken"), UserError("wrong")):
+        with pytest.raises(type(error), match=str(error).replace("[", r"\[")), explained_write_errors(tmp_path):
+            raise error
+
+
+def test_sentences_are_traced_to_their_lines():
+    rows = Rows("train.tsv", ["a", "b", "c"], places=[2, 4, 5]), Rows("unlabeled", ["d"], places=[0], from_list=True)
+    text = TrainingText(None, None, None, None, None, (), {}, rows=rows)
+    assert text.where(np.array([1, 0, 1, 3])) == "train.tsv:2,4, unlabeled[0]"
+    many = Rows("train.tsv", ["a"] * 100, places=list(range(2, 102)))
+    assert TrainingText(None, None, None, None, None, (), {}, rows=(many,)).where(np.arange(100)).endswith(
+        ",65 and 36 more")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 import numpy as np
 import paddle
@@ -26,10 +28,30 @@ def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Pa
         weights: the student's; the embedding may be an `Int8Array`, which is stored as it is (Paddle has no int8 LSTM
             on the CPU, so the other weights are float).
     """
-    place = paddle.CPUPlace()
-    executor = paddle.static.Executor(place)
     prefix = Path(folder) / MODEL_NAME
-    program = paddle.static.Program()
+    with _built(spec, weights) as (executor, program, feeds, logits):
+        save_inference_model(prefix, feeds, [logits], executor, program)
+    return prefix
+
+
+def student_logits(spec: StudentSpec, weights: Weights, input_ids: np.ndarray,
+                   token_type_ids: np.ndarray) -> np.ndarray:
+    """Return what the student answers before it is exported, float32 ``[batch, classes]``.
+
+    Args:
+        weights: as for `export_paddle_model`.
+        input_ids, token_type_ids: int64 ``[batch, length]``.
+    """
+    with _built(spec, weights) as (executor, program, feeds, logits):
+        feed = {feeds[0].name: input_ids, feeds[1].name: token_type_ids}
+        return executor.run(program, feed=feed, fetch_list=[logits])[0]
+
+
+@contextmanager
+def _built(spec: StudentSpec, weights: Weights) -> Iterator[tuple]:
+    """Yield executor, program, feeds and logits of the drop-in student; its weights are in the current scope."""
+    place = paddle.CPUPlace()
+    executor, program = paddle.static.Executor(place), paddle.static.Program()
     with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard(), \
             paddle.static.program_guard(program, paddle.static.Program()):
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
@@ -41,8 +63,7 @@ def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Pa
             network.encoder.embedder = _Int8Embedding(embedding, place)
         logits = drop_in_logits(network, spec, len(weights[TOKEN_MAP]), *feeds)
         write_weights(paddle.static.global_scope(), names, weights, place)
-        save_inference_model(prefix, feeds, [logits], executor, program)
-    return prefix
+        yield executor, program, feeds, logits
 
 
 class _Int8Embedding(paddle.nn.Layer):

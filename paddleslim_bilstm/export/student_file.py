@@ -7,7 +7,7 @@ from typing import Mapping
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ..errors import UserError
 from ..files import whole_file
@@ -31,7 +31,7 @@ def save_student(folder: str | Path, weights: Mapping[str, np.ndarray], spec: St
     path = Path(folder) / WEIGHTS_FILE
     _check(path, weights, spec)
     with whole_file(path) as partial:
-        save_file({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}, str(partial))
+        partial.write_bytes(save({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}))
     write_spec(folder, spec)
 
 

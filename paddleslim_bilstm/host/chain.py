@@ -43,15 +43,13 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     shutil.copytree(student, work_dir / "student")
     config = {name: dict(section) for name, section in strategies.items()}
     config["TrainConfig"] = _train_config(train)
-    try:
-        # names made from here on differ from those in the student's program: a step whose output were called like its
-        # input is a cycle to PaddleSlim's graph passes, about every other time
-        with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
-            _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
-                   params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
-                   train_dataloader=train_dataloader, eval_callback=eval_callback).compress()
-    finally:
-        shutil.rmtree(work_dir, ignore_errors=True)
+    # names made from here on differ from those in the student's program: a step whose output were called like its
+    # input is a cycle to PaddleSlim's graph passes, about every other time
+    with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
+        _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
+               params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
+               train_dataloader=train_dataloader, eval_callback=eval_callback).compress()
+    shutil.rmtree(work_dir, ignore_errors=True)
 
 
 class _Chain(AutoCompression):

@@ -15,6 +15,9 @@ from ..files import checksum, whole_file
 
 _log = logging.getLogger(__name__)
 
+# weights, the optimizer's two moments and the best weights, and all of it once more while a file is replaced
+CHECKPOINT_STUDENTS = 8
+_FACTS = "progress"  # one entry: safetensors writes several in random order
 _STATE, _BEST = "state.", "best."
 
 
@@ -35,7 +38,7 @@ def save_checkpoint(path: Path, progress: Progress, state: dict[str, np.ndarray]
     arrays.update({_BEST + name: np.ascontiguousarray(value) for name, value in best.items()})
     written = json.dumps(asdict(progress))
     with whole_file(path) as partial:
-        partial.write_bytes(save(arrays, {"progress": written, "checksum": _checksum(written, arrays)}))
+        partial.write_bytes(save(arrays, {_FACTS: json.dumps([written, _checksum(written, arrays)])}))
 
 
 def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[str, np.ndarray]] | None:
@@ -44,11 +47,11 @@ def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[s
         return None
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata()
+            written, expected = json.loads(file.metadata()[_FACTS])
             arrays = {name: file.get_tensor(name) for name in file.keys()}
-        if _checksum(metadata["progress"], arrays) != metadata["checksum"]:
+        if _checksum(written, arrays) != expected:
             raise ValueError
-        progress = Progress(**json.loads(metadata["progress"]))
+        progress = Progress(**json.loads(written))
     except (SafetensorError, KeyError, TypeError, ValueError):
         _log.warning("%s is damaged; its training starts over", path)
         return None

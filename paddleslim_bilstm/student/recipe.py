@@ -9,8 +9,11 @@ import numpy as np
 import paddle
 
 from ..config import Config
+from ..disk import Need, check_room
 from ..files import fingerprint
+from ..text.rows import Where
 from ..tokens import Sentences, Tokenizer
+from .checkpoint import CHECKPOINT_STUDENTS
 from .embeddings import TEACHER, first_embedding
 from .network import TOKEN_MAP
 from .spec import StudentSpec
@@ -25,7 +28,7 @@ from .train import (
     train_student,
 )
 from .vocabulary import cut_vocabulary, kept_tokens
-from .weights import Weights, first_weights
+from .weights import Weights, first_weights, size_bytes
 
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
@@ -74,13 +77,15 @@ class Recipe:
     dev_key: str
     folder: Path
 
-    def train_alone(self, spec: StudentSpec, first: Weights, train: Sentences, labels: np.ndarray) -> TrainedStudent:
+    def train_alone(self, spec: StudentSpec, first: Weights, train: Sentences, labels: np.ndarray,
+                    where: Where | None = None) -> TrainedStudent:
         """Train the Bi-LSTM on the labelled originals: the tutorial's second step.
 
         Nothing comes from the teacher: it starts from the word vectors that the settings name, or from random ones.
+        ``where`` tells where sentences were read, by their indices, for messages.
         """
-        labelled = has_label(labels)
-        data = TrainingSet(train.take(labelled), None, labels[labelled])
+        rows = np.flatnonzero(has_label(labels))
+        data = TrainingSet(train.take(rows), None, labels[rows], where and (lambda batch: where(rows[batch])))
         embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
         weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
         data_key = fingerprint(data.sentences.tokens, data.sentences.offsets, data.labels)
@@ -101,8 +106,11 @@ class Recipe:
         key = fingerprint(data_key, self.dev_key, asdict(spec), asdict(plan), self.settings.to_dict()["TrainConfig"],
                           self.settings.distill.loss, *(first[weight] for weight in sorted(first)),
                           paddle.__version__, *code)
-        return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate,
-                             self.folder / f"{name}-{key}.safetensors", f"train {name}")
+        checkpoint = self.folder / f"{name}-{key}.safetensors"
+        if not checkpoint.is_file():
+            check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
+        return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
+                             f"train {name}")
 
     def _plan(self, data: TrainingSet, epochs: int, train_iter: int | None) -> TrainingPlan:
         distill, train = self.settings.distill, self.settings.train

@@ -13,6 +13,7 @@ import paddle
 from ..cpu import keep_freed_memory, use_all_cores
 from ..errors import UserError
 from ..progress import progress_bar
+from ..text.rows import Where
 from ..tokens import Sentences
 from .batches import plan_batches
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -49,11 +50,13 @@ class TrainingSet:
         logits: the teacher's, float32 ``[n, classes]``; None when the student learns from labels alone.
         labels: class ids, int64 ``[n]``, `NO_LABEL` where a sentence has none; for a regression float32 with NaN
             there; None when alpha is 0.
+        where: tells where sentences were read, by their indices; for messages.
     """
 
     sentences: Sentences
     logits: np.ndarray | None
     labels: np.ndarray | None
+    where: Where | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
         stage: what the progress bar says.
 
     Raises:
-        UserError: the loss is no longer a finite number.
+        UserError: the loss or a weight is no longer a finite number; the message names the step, the rows of the
+            batch and the last good checkpoint.
     """
     progress, state, best = (load_checkpoint(checkpoint) if checkpoint else None) or (Progress(), {}, dict(first))
     if not progress.finished:
@@ -134,10 +138,15 @@ def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate 
             if position == 0 or not batches:
                 batches = plan_batches(lengths, plan.batch_size, np.random.default_rng([plan.seed, epoch]))
             losses.append(run.step(data, batches[position], progress.step))
+            if not np.isfinite(losses[-1]):
+                raise _diverged(f"the training loss is {losses[-1]}", data, batches[position], progress, checkpoint)
             progress.step += 1
             bar.update(plan.batch_size)
             if progress.step % plan.eval_iter and progress.step < plan.total_steps:
                 continue
+            state = run.state()
+            if not all(np.isfinite(value).all() for value in state.values()):
+                raise _diverged("a weight is no longer a finite number", data, batches[position], progress, checkpoint)
             metric = run.evaluate(evaluate)
             progress.evaluations.append([progress.step, metric])
             if metric is None or progress.best_metric is None or metric > progress.best_metric:
@@ -149,9 +158,18 @@ def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate 
                 _log.info("%s: the metric %.4f has passed target_metric %.4f", stage, metric, plan.target_metric)
             progress.finished = reached or progress.step >= plan.total_steps
             if checkpoint and not progress.finished:
-                save_checkpoint(checkpoint, progress, run.state(), best)
+                save_checkpoint(checkpoint, progress, state, best)
             paddle.seed(plan.seed + progress.step)  # so that a resumed run drops the same units
     return best
+
+
+def _diverged(what: str, data: TrainingSet, batch: np.ndarray, progress: Progress,
+              checkpoint: Path | None) -> UserError:
+    saved = load_checkpoint(checkpoint) if checkpoint else None
+    kept = f"; the last good state, of step {saved[0].step}, is kept in {checkpoint}" if saved else ""
+    source = f" (batch from {data.where(batch)})" if data.where else ""
+    return UserError(f"{what} at step {progress.step}{source}: lower TrainConfig.learning_rate, or add a grad_clip to "
+                     f"TrainConfig.optimizer_builder{kept}")
 
 
 class _Run:
@@ -221,9 +239,6 @@ class _Run:
         loss = float(self._executor.run(self._program, feed=feed, fetch_list=[self._loss])[0])
         if self._schedule is not None:
             self._schedule.step()
-        if not np.isfinite(loss):
-            raise UserError(f"the training loss is {loss} at step {number}: lower TrainConfig.learning_rate, or add a "
-                            "grad_clip to TrainConfig.optimizer_builder")
         return loss
 
     def evaluate(self, evaluate: Evaluate | None) -> float | None:

@@ -45,3 +45,8 @@ def first_weights(spec: StudentSpec, token_map: np.ndarray, embedding: np.ndarra
             value = rng.uniform(-1, 1, shape) * np.sqrt(6 / sum(shape))
         weights[name] = np.ascontiguousarray(value, np.float32)
     return weights
+
+
+def size_bytes(weights: Weights) -> int:
+    """Return the size of all arrays together."""
+    return sum(array.nbytes for array in weights.values())

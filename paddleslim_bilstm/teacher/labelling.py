@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..files import whole_file
 from ..progress import progress_bar
 from ..sealed import read_sealed_json, write_sealed_json
+from ..text.rows import Where
 from ..tokens import Sentences
 from .engine import InferenceModel, logits_of, runs_on_gpu
 from .load import Teacher
@@ -48,7 +49,8 @@ class Labels:
     check: dict[str, Any]
 
 
-def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: str, threads: int) -> Labels:
+def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: str, threads: int,
+          where: Where | None = None) -> Labels:
     """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
 
     They are kept under ``fingerprint``, which names the teacher, the tokenizer and the sentences, in chunks of 65,536
@@ -57,10 +59,13 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
     sample decides whether bf16 is close enough to fp32. The caller has cut the sentences to ``max_seq_length`` less
     two.
 
+    Args:
+        where: tells where sentences were read, by their indices; for messages.
+
     Raises:
-        UserError: the teacher answers NaN or infinity; the message names the sentence.
+        UserError: the teacher answers NaN or infinity; the message names the sentence and where it comes from.
     """
-    folder = Path(cache_dir) / f"labels-{fingerprint}"
+    folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
     shape = (len(sentences), teacher.num_classes)
@@ -76,13 +81,23 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
             if chunk is None:
                 model = model or InferenceModel(teacher.prefix, threads, bf16=precision == "bf16")
                 chunk = logits_of(model, sentences.take(rows), teacher.tokenizer, bar.update)
-                _check_finite(chunk, start, sentences, teacher)
+                _check_finite(chunk, start, sentences, teacher, where)
                 _write_chunk(path, seed, chunk)
             else:
                 bar.update(len(rows))
                 bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
             file.write(_bytes_of(chunk))
     return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check)
+
+
+def missing_bytes(cache_dir: Path, fingerprint: str, count: int, num_classes: int) -> int:
+    """Return the size of the chunks that `label` has yet to write for ``count`` sentences; it maps as much again."""
+    chunks = _folder(cache_dir, fingerprint).glob("chunk-*.bin")
+    return max(4 * count * num_classes - sum(chunk.stat().st_size for chunk in chunks), 0)
+
+
+def _folder(cache_dir: Path, fingerprint: str) -> Path:
+    return Path(cache_dir) / f"labels-{fingerprint}"
 
 
 def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int) -> tuple[str, dict[str, Any]]:
@@ -143,13 +158,14 @@ def _check_padding(model: InferenceModel, sample: Sentences, teacher: Teacher) -
                      tokenizer.vocab[tokenizer.pad_id])
 
 
-def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: Teacher) -> None:
+def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: Teacher, where: Where | None) -> None:
     bad = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
     if len(bad):
         row = start + int(bad[0])
         text = teacher.tokenizer.decode(sentences[row][:20])
+        source = f", made from {where(np.array([row]))}" if where else ""
         raise UserError(f"the teacher answers {chunk[bad[0]].tolist()} to sentence {row} of the transfer set "
-                        f"({text!r}); its checkpoint is damaged or overflows, use a sound one")
+                        f"({text!r}{source}); its checkpoint is damaged or overflows, use a sound one")
 
 
 def _write_chunk(path: Path, seed: bytes, chunk: np.ndarray) -> None:

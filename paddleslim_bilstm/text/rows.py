@@ -6,12 +6,16 @@ import math
 import numbers
 import re
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from ..characters import check_surrogates
 from ..config.checks import nearest
 from ..errors import UserError
 from .oddities import count_oddities
+
+Where = Callable[[np.ndarray], str]  # where(indices of sentences) -> their places, such as "train.tsv:2,7"
 
 TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
 SECOND_TEXT_COLUMNS = ("text_b", "sentence2", "text2", "question2")
@@ -68,8 +72,8 @@ class Rows:
         self.texts.append(text)
         self.places.append(place)
 
-    def at(self, place: int) -> str:
-        """Return the place of a row for messages: "train.tsv:7", or "train[7]" for a list."""
+    def at(self, place: int | str) -> str:
+        """Return the place of a row, or several, for messages: "train.tsv:7" or "train.tsv:7,9"; lists "train[7]"."""
         return f"{self.source}[{place}]" if self.from_list else f"{self.source}:{place}"
 
     def counts(self) -> dict[str, int]:

@@ -1,0 +1,20 @@
+"""SIGTERM, as a preempted machine or a scheduler sends it, ends a command as Ctrl-C does."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come."""
+
+
+def end_on_sigterm() -> None:
+    """From now on SIGTERM raises `Terminated` in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _raise)
+
+
+def _raise(*_: object) -> None:
+    raise Terminated
