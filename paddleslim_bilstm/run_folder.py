@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
 
@@ -76,7 +76,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        (self.save_dir / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):  # a run that fails may no longer write there; the lock itself goes all the same
+            (self.save_dir / ".lock").unlink()
         self._lock.release()
 
     @contextmanager

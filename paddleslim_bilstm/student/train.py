@@ -151,7 +151,7 @@ def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate 
             progress.evaluations.append([progress.step, metric])
             if metric is None or progress.best_metric is None or metric > progress.best_metric:
                 progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
-            bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric)
+            bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric, refresh=False)
             losses = []
             reached = plan.target_metric is not None and metric is not None and metric > plan.target_metric
             if reached:
