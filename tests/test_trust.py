@@ -118,7 +118,7 @@ def test_every_flipped_byte_and_every_cut_of_a_checkpoint_is_found(tmp_path, cap
             path.write_bytes(bad)
             caplog.clear()
             assert load_checkpoint(path) is None, position
-            assert f"{path} is damaged; its student is trained from the start" in caplog.text
+            assert f"{path} is damaged; its training starts over" in caplog.text
 
 
 def test_a_full_disk_is_noticed_when_an_inference_model_is_written(tmp_path):
