@@ -282,6 +282,7 @@ def test_the_command_says_where_the_teacher_is(config, tmp_path, capsys):
     ("Finetune.model=", "Finetune.model: missing"),
     ("Global.model_dir=", "Global.model_dir: missing"),
     ("Finetune.model=./nowhere", "Finetune.model: there is no folder ./nowhere"),
+    ("Finetune.model=someone/model", "download the model and name its folder"),
     ("Finetune.learning_rate=1e30", "Finetune.learning_rate"),
 ])
 def test_bad_settings_are_told_in_one_line_and_leave_nothing(config, override, message):

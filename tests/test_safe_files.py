@@ -17,12 +17,13 @@ from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import Predictor, compress
 from paddleslim_bilstm.augment.array_file import ArrayWriter, read_array
-from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.config import GlobalConfig, load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.teacher import load_teacher
 from paddleslim_bilstm.teacher.pdparams import read_pdparams
 from paddleslim_bilstm.teacher.weights import checkpoint_files
+from paddleslim_bilstm.text import load_dataset
 
 CODE = "__import__('os').system('touch canary')"
 
@@ -139,6 +140,14 @@ def test_yaml_tags_run_nothing(value):
 ])
 def test_names_in_a_config_are_looked_up_and_never_run(section, match):
     refused(prepare, {"Global": {"model_dir": "x", "save_dir": "out"}, "bert_to_bilstm": {}, **section}, match=match)
+
+
+@pytest.mark.parametrize("name", ["evil.py", "./evil", "evil", "../home/evil", "someone/else"])
+def test_a_dataset_is_a_name_and_never_a_script(name):
+    Path("evil").mkdir()
+    for script in ("evil.py", "evil/evil.py"):
+        Path(script).write_text("import os\nos.system('touch canary')\n")
+    refused(load_dataset, GlobalConfig(dataset=(name,)), match="is no name of a dataset")
 
 
 # Model folders

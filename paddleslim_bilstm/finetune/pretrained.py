@@ -22,7 +22,7 @@ def load_pretrained(model: str, num_classes: int, scratch: Path) -> tuple[paddle
     """Return a PaddleNLP classifier with the weights of ``model``, and the folder of its tokenizer files.
 
     Args:
-        model: a folder with a PaddleNLP or Hugging Face checkpoint, or a name that PaddleNLP can download.
+        model: a folder with a PaddleNLP or Hugging Face checkpoint, or a model of PaddleNLP's own, by name.
         num_classes: outputs of the classifier; it starts from random weights unless the checkpoint has one
             of this size.
         scratch: an empty folder; PaddleNLP works there on a copy, since it writes into the folder it reads.
@@ -71,8 +71,10 @@ def save_classifier(network: paddle.nn.Layer, label_names: Sequence[str], tokeni
 
 
 def _download(name: str, num_classes: int, scratch: Path) -> tuple[paddle.nn.Layer, Path]:
-    if "/" in name and (name.startswith((".", "/")) or name.count("/") > 1):
-        raise UserError(f"Finetune.model: there is no folder {name}; name the folder of a pretrained model")
+    if "/" in name:  # PaddleNLP would unpickle what a stranger has uploaded under such a name
+        raise UserError(f"Finetune.model: there is no folder {name}; download the model and name its folder, whose "
+                        "files are read without running anything, or a model of PaddleNLP's own such as "
+                        "bert-base-uncased")
     from paddlenlp.transformers import AutoTokenizer
 
     network = _from_pretrained(name, num_classes)

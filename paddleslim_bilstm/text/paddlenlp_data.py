@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Iterator, Sequence
 
 from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
 from .rows import LABEL_COLUMNS, Rows, read_records
+
+_NAME = re.compile(r"[\w-]+")
 
 
 def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows, Rows, list[str] | None]:
@@ -21,6 +25,9 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
     shown = "/".join(config.dataset)
     if len(config.dataset) > 2:
         raise UserError(f"Global.dataset: {shown} has {len(config.dataset)} names; write [DATASET] or [DATASET, NAME]")
+    if not _NAME.fullmatch(path) or Path(path, f"{path}.py").exists():  # PaddleNLP would run a script that lies there
+        raise UserError(f"Global.dataset: {path} is no name of a dataset, such as glue; name files of your own as "
+                        "Global.train_file and Global.dev_file")
     try:
         from paddlenlp.datasets import load_dataset
     except ImportError as error:
