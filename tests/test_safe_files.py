@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from reviews import make_reviews
 from student_reference import output_folder
 from teachers import make_tiny_teacher
@@ -19,6 +20,7 @@ from paddleslim_bilstm import Predictor, compress
 from paddleslim_bilstm.augment.array_file import ArrayWriter, read_array
 from paddleslim_bilstm.config import GlobalConfig, load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.student_file import load_student
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.teacher import load_teacher
 from paddleslim_bilstm.teacher.pdparams import read_pdparams
@@ -194,6 +196,16 @@ def test_an_exported_teacher_of_garbage_is_one_line(teacher):
     for content in (b"garbage", b"", b"\x00" * 1000, pickle.dumps(RunsCode())):
         (folder / "model.pdmodel").write_bytes(content)
         refused(load_teacher, folder, Path("work"), match=r"model\.pdmodel: ")
+
+
+def test_arrays_with_the_names_of_paths_are_refused():
+    Path("student").mkdir()
+    weights, _ = output_folder(Path("student"))
+    hostile = {f"../../canary/{name}": value for name, value in weights.items()}
+    safetensors.numpy.save_file(hostile, "student/student.safetensors")
+    refused(load_student, "student", match="student.safetensors: no array embedding")
+    Path("student/student.safetensors").write_bytes((2**60).to_bytes(8, "little") + b"{}")
+    refused(load_student, "student", match="student.safetensors: not a safetensors file")
 
 
 def test_a_student_folder_of_a_stranger_runs_nothing(tmp_path):
