@@ -137,6 +137,9 @@ def test_several_threads_may_use_one_predictor(output, threads):
 def test_unknown_runtimes_and_missing_files_are_named(output, tmp_path):
     with pytest.raises(UserError, match="runtime: 'tensorrt' is none of onnx-int8, onnx, paddle"):
         Predictor(output[0], "tensorrt")
+    for threads in (0, 10**20):
+        with pytest.raises(UserError, match="threads: is .* from 1 to 1024"):
+            Predictor(output[0], threads=threads)
     with pytest.raises(UserError, match="model.pdmodel: no such file"):
         Predictor(output[0], "paddle")
     with pytest.raises(UserError, match="student.json: no such file"):

@@ -16,6 +16,7 @@ from .batches import sentence_logits
 from .runtimes import onnx_logits, paddle_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
+_MOST_THREADS = 1024
 _MODEL_FILES = {"onnx-int8": "model.int8.onnx", "onnx": "model.onnx", "paddle": "model.pdmodel"}
 
 
@@ -50,7 +51,7 @@ class Predictor:
         threads: threads a prediction may use.
 
     Raises:
-        UserError: a file is missing or damaged, or the runtime is none of these.
+        UserError: a file is missing or damaged, the runtime is none of these, or ``threads`` is out of range.
 
     Example:
         >>> Predictor("output/sst2").predict(["a gripping , funny film"])[0].label
@@ -61,6 +62,8 @@ class Predictor:
     """
 
     def __init__(self, folder: str | Path, runtime: str | None = None, threads: int = 1):
+        if not 1 <= threads <= _MOST_THREADS:
+            raise UserError(f"threads: is {threads}; it must be from 1 to {_MOST_THREADS}")
         folder = Path(folder)
         self._spec = read_spec(folder)
         self.runtime = _choose_runtime(folder, runtime)

@@ -215,6 +215,8 @@ _commands = st.one_of(
     st.builds(lambda name, jsonl: ["predict", "STUDENT", "--input", f"DESK/{name}", *jsonl],
               st.sampled_from(["in.txt", "in.jsonl", "in.tsv"]), st.sampled_from([[], ["--jsonl"]])),
     st.builds(lambda jsonl: ["predict", "STUDENT", *jsonl], st.sampled_from([[], ["--jsonl"]])),
+    st.builds(lambda option, value: ["predict", "STUDENT", option, value],
+              st.sampled_from(["--threads", "--batch-size", "--runtime", "--text-key", "--input"]), _words),
     st.builds(lambda name: ["evaluate", "STUDENT", "--data", f"DESK/{name}"],
               st.sampled_from(["in.tsv", "in.csv", "in.jsonl", "in.txt"])),
     st.builds(lambda overrides: ["compress", "DESK/run.yaml", "-o", *overrides, "Global.model_dir=DESK/absent",
