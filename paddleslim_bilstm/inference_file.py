@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from pathlib import Path
 from typing import Any
 
 import paddle
+from google.protobuf.message import DecodeError
+from paddle.base.proto.framework_pb2 import VarType
 
 _CALL_STACK = "op_callstack"
+_ITEM_BYTES = {VarType.BOOL: 1, VarType.UINT8: 1, VarType.INT8: 1, VarType.FP16: 2, VarType.BF16: 2, VarType.INT16: 2,
+               VarType.INT32: 4, VarType.FP32: 4, VarType.INT64: 8, VarType.FP64: 8}
 
 
 def save_inference_model(prefix: Path, feeds: list, outputs: list, executor: Any, program: Any) -> None:
@@ -35,3 +41,23 @@ def forget_call_stacks(model: Path) -> None:
         for operator in block.ops:
             operator.desc.remove_attr(_CALL_STACK)
     model.write_bytes(program.desc.serialize_to_string())
+
+
+def ends_whole(parameters: Path) -> bool:
+    """Return whether a ``.pdiparams`` ends where its last parameter does.
+
+    Paddle doesn't ask: of a file that was cut, it runs the model with whatever is in memory.
+    """
+    size = parameters.stat().st_size
+    with open(parameters, "rb") as file:
+        while file.tell() < size:
+            try:
+                _, levels = struct.unpack("<IQ", file.read(12))
+                for _ in range(levels):
+                    file.seek(struct.unpack("<Q", file.read(8))[0], 1)
+                _, length = struct.unpack("<Ii", file.read(8))
+                tensor = VarType.TensorDesc.FromString(file.read(length))
+                file.seek(math.prod(tensor.dims) * _ITEM_BYTES[tensor.data_type], 1)
+            except (struct.error, DecodeError, KeyError, ValueError, OverflowError):
+                return False
+        return file.tell() == size

@@ -11,6 +11,7 @@ from .errors import UserError
 from .export.paddle_model import MODEL_NAME, read_paddle_model, student_logits
 from .export.student_file import WEIGHTS_FILE, load_student
 from .files import checksum
+from .inference_file import ends_whole
 from .predict.runtimes import Logits, onnx_logits, paddle_logits
 from .report.rows import DevSet
 from .student.spec import StudentSpec
@@ -44,6 +45,8 @@ def verify(models: Sequence[Any], final_dir: Path, spec: StudentSpec, weights: M
     quantized = False
     for model in models:
         prefix = model.folder / MODEL_NAME
+        if not ends_whole(prefix.with_suffix(".pdiparams")):
+            raise _refusal(prefix.with_suffix(".pdiparams"), "is cut")
         quantized = quantized or model.name in _QUANTIZED_BY_PADDLESLIM
         found = _answers(paddle_logits, prefix, batch)
         if model.weights is not None or not quantized:

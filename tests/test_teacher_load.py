@@ -260,7 +260,7 @@ def test_exported_models_that_cannot_be_teachers_are_refused(tmp_path):
     refused(folder, tmp_path, "not a Paddle program")
     folder = export(tmp_path / "cut", small_network(["input_ids"]))
     (folder / "model.pdiparams").write_bytes((folder / "model.pdiparams").read_bytes()[:100])
-    refused(folder, tmp_path, f"{folder}/model.pdiparams: can't be loaded")
+    refused(folder, tmp_path, f"{folder}/model.pdiparams: is cut or damaged")
     shutil.copy(folder / "model.pdmodel", folder / "second.pdmodel")
     refused(folder, tmp_path, "holds 2 inference models .*Global.model_filename")
 

@@ -21,6 +21,7 @@ from paddleslim_bilstm.disk import Need, check_room, explained_write_errors
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.files import fingerprint, remove_leftovers, whole_file, whole_folder
+from paddleslim_bilstm.inference_file import ends_whole
 from paddleslim_bilstm.sealed import check_folder, read_sealed_json, seal_folder, write_sealed_json
 from paddleslim_bilstm.student.checkpoint import Progress, load_checkpoint, save_checkpoint
 from paddleslim_bilstm.student.spec import StudentSpec
@@ -204,3 +205,18 @@ def test_sentences_are_traced_to_their_lines():
     many = Rows("train.tsv", ["a"] * 100, places=list(range(2, 102)))
     assert TrainingText(None, None, None, None, None, (), {}, rows=(many,)).where(np.arange(100)).endswith(
         ",65 and 36 more")
+
+
+def test_every_cut_of_a_parameter_file_is_found(tmp_path):
+    paddle.enable_static()
+    spec = StudentSpec(4, 4, 1, ("a", "b"), 0, 32)
+    prefix = export_paddle_model(tmp_path, spec, first_weights(spec, np.arange(9, dtype=np.int32), None,
+                                                               np.random.default_rng(0)))
+    file = prefix.with_suffix(".pdiparams")
+    content = file.read_bytes()
+    assert ends_whole(file)
+    whole = 0
+    for size in range(len(content)):
+        file.write_bytes(content[:size])
+        whole += ends_whole(file)
+    assert whole == 14  # nothing, and between two parameters: there Paddle misses the second itself

@@ -69,7 +69,7 @@ def test_other_weights_than_trained_are_refused(output):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("model.pdiparams", "can't be run"), ("model.pdmodel", "can't be run")])
+    ("model.pdiparams", "model.pdiparams: is cut"), ("model.pdmodel", "can't be run")])
 def test_a_cut_paddle_model_is_refused(output, name, message):
     step, final, weights, check = output
     for folder in (step, final):

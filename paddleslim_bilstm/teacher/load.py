@@ -13,6 +13,7 @@ import paddle
 
 from ..errors import UserError
 from ..files import fingerprint, whole_folder
+from ..inference_file import ends_whole
 from ..sealed import check_folder, seal_folder
 from ..tokens import Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
@@ -126,6 +127,8 @@ def _exported_files(folder: Path, model_filename: str | None, params_filename: s
 
 def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
     signature = read_signature(program)
+    if not ends_whole(parameters):
+        raise UserError(f"{parameters}: is cut or damaged; export the model again")
     shutil.copyfile(program, f"{prefix}.pdmodel")
     shutil.copyfile(parameters, f"{prefix}.pdiparams")
     try:
