@@ -42,7 +42,7 @@ CACHED = ("transfer_sets", "labels", "students", "teachers")
 GROWTH_BYTES = 48 << 10
 CONFIG = {"Global": {"max_seq_length": 64},
           "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "batch_size": 32},
-          "DataAugmentation": {"n_iter": 8}, "TrainConfig": {"epochs": 2, "eval_iter": 10},
+          "DataAugmentation": {"n_iter": 3}, "TrainConfig": {"epochs": 2, "eval_iter": 5},
           "QuantPost": {"batch_nums": 2}, "QuantBiLSTM": {"max_accuracy_drop": 0.2}}
 
 

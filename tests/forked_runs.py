@@ -31,7 +31,7 @@ from paddleslim_bilstm.teacher import labelling
 
 import paddle  # isort: skip  (behind our CPU settings)
 
-CHUNK_SENTENCES = 100  # so that a small transfer set has many chunks
+CHUNK_SENTENCES = 50  # so that a small transfer set has many chunks
 DONE_TIMEOUT_S = 600
 
 
