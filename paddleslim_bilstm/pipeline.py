@@ -251,7 +251,7 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
 def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFolder) -> tuple[TransferSet, str]:
     corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
     options = (corpus, settings.augmentation, settings.global_.seed)
-    limit = settings.global_.max_seq_length - 2
+    limit = settings.global_.max_seq_length - text.train.num_special
     key = transfer_set_fingerprint(*options, limit)
     return build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
 
@@ -269,7 +269,7 @@ def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer_set
 
 def _recipe(settings: Config, text: TrainingText, evaluate: Evaluate | None, run: RunFolder, cached: bool) -> Recipe:
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
-    dev_key = fingerprint(settings.global_.chosen_metric, text.dev.tokens, text.dev.offsets,
+    dev_key = fingerprint(settings.global_.chosen_metric, *text.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)

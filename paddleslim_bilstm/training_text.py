@@ -11,7 +11,7 @@ from .config import Config
 from .errors import UserError
 from .student.train import NO_LABEL
 from .teacher import Teacher
-from .text import load_dataset
+from .text import Text, load_dataset
 from .text.rows import Rows
 from .tokens import Sentences
 
@@ -27,7 +27,7 @@ class TrainingText:
         train: the originals, cut to the served length; unlabelled ones last.
         train_labels: int64 ``[n]``, `NO_LABEL` for unlabelled ones; float32 with NaN there for a regression; None
             where nothing is labelled.
-        train_texts: the texts behind ``train``; None when only token ids came in.
+        train_texts: the texts (or pairs of texts) behind ``train``; None when only token ids came in.
         dev: the sentences on which models are compared.
         dev_labels: int64 ``[m]``, or float32 for a regression; None where they have no labels.
         label_names: in the order of the logits.
@@ -38,7 +38,7 @@ class TrainingText:
 
     train: Sentences
     train_labels: np.ndarray | None
-    train_texts: list[str] | None
+    train_texts: list[Text] | None
     dev: Sentences
     dev_labels: np.ndarray | None
     label_names: tuple[str, ...]
@@ -74,9 +74,9 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
     needs_labels = settings.distill.alpha > 0 or settings.distill.train_alone
     data = load_dataset(global_, teacher.num_classes, teacher.label_names, train=train, dev=dev, unlabeled=unlabeled,
                         require_train_labels=needs_labels)
-    limit = global_.max_seq_length - 2
     texts = [*data.train_texts, *data.unlabeled_texts]
     full, full_dev = teacher.tokenizer.encode(texts), teacher.tokenizer.encode(data.dev_texts)
+    limit = _content_tokens(global_.max_seq_length, full)
     counts = {"train": len(data.train_texts), "unlabeled": len(data.unlabeled_texts), "dev": len(data.dev_texts),
               "truncated_train": int((full.lengths > limit).sum()),
               "truncated_dev": int((full_dev.lengths > limit).sum()), **data.counts}
@@ -96,7 +96,7 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> T
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")
-    limit = settings.global_.max_seq_length - 2
+    limit = _content_tokens(settings.global_.max_seq_length, sentences)
     counts = {"train": len(sentences), "truncated_train": int((sentences.lengths > limit).sum())}
     sentences = sentences.truncate(limit)
     shown = np.random.default_rng(settings.global_.seed).permutation(len(sentences))[:_SHOWN_SENTENCES]
@@ -104,3 +104,12 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> T
     names = teacher.label_names or tuple(str(label) for label in range(teacher.num_classes))
     note = f"Agreement and speed are measured on {len(shown)} training sentences, as the config names no dev set."
     return TrainingText(sentences, labels, None, sentences.take(shown), None, tuple(names), counts, (note,))
+
+
+def _content_tokens(max_seq_length: int, sentences: Sentences) -> int:
+    """Return how many tokens of a sentence or pair are served."""
+    left = max_seq_length - sentences.num_special
+    if left < 1 + sentences.pairs:
+        raise UserError(f"Global.max_seq_length: {max_seq_length} leaves no room for sentence pairs; set it to 5 "
+                        "or more")
+    return left

@@ -9,11 +9,12 @@ from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights
 
 
-def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0):
+def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0,
+                   pairs=False):
     rng = np.random.default_rng(seed)
     names = tuple(f"class {number}" for number in range(classes))
     spec = StudentSpec(embed_dim=embed_dim, hidden_size=hidden_size, num_layers=num_layers, label_names=names,
-                       pad_id=pad_id, max_seq_length=32)
+                       pad_id=pad_id, max_seq_length=32, pairs=pairs)
     token_map = rng.integers(0, rows, vocab).astype(np.int32)
     token_map[0] = rows - 1
     weights = first_weights(spec, token_map, rng.normal(0, 0.5, (rows, embed_dim)), rng)
@@ -24,17 +25,32 @@ def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_l
 
 def reference_logits(weights, spec, input_ids, token_type_ids=None):
     """Answer each row by itself: no padding, no batch, float64."""
-    return np.stack([_one_sentence(weights, spec, row) for row in input_ids])
+    if not spec.pairs:
+        lengths = np.maximum((input_ids != spec.pad_id).sum(axis=1) - 2, 1)
+        return np.stack([_answer(weights, _summary(weights, spec, row[1:1 + length]))
+                         for row, length in zip(input_ids, lengths)])
+    return np.stack([_one_pair(weights, spec, *rows) for rows in zip(input_ids, token_type_ids)])
 
 
-def _one_sentence(weights, spec, row):
-    length = max(int((row != spec.pad_id).sum()) - 2, 1)
-    states = weights["embedding"][weights["token_map"][row[1:1 + length]]].astype(np.float64)
+def _one_pair(weights, spec, row, types):
+    """Cut ``[CLS] first [SEP] second [SEP] padding`` where the types change; an empty side has zero states."""
+    used = row != spec.pad_id
+    first, second = row[used & (types == 0)][1:-1], row[used & (types == 1)][:-1]
+    one, other = (_summary(weights, spec, side) if len(side) else np.zeros(2 * spec.hidden_size)
+                  for side in (first, second))
+    return _answer(weights, np.concatenate([one, other, np.abs(one - other), one * other]))
+
+
+def _summary(weights, spec, ids):
+    states = weights["embedding"][weights["token_map"][ids]].astype(np.float64)
     for layer in range(spec.num_layers):
         forward = _run(weights, f"lstm.{layer}.forward", states)
         backward = _run(weights, f"lstm.{layer}.backward", states[::-1])
         states = np.concatenate([forward, backward[::-1]], axis=1)
-    summary = np.concatenate([forward[-1], backward[-1]])
+    return np.concatenate([forward[-1], backward[-1]])
+
+
+def _answer(weights, summary):
     hidden = np.tanh(summary @ weights["hidden.weight"] + weights["hidden.bias"])
     return hidden @ weights["output.weight"] + weights["output.bias"]
 

@@ -21,7 +21,7 @@ from paddleslim_bilstm.augment.words import sequence_hashes
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.tokens import Sentences
 
-FILES = ["offsets.npy", "source.npy", "tokens.npy", "transfer_set.json"]
+FILES = ["offsets.npy", "source.npy", "split.npy", "tokens.npy", "transfer_set.json"]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_same_seed_same_bytes(corpus, tmp_path):
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
         build_transfer_set(corpus, Augmentation(10), seed, tmp_path / name)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    assert contents(tmp_path / "a")[2] != contents(tmp_path / "c")[2]
+    assert contents(tmp_path / "a")[3] != contents(tmp_path / "c")[3]
 
 
 def test_more_rounds_only_add(corpus, tmp_path):

@@ -12,13 +12,12 @@ from paddleslim_bilstm.student.evaluate import metric_of, metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.weights import first_weights
-from paddleslim_bilstm.tokens import Sentences
+from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 SPEC = StudentSpec(16, 16, 1, ("neg", "pos"), pad_id=0, max_seq_length=32)
 
 
-class TinyVocabulary:
-    vocab, unk_id, pad_id, cls_id, sep_id = [str(i) for i in range(40)], 1, 0, 2, 3
+TOKENIZER = Tokenizer(None, [str(i) for i in range(40)], pad_id=0, unk_id=1, cls_id=2, sep_id=3, mask_id=None)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,7 @@ def student(tmp_path_factory):
     sentences = Sentences.from_lists([rng.integers(5, 40, rng.integers(1, 12)).tolist() for _ in range(600)])
     labels = np.array([np.mean(ids > 20) > 0.5 for ids in sentences], np.int64)
     weights = first_weights(SPEC, np.arange(40, dtype=np.int32), None, rng)
-    evaluate = metric_on(sentences, labels, TinyVocabulary)
+    evaluate = metric_on(sentences, labels, TOKENIZER)
     plan = TrainingPlan(300, 32, 0.0, 0.0, 50, None, 0)
     trained = train_student(SPEC, weights, TrainingSet(sentences, None, labels), plan, None,
                             lambda steps: (paddle.optimizer.Adam(0.02), None), evaluate)
@@ -49,7 +48,7 @@ def run(student, tmp_path, sections, **train):
     def on_step(name, model):
         steps[name] = metric_of(model / "model", evaluate), parameters(model / "model")
 
-    loader = chain_dataloader(sentences, TinyVocabulary, 32, np.random.default_rng(0))
+    loader = chain_dataloader(sentences, TOKENIZER, 32, np.random.default_rng(0))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     run_chain(folder, chained_strategies(settings.strategies), settings.train, loader, evaluate, tmp_path / "work",
               on_step)

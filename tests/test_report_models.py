@@ -13,15 +13,13 @@ from paddleslim_bilstm.report import flops as costs
 from paddleslim_bilstm.report import latency
 from paddleslim_bilstm.report.rows import DevSet, measure_model
 from paddleslim_bilstm.teacher import load_teacher
-from paddleslim_bilstm.tokens import Sentences
+from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 VOCAB, EMBED, HIDDEN, CLASSES = 50, 8, 6, 2
 WIDTH, HEADS, FEED_FORWARD, TRANSFORMER_LAYERS = 16, 2, 32, 2
 
 
-class Specials:
-    """The part of a tokenizer that measuring needs."""
-    pad_id, cls_id, sep_id = 0, 2, 3
+TOKENIZER = Tokenizer(None, [], pad_id=0, unk_id=1, cls_id=2, sep_id=3, mask_id=None)
 
 
 def _save(folder, network):
@@ -188,7 +186,7 @@ class Clockwork:
         self.now_ms += input_ids.shape[1] * self.ms_per_token
 
     def measure(self, sentences):
-        return latency.measure_speed(self, sentences, Specials, "clockwork")
+        return latency.measure_speed(self, sentences, TOKENIZER, "clockwork")
 
 
 def test_latency_shows_the_median_sentence_and_the_long_ones(monkeypatch):
@@ -218,7 +216,7 @@ def test_sentences_are_fed_one_by_one_between_cls_and_sep(monkeypatch):
     engine = Clockwork(monkeypatch)
     sentences = _sentences([4])
     engine.measure(sentences)
-    assert engine.feeds[0].tolist() == [[Specials.cls_id, *sentences[0].tolist(), Specials.sep_id]]
+    assert engine.feeds[0].tolist() == [[TOKENIZER.cls_id, *sentences[0].tolist(), TOKENIZER.sep_id]]
 
 
 def test_a_slow_model_is_measured_on_fewer_sentences(monkeypatch):
@@ -232,7 +230,7 @@ def test_a_slow_model_is_measured_on_fewer_sentences(monkeypatch):
 def test_a_row_holds_every_figure_of_a_real_model(bilstm, labelled):
     sentences = _sentences([1, 5, 9, 20, 7])
     labels = np.array([0, 1, 1, 0, 1])
-    dev = DevSet(sentences, labels if labelled else None, np.array([0, 1, 0, 0, 1]), CLASSES, Specials)
+    dev = DevSet(sentences, labels if labelled else None, np.array([0, 1, 0, 0, 1]), CLASSES, TOKENIZER)
     row = measure_model("distilled", bilstm, dev, file="model", metric=None if labelled else 0.5,
                         predictions=np.array([1, 1, 0, 0, 1]))
     assert (row.name, row.file, row.agreement) == ("distilled", "model", 0.8)
@@ -250,13 +248,13 @@ def test_a_row_holds_every_figure_of_a_real_model(bilstm, labelled):
 
 def test_predictions_come_from_the_model_when_none_are_given(bilstm):
     sentences = _sentences([3, 12, 6])
-    dev = DevSet(sentences, np.zeros(3, np.int64), None, CLASSES, Specials)
+    dev = DevSet(sentences, np.zeros(3, np.int64), None, CLASSES, TOKENIZER)
     executor = paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(paddle.static.Scope()):
         program, names, targets = paddle.static.load_inference_model(str(bilstm), executor)
         logits = []
         for index in range(3):
-            ids = sentences.padded(np.array([index]), 0, [Specials.cls_id], [Specials.sep_id])
+            ids = sentences.padded(np.array([index]), 0, [TOKENIZER.cls_id], [TOKENIZER.sep_id])
             feed = {name: ids if name == "input_ids" else np.zeros_like(ids) for name in names}
             logits.append(executor.run(program, feed=feed, fetch_list=targets)[0][0])
     row = measure_model("student", bilstm, dev)

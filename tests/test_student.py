@@ -17,19 +17,16 @@ from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import NO_LABEL, TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.student.weights import first_weights
-from paddleslim_bilstm.tokens import Sentences
+from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 VOCABULARY, PAD, CLS, SEP = 40, 0, 2, 3
 SPEC = StudentSpec(embed_dim=12, hidden_size=8, num_layers=1, label_names=("neg", "pos"), pad_id=PAD, max_seq_length=32)
+TOKENIZER = Tokenizer(None, [str(i) for i in range(VOCABULARY)], PAD, 1, CLS, SEP, None)
 
 
 @pytest.fixture(autouse=True)
 def static_mode():
     paddle.enable_static()
-
-
-class FakeVocabulary:
-    vocab, unk_id, pad_id, cls_id, sep_id = [str(i) for i in range(VOCABULARY)], 1, PAD, CLS, SEP
 
 
 def random_sentences(count, rng, longest=12):
@@ -63,7 +60,7 @@ def adam(total_steps):
 
 def accuracy(data):
     from paddleslim_bilstm.student.evaluate import metric_on
-    return metric_on(data.sentences, data.labels, FakeVocabulary)
+    return metric_on(data.sentences, data.labels, TOKENIZER)
 
 
 def run_exported(prefix, input_ids):
@@ -136,7 +133,7 @@ def test_the_metric_that_is_named_chooses_the_best_student(metric):
         ids = feed["input_ids"]
         return [np.stack([np.zeros(len(ids)), ((ids % 7 == 0) & (ids > 0)).sum(1) - 0.5], axis=1)]
 
-    measured = metric_on(data.sentences, labels, FakeVocabulary, metric)(
+    measured = metric_on(data.sentences, labels, TOKENIZER, metric)(
         SimpleNamespace(run=executor_run), None, ["input_ids", "token_type_ids"], [])
     answers = np.array([((ids % 7 == 0).sum() > 0) for ids in data.sentences]).astype(int)
     sklearn = pytest.importorskip("sklearn.metrics")
@@ -234,10 +231,10 @@ def test_batches_hold_every_sentence_once_and_like_lengths():
 
 
 def test_vocabulary_is_cut_to_what_occurs():
-    token_map = cut_vocabulary(FakeVocabulary, Sentences.from_lists([[7, 9], [30]]))
+    token_map = cut_vocabulary(TOKENIZER, Sentences.from_lists([[7, 9], [30]]))
     assert token_map[[1, 7, 9, 30]].tolist() == [0, 1, 2, 3]
     assert set(np.delete(token_map, [7, 9, 30])) == {0}  # everything else is [UNK]
-    assert kept_tokens(token_map, FakeVocabulary.unk_id).tolist() == [1, 7, 9, 30]
+    assert kept_tokens(token_map, TOKENIZER.unk_id).tolist() == [1, 7, 9, 30]
 
 
 @pytest.mark.parametrize("embed_dim", [8, 16, 24])

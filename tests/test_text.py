@@ -95,9 +95,10 @@ def test_columns_are_found_by_usual_names_or_by_setting(written):
 
 
 def test_a_second_text_is_not_ignored_silently(written):
-    path = written("a.tsv", "text_a\ttext_b\tlabel\na\tb\t1\n")
-    assert "sentence pairs" in read_error(path)
-    assert read(path, text_column="text_a").texts == ["a"]
+    path = written("a.tsv", "sentence\tsentence2\tlabel\na\tb\t1\n")
+    assert "sentence, sentence2 could be single sentences or pairs" in read_error(path)
+    assert read(path, text_column="sentence").texts == ["a"]
+    assert read(path, text_column=("sentence2", "sentence")).texts == [("b", "a")]
 
 
 @pytest.mark.parametrize("name, content, line, part", [
@@ -252,7 +253,8 @@ def test_without_a_teacher_the_labels_decide(caplog):
     ({"train": [("a", "x"), ("b", "y"), ("c", "z")], "dev": [("a", "x"), ("b", "y")]}, ["has 3 classes (x, y, z)"]),
     ({"teacher_label_names": ["bad", "good"]}, ["neg, pos are none of the teacher's classes (bad, good)"]),
     ({"train": ["a"]}, ["train[0]: has no label"]),
-    ({"train": [("a", 1, 2)]}, ["train[0]: must be"]),
+    ({"train": [("a", 1, 2)]}, ["train[0]: the text is ('a', 1)", "(text, text) for a pair"]),
+    ({"train": [("a",)]}, ["train[0]: must be"]),
     ({"train": [(None, 1)]}, ["train[0]: the text is None"]),
     ({"train": [("a\ud800", 1)]}, ["train[0]:", "surrogate"]),
     ({"unlabeled": [" "]}, ["unlabeled: has no rows"]),

@@ -20,6 +20,8 @@ def part_of(sentences: Sentences, first: int, last: int) -> Sentences:
     """Return the sentences ``first`` to ``last`` (not included) without copying their tokens, read-only."""
     begin, end = sentences.offsets[first], sentences.offsets[last]
     arrays = [sentences.tokens[begin:end], sentences.offsets[first:last + 1] - begin, sentences.word_starts[begin:end]]
+    if sentences.pairs:
+        arrays.append(sentences.split[first:last])
     for array in arrays:
         array.flags.writeable = False
     return Sentences(*arrays)

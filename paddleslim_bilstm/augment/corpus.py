@@ -22,10 +22,12 @@ class Corpus:
     """The original sentences with their tokenizer; made by ``Corpus.create``.
 
     Attributes:
-        sentences: the originals; ``word_starts`` mark whole words, Chinese ones too.
+        sentences: the originals; ``word_starts`` mark whole words, Chinese ones too. Of a corpus of pairs: their sides,
+            first and second in turn.
         tokenizer: the teacher's tokenizer (``mask_id``, ``vocab``, ...).
         texts: the texts behind ``sentences``, row by row; None where only token ids came.
         tagger: the part-of-speech tagger.
+        pairs: whether ``sentences`` are sides of pairs.
         first: set for hooks: sentence ``i`` that a hook gets was made from ``sentences[first + i]``.
     """
 
@@ -33,28 +35,39 @@ class Corpus:
     tokenizer: Tokenizer
     texts: Sequence[str] | None
     tagger: Tagger
+    pairs: bool = False
     first: int = 0
     _once: dict = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def create(cls, sentences: Sentences, tokenizer: Tokenizer, texts: Sequence[str] | None = None,
-               tagger: Tagger | None = None) -> Corpus:
+    def create(cls, sentences: Sentences, tokenizer: Tokenizer,
+               texts: Sequence[str] | Sequence[tuple[str, str]] | None = None, tagger: Tagger | None = None) -> Corpus:
         """Return the corpus of ``sentences``; where it is mostly Chinese, characters are joined to jieba's words.
 
-        Without ``texts`` words are put together from the vocabulary's pieces. Without ``tagger`` it is chosen by
-        language: ``EnglishTagger`` or ``ChineseTagger``.
+        ``texts`` are pairs where ``sentences`` are. Without them words are put together from the vocabulary's pieces.
+        Without ``tagger`` it is chosen by language: ``EnglishTagger`` or ``ChineseTagger``.
         """
         if texts is not None and len(texts) != len(sentences):
             raise ValueError(f"{len(texts)} texts for {len(sentences)} sentences")
+        pairs = sentences.pairs
+        if pairs:
+            sentences = sentences.sides()
+            texts = None if texts is None else [text for pair in texts for text in pair]
         spelling = Spelling(sentences, tokenizer, texts)
         sample = np.arange(min(_SAMPLE_ROWS, len(sentences)))
         chinese = is_chinese("".join("".join(words) for words in spelling.words(sample)))
         if chinese:
             sentences = join_chinese_words(sentences, spelling)
-        return cls(sentences, tokenizer, texts, tagger or (ChineseTagger() if chinese else EnglishTagger()))
+        return cls(sentences, tokenizer, texts, tagger or (ChineseTagger() if chinese else EnglishTagger()),
+                   pairs)
 
     def __len__(self) -> int:
         return len(self.sentences)
+
+    @property
+    def originals(self) -> Sentences:
+        """What is augmented: the sentences, or the pairs."""
+        return Sentences.from_sides(self.sentences) if self.pairs else self.sentences
 
     def part(self, first: int, last: int) -> tuple[Sentences, Corpus]:
         """Return sentences ``first`` to ``last`` (not included), read-only, and the corpus as their hooks see it."""

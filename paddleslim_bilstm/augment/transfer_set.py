@@ -16,14 +16,15 @@ from ..progress import progress_bar
 from ..sealed import read_sealed_json, write_sealed_json
 from ..tokens import Sentences
 from .array_file import ArrayWriter, read_array
-from .chunks import chunks_of
+from .chunks import chunks_of, part_of
 from .corpus import Corpus
+from .pairs import change_in_turn
 from .registry import HookConfig, apply_hooks, full_params, hook_function
 from .seen import SeenHashes
-from .words import sequence_hashes
+from .words import row_hashes
 
 _FILE = "transfer_set.json"
-_ARRAYS = {"tokens": np.int32, "offsets": np.int64, "source": np.int32}
+_ARRAYS = {"tokens": np.int32, "offsets": np.int64, "source": np.int32, "split": np.int64}  # no split: single sentences
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class TransferSet:
     """What the teacher labels and the student learns from.
 
     Attributes:
-        sentences: ``m`` distinct sentences, the originals first; memory-mapped, every token marked as a word's start.
+        sentences: ``m`` distinct sentences, or pairs, the originals first; memory-mapped, every token marked as a
+            word's start.
         source: index of the original sentence that each was made from, int32 ``[m]``.
         counts: ``originals``, ``made`` (all rounds, the originals included) and ``duplicates`` (removed of them).
     """
@@ -54,9 +56,10 @@ def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, fo
                        max_tokens: int | None = None) -> TransferSet:
     """Make the transfer set in ``folder``, or load it from there when it is the same and sound.
 
-    Round 0 are the originals; each of ``n_iter`` rounds passes every original through all hooks in order. Results are
-    cut to ``max_tokens``. Of equal token sequences the first is kept. The same corpus, augmentation and seed give the
-    same files to the byte. Memory does not grow with the rounds, but for 14 to 27 bytes a distinct sentence.
+    Round 0 are the originals; each of ``n_iter`` rounds passes every original through all hooks in order; of pairs the
+    sides, of which one or both then change (`change_in_turn`). Results are cut to ``max_tokens``. Of equal token
+    sequences the first is kept. The same corpus, augmentation and seed give the same files to the byte. Memory does
+    not grow with the rounds, but for 14 to 27 bytes a distinct sentence.
 
     Raises:
         UserError: a hook's name, parameters or result is wrong.
@@ -90,7 +93,9 @@ def load_transfer_set(folder: str | Path, identity: str | None = None) -> Transf
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: not a sound transfer set ({_reason(error)})") from None
     word_starts = np.broadcast_to(np.True_, arrays["tokens"].shape)
-    return TransferSet(Sentences(arrays["tokens"], arrays["offsets"], word_starts), arrays["source"], counts)
+    sentences = Sentences(arrays["tokens"], arrays["offsets"], word_starts,
+                          arrays["split"] if len(arrays["split"]) else None)
+    return TransferSet(sentences, arrays["source"], counts)
 
 
 def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: int,
@@ -108,43 +113,56 @@ def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: i
     text_parts = [fingerprint("\0".join(texts[first:first + 100_000])) for first in range(0, len(texts), 100_000)]
     sentences = corpus.sentences
     return fingerprint(sentences.tokens, sentences.offsets, sentences.word_starts, text_parts, corpus.texts is None,
-                       corpus.tokenizer.vocab, corpus.tokenizer.mask_id, corpus.tagger.name, hooks,
+                       corpus.pairs, corpus.tokenizer.vocab, corpus.tokenizer.mask_id, corpus.tagger.name, hooks,
                        augmentation.n_iter, seed, max_tokens, np.__version__,
                        *sorted(Path(__file__).parent.glob("*.py")))
 
 
 def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: int | None, folder: Path,
            identity: str) -> None:
-    chunks = chunks_of(corpus.sentences)
-    made = len(corpus) * (augmentation.n_iter + 1)
+    originals = corpus.originals
+    chunks = chunks_of(originals)
+    made = len(originals) * (augmentation.n_iter + 1)
     seen = SeenHashes()
     if augmentation.n_iter and len(corpus):  # one sentence first: tables are made and mistakes show before the bar
         apply_hooks(augmentation.hooks, *corpus.part(0, 1), np.random.default_rng(seed))
     with ArrayWriter(folder / "tokens.npy", np.int32) as tokens, \
             ArrayWriter(folder / "offsets.npy", np.int64) as offsets, \
             ArrayWriter(folder / "source.npy", np.int32) as source, \
+            ArrayWriter(folder / "split.npy", np.int64) as split, \
             progress_bar("augment", made, "sentences") as bar:
         offsets.append(np.zeros(1, np.int64))
         for round_ in range(augmentation.n_iter + 1):
             for number, (first, last) in enumerate(chunks):
-                sentences, view = corpus.part(first, last)
+                sentences = part_of(originals, first, last)
                 if round_:
                     rng = np.random.default_rng([seed, round_, number])
-                    sentences = apply_hooks(augmentation.hooks, sentences, view, rng)
+                    sentences = _changed(corpus, first, last, augmentation.hooks, round_, rng)
                 if max_tokens is not None:
                     sentences = sentences.truncate(max_tokens)
-                new = seen.add(sequence_hashes(sentences.tokens, sentences.lengths))
+                new = seen.add(row_hashes(sentences))
                 fresh = sentences.take(new)
                 offsets.append(fresh.offsets[1:] + tokens.length)
                 tokens.append(fresh.tokens)
                 source.append(first + new)
+                if corpus.pairs:
+                    split.append(fresh.split)
                 bar.update(last - first)
-    arrays = {"tokens": tokens, "offsets": offsets, "source": source}
+    arrays = {"tokens": tokens, "offsets": offsets, "source": source, "split": split}
     write_sealed_json(folder / _FILE, {
         "fingerprint": identity,
-        "counts": {"originals": len(corpus), "made": made, "duplicates": made - source.length},
+        "counts": {"originals": len(originals), "made": made, "duplicates": made - source.length},
         "arrays": {name: {"length": array.length, "digest": array.digest} for name, array in arrays.items()},
     })
+
+
+def _changed(corpus: Corpus, first: int, last: int, hooks: Sequence[HookConfig], round_: int,
+             rng: np.random.Generator) -> Sentences:
+    """Return what a round makes of the originals ``first`` to ``last``."""
+    if not corpus.pairs:
+        return apply_hooks(hooks, *corpus.part(first, last), rng)
+    sides, view = corpus.part(2 * first, 2 * last)
+    return change_in_turn(sides, apply_hooks(hooks, sides, view, rng), round_ - 1 + first)
 
 
 def _code(hook: str) -> str:

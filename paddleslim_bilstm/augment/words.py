@@ -37,6 +37,15 @@ def sequence_hashes(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return _mix(sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64))
 
 
+def row_hashes(sentences: Sentences) -> np.ndarray:
+    """Return a 64-bit hash of each sentence, or of each pair, uint64 ``[n]``."""
+    if not sentences.pairs:
+        return sequence_hashes(sentences.tokens, sentences.lengths)
+    sides = sentences.sides()
+    hashes = sequence_hashes(sides.tokens, sides.lengths)
+    return _mix(hashes[::2] * _MIX_1 + hashes[1::2])
+
+
 def _mix(values: np.ndarray) -> np.ndarray:
     """Scramble ``values`` in place (the finalizer of SplitMix64, a bijection)."""
     values ^= values >> np.uint64(30)

@@ -89,6 +89,15 @@ def names(value: Any) -> tuple[str, ...]:
     return tuple(text(name) for name in value)
 
 
+def text_column(value: Any) -> str | tuple[str, str]:
+    """Check for the name of a column, or for two, ``[sentence1, sentence2]``, which are returned as a tuple."""
+    if not isinstance(value, (list, tuple)):
+        return text(value)
+    if len(value) != 2 or value[0] == value[1]:
+        raise ValueError("must be a column, or the two columns of sentence pairs, [FIRST, SECOND]")
+    return text(value[0]), text(value[1])
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """Check for free keys and values; ``1e-3`` inside becomes a number."""
     if not isinstance(value, Mapping):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..metrics import CLASS_METRICS, VALUE_METRICS
-from .checks import Check, choice, flag, integer, mapping, names, number, optional, path, text, typed
+from .checks import Check, choice, flag, integer, mapping, names, number, optional, path, text, text_column, typed
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
 
@@ -35,6 +35,7 @@ class GlobalConfig:
     ``dataset`` names training data that PaddleNLP knows, e.g. ``[glue, sst-2]``, in place of the files.
     ``task`` is classification or regression (labels are numbers, the teacher has one output).
     ``metric`` judges models: it chooses the best checkpoint, guards ``QuantBiLSTM`` and leads the report.
+    ``text_column`` names the column of the text, or the two columns of sentence pairs.
     ``max_seq_length`` counts tokens with [CLS] and [SEP]. ``cache_dir`` None is
     ``$PADDLESLIM_BILSTM_CACHE`` or ``~/.cache/paddleslim_bilstm``.
     """
@@ -47,7 +48,7 @@ class GlobalConfig:
     dev_file: str | None = setting(None, optional(path))
     unlabeled_file: str | None = setting(None, optional(path))
     dataset: tuple[str, ...] | None = setting(None, optional(names))
-    text_column: str | None = setting(None, optional(text))
+    text_column: str | tuple[str, str] | None = setting(None, optional(text_column))
     label_column: str | None = setting(None, optional(text))
     task: str = setting(CLASSIFICATION, choice(CLASSIFICATION, REGRESSION))
     metric: str | None = setting(None, optional(choice(*CLASS_METRICS, *VALUE_METRICS)))

@@ -17,6 +17,7 @@ from ..predict.runtimes import Logits, onnx_logits
 from ..student.spec import StudentSpec
 from .int8_array import Weights
 from .onnx_layers import RUNTIME_DOMAIN, Graph, add_embedding, add_linear, add_lstm
+from .onnx_pairs import add_comparison, add_sides
 
 _OPSET = 17
 _IR_VERSION = 8
@@ -31,7 +32,7 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     gives ``logits``, float32 ``[batch, classes]``. It reads ``[CLS] tokens [SEP] padding`` as the Paddle
     student does: ``[CLS]`` is skipped, then follow as many tokens as aren't padding, less two, at least one.
     A single sentence has no use for ``token_type_ids``; it is an input so that the student can take the
-    teacher's place.
+    teacher's place. A student of pairs splits ``[CLS] first [SEP] second [SEP] padding`` by it, see `onnx_pairs`.
 
     Args:
         weights: as `student_file.load_student` returns them; arrays may be `Int8Array`s.
@@ -45,25 +46,30 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     with whole_file(path) as partial:
         onnx.save(model, str(partial))
         if reference is not None:
-            _compare(path, onnx_logits(partial), reference, padded_probe(len(weights["token_map"]), spec.pad_id))
+            input_ids = padded_probe(len(weights["token_map"]), spec.pad_id)
+            types = probe_types(input_ids, spec.pad_id) if spec.pairs else np.zeros_like(input_ids)
+            _compare(path, onnx_logits(partial), reference, input_ids, types)
 
 
 def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     """Return the checked model of `write_onnx`."""
     graph = Graph()
-    last = graph.constant("end", np.array([np.iinfo(np.int64).max]))
     one = graph.constant("one", np.array([1], np.int64))
-    tokens = graph.add("Slice", "after_cls", ["input_ids", one, last, one])
+    padding = graph.add("Equal", "padding", ["input_ids", graph.constant("pad_id", np.array(spec.pad_id, np.int64))])
+    used = graph.add("Cast", "used", [graph.add("Not", "not_padding", [padding])], to=TensorProto.INT32)
+    tokens, lengths = add_sides(graph, used, one) if spec.pairs else _add_sentence(graph, used, one)
     tokens = graph.add("Transpose", "time_major", [tokens], perm=[1, 0])
     rows = graph.add("Gather", "rows", [graph.constant("token_map", weights["token_map"]), tokens])
-    lengths = _add_lengths(graph, spec.pad_id, one)
+    steps = graph.add("Max", "lengths", [lengths, graph.constant("least_length", np.array(1, np.int32))])
 
     states = add_embedding(graph, weights["embedding"], rows)
     for layer in range(spec.num_layers):
         if layer:
             states = _add_join(graph, f"between.{layer}", states, [0, 2, 1, 3], [0, 0, -1])
-        states, final = add_lstm(graph, weights, layer, states, lengths)
+        states, final = add_lstm(graph, weights, layer, states, steps)
     summary = _add_join(graph, "summary", final, [1, 0, 2], [0, -1])
+    if spec.pairs:
+        summary = add_comparison(graph, summary, lengths, one)
     hidden = add_linear(graph, weights, "hidden", summary, "hidden")
     add_linear(graph, weights, "output", graph.add("Tanh", "hidden_tanh", [hidden]), "logits")
 
@@ -88,12 +94,20 @@ def padded_probe(vocab_size: int, pad_id: int) -> np.ndarray:
     return np.where(used, tokens, pad_id)
 
 
-def _add_lengths(graph: Graph, pad_id: int, one: str) -> str:
-    padding = graph.add("Equal", "padding", ["input_ids", graph.constant("pad_id", np.array(pad_id, np.int64))])
-    used = graph.add("Cast", "used", [graph.add("Not", "not_padding", [padding])], to=TensorProto.INT32)
+def probe_types(input_ids: np.ndarray, pad_id: int) -> np.ndarray:
+    """Return ``token_type_ids`` for `padded_probe` that begin the second side anywhere; empty sides are among them."""
+    used = (input_ids != pad_id).sum(axis=1)
+    starts = np.random.default_rng(1).integers(2, used, endpoint=True)
+    column = np.arange(input_ids.shape[1])
+    return ((column >= starts[:, None]) & (column < used[:, None])).astype(np.int64)
+
+
+def _add_sentence(graph: Graph, used: str, one: str) -> tuple[str, str]:
+    """Return the tokens behind ``[CLS]``, ``[batch, length - 1]``, and the sentences' lengths, int32 ``[batch]``."""
+    last = graph.constant("end", np.array([np.iinfo(np.int64).max]))
+    tokens = graph.add("Slice", "after_cls", ["input_ids", one, last, one])
     count = graph.add("ReduceSum", "used_tokens", [used, one], keepdims=0)
-    inner = graph.add("Sub", "inner_tokens", [count, graph.constant("ends", np.array(2, np.int32))])
-    return graph.add("Max", "lengths", [inner, graph.constant("least_length", np.array(1, np.int32))])
+    return tokens, graph.add("Sub", "inner_tokens", [count, graph.constant("ends", np.array(2, np.int32))])
 
 
 def _add_join(graph: Graph, name: str, states: str, order: list[int], shape: list[int]) -> str:
@@ -102,8 +116,8 @@ def _add_join(graph: Graph, name: str, states: str, order: list[int], shape: lis
     return graph.add("Reshape", name, [moved, graph.constant(f"{name}.shape", np.array(shape, np.int64))])
 
 
-def _compare(path: str | Path, ours: Logits, reference: Logits, input_ids: np.ndarray) -> None:
-    token_type_ids = np.zeros_like(input_ids)
+def _compare(path: str | Path, ours: Logits, reference: Logits, input_ids: np.ndarray,
+             token_type_ids: np.ndarray) -> None:
     difference = np.abs(ours(input_ids, token_type_ids) - reference(input_ids, token_type_ids)).max()
     if not difference <= _TOLERANCE:
         raise RuntimeError(f"{path}: the ONNX student's logits differ from the reference by {difference:.2g}, "

@@ -37,7 +37,10 @@ def read_spec(folder: str | Path) -> StudentSpec:
         if type(value) is not int or value < least:
             raise UserError(f"{path}: {key} is {value!r}; it must be a whole number of at least {least}")
         sizes[key] = value
+    pairs = values.get("pairs", False)  # older folders don't have it
+    if not isinstance(pairs, bool):
+        raise UserError(f"{path}: pairs is {pairs!r}; it must be true or false")
     names = values.get("label_names")
     if not isinstance(names, list) or not names or len(names) != values.get("num_classes"):
         raise UserError(f"{path}: label_names must list num_classes names, one or more")
-    return StudentSpec(label_names=tuple(str(name) for name in names), **sizes)
+    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, **sizes)

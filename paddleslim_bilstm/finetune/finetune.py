@@ -99,7 +99,7 @@ def teacher_is_missing(config: Config) -> bool:
 
 def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labelled, Labelled]) -> Path:
     """Return the file for the state on the way, named after all that the result depends on."""
-    arrays = [array for part in labelled for array in (part.sentences.tokens, part.sentences.offsets, part.labels)]
+    arrays = [array for part in labelled for array in (*part.sentences.content, part.labels)]
     weights = network.state_dict()
     code = sorted(Path(__file__).parent.glob("*.py"))
     key = fingerprint(config.to_dict()["Finetune"], config.global_.chosen_metric, config.global_.seed,
@@ -127,8 +127,9 @@ def _destination(config: Config) -> Path:
 
 
 def _tokenized(dataset: Dataset, tokenizer: Tokenizer, max_seq_length: int) -> tuple[Labelled, Labelled]:
-    """Return the train and dev sentences as tokens, cut so that [CLS] and [SEP] still fit."""
+    """Return the train and dev sentences (or pairs) as tokens, cut so that [CLS] and [SEP] still fit."""
     def labelled(texts: list[str], labels: np.ndarray) -> Labelled:
-        return Labelled(tokenizer.encode(texts).truncate(max_seq_length - 2), labels)
+        sentences = tokenizer.encode(texts)
+        return Labelled(sentences.truncate(max_seq_length - sentences.num_special), labels)
 
     return labelled(dataset.train_texts, dataset.train_labels), labelled(dataset.dev_texts, dataset.dev_labels)

@@ -100,9 +100,7 @@ class _Batches(paddle.io.Dataset):
         self._sentences, self._tokenizer, self._batches = sentences, tokenizer, batches
 
     def __getitem__(self, position: int):
-        ids = self._sentences.padded(self._batches[position], self._tokenizer.pad_id, [self._tokenizer.cls_id],
-                                     [self._tokenizer.sep_id])
-        return ids, np.zeros_like(ids)
+        return self._tokenizer.feeds(self._sentences, self._batches[position])
 
     def __len__(self) -> int:
         return len(self._batches)

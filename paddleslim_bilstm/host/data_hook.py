@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any, Iterator, Mapping
 
 import numpy as np
 from paddleslim.common.dataloader import get_feed_vars
 
 from ..augment import Corpus, check_hooks
+from ..augment.pairs import change_in_turn
 from ..augment.registry import apply_hooks
 from ..config import load_config
 from ..errors import UserError
 from ..tokens import load_tokenizer
-from .loader_text import content_tokens, loader_batches, read_loader
+from .loader_text import Row, content_tokens, loader_batches, read_loader
 
 _SEED = 0
 
@@ -39,17 +41,22 @@ def augmented_loader(section: Mapping[str, Any] | None, arguments: Mapping[str, 
     feed_names = tuple(get_feed_vars(arguments["model_dir"], arguments.get("model_filename"),
                                      arguments.get("params_filename")))
     corpus = Corpus.create(read_loader(loader, tokenizer, feed_names)[0], tokenizer)
-    position = {tuple(tokens.tolist()): row for row, tokens in enumerate(corpus.sentences)}
-    rng = np.random.default_rng(_SEED)
+    position = {_as_row(one): row for row, one in enumerate(corpus.originals.to_lists())}
+    rng, epochs = np.random.default_rng(_SEED), count()
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         changed = apply_hooks(hooks, corpus.sentences, corpus, rng)
+        if corpus.pairs:
+            changed = change_in_turn(corpus.sentences, changed, next(epochs))
         for batch in loader_batches(loader, feed_names):
-            rows = [position.get(tuple(tokens)) for tokens in content_tokens(batch[feed_names[0]], tokenizer)]
+            rows = [position.get(row) for row in content_tokens(batch, feed_names, tokenizer)]
             if None in rows:  # a sentence that the loader did not yield in its first epoch
                 yield batch
                 continue
-            ids = changed.padded(np.array(rows), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
-            yield {**batch, feed_names[0]: ids, **{name: np.zeros_like(ids) for name in feed_names[1:]}}
+            yield {**batch, **dict(zip(feed_names, tokenizer.feeds(changed, np.array(rows))))}
 
     return batches
+
+
+def _as_row(ids: list[int] | tuple[list[int], list[int]]) -> Row:
+    return (tuple(ids), ()) if isinstance(ids, list) else (tuple(ids[0]), tuple(ids[1]))

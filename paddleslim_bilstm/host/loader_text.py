@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Tuple
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from ..errors import UserError
 from ..tokens import Sentences, Tokenizer
 
 _LABEL_FEEDS = ("labels", "label")
+
+Row = Tuple[Tuple[int, ...], Tuple[int, ...]]  # tokens of a sentence and (), or of both sides of a pair
 
 
 def loader_batches(loader: Any, feed_names: tuple[str, ...]) -> Iterator[dict[str, np.ndarray]]:
@@ -35,13 +37,18 @@ def loader_batches(loader: Any, feed_names: tuple[str, ...]) -> Iterator[dict[st
         yield {name: np.asarray(value) for name, value in batch.items()}
 
 
-def content_tokens(input_ids: np.ndarray, tokenizer: Tokenizer) -> list[list[int]]:
-    """Return each row's tokens between ``[CLS]`` and the last ``[SEP]``, without padding."""
+def content_tokens(batch: dict[str, np.ndarray], feed_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Row]:
+    """Return each row's tokens between ``[CLS]`` and ``[SEP]``, without padding, and those of its second side.
+
+    The second side is what has a token type other than 0; a single sentence has none.
+    """
+    input_ids = batch[feed_names[0]]
+    types = next((batch[name] for name in feed_names[1:] if name in batch), np.zeros_like(input_ids))
     rows = []
-    for row in input_ids:
-        tokens = row[row != tokenizer.pad_id].tolist()
-        tokens = tokens[1:] if tokens[:1] == [tokenizer.cls_id] else tokens
-        rows.append(tokens[:-1] if tokens[-1:] == [tokenizer.sep_id] else tokens)
+    for row, row_types in zip(input_ids, types):
+        sides = [row[(row != tokenizer.pad_id) & ((row_types != 0) == side)].tolist() for side in (False, True)]
+        sides[0] = sides[0][1:] if sides[0][:1] == [tokenizer.cls_id] else sides[0]
+        rows.append(tuple(tuple(side[:-1] if side[-1:] == [tokenizer.sep_id] else side) for side in sides))
     return rows
 
 
@@ -50,22 +57,25 @@ def read_loader(loader: Any, tokenizer: Tokenizer, feed_names: tuple[str, ...],
     """Collect one epoch's distinct sentences, sorted, so that a shuffling loader gives the same text each time.
 
     Returns:
-        The sentences, and their labels, ``label_type`` ``[n]``, where the batches hold an array ``labels`` or
-        ``label``.
+        The sentences, or the pairs where a row has a second side, and their labels, ``label_type`` ``[n]``, where the
+        batches hold an array ``labels`` or ``label``.
 
     Raises:
         UserError: a batch has no token ids, or the loader is empty.
     """
-    found: dict[tuple[int, ...], float | None] = {}
+    found: dict[Row, float | None] = {}
     for batch in loader_batches(loader, feed_names):
         labels = next((batch[name].reshape(-1) for name in _LABEL_FEEDS if name in batch), None)
-        for position, tokens in enumerate(content_tokens(batch[feed_names[0]], tokenizer)):
-            if tokens:
-                found.setdefault(tuple(tokens), None if labels is None else labels[position])
+        for position, row in enumerate(content_tokens(batch, feed_names, tokenizer)):
+            if any(row):
+                found.setdefault(row, None if labels is None else labels[position])
     if not found:
         raise UserError("train_dataloader: it yields no sentence; check the data set behind it")
     ordered = sorted(found)
-    labels = [found[tokens] for tokens in ordered]
+    labels = [found[row] for row in ordered]
+    pairs = any(second for _, second in ordered)
+    lists = [side for row in ordered for side in (row if pairs else row[:1])]
     begins_word = np.array([not token.startswith("##") for token in tokenizer.vocab])
-    sentences = Sentences.from_lists(ordered, [begins_word[list(tokens)] for tokens in ordered])
-    return sentences, None if None in labels else np.array(labels).astype(label_type)
+    sentences = Sentences.from_lists(lists, [begins_word[list(tokens)] for tokens in lists])
+    return (Sentences.from_sides(sentences) if pairs else sentences,
+            None if None in labels else np.array(labels).astype(label_type))

@@ -1,4 +1,4 @@
-"""``paddleslim-bilstm predict OUTPUT``: lines or JSONL in, JSONL out, as it comes."""
+"""``paddleslim-bilstm predict OUTPUT``: lines, TSV or JSONL in, JSONL out, as it comes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 from contextlib import ExitStack
 from typing import BinaryIO, Iterator
 
-from ..characters import check_surrogates
 from ..errors import UserError
-from .predictor import RUNTIMES, Prediction, Predictor, Score
+from .lines import LineReader
+from .predictor import RUNTIMES, Prediction, Predictor, Score, Text
 
 _CHUNK_BYTES = 1 << 16
 
@@ -19,10 +19,13 @@ _CHUNK_BYTES = 1 << 16
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``predict`` to its subparser."""
     add_model_arguments(parser)
-    parser.add_argument("--input", metavar="FILE", help="texts, one a line, or JSONL; standard input by default")
+    parser.add_argument("--input", metavar="FILE", help="texts, one a line (pairs: FIRST<TAB>SECOND, or TSV with named "
+                        "columns), or JSONL; standard input by default")
     parser.add_argument("--jsonl", action="store_true",
                         help="read JSON objects, one a line (a FILE that ends in .jsonl is read so anyway)")
-    parser.add_argument("--text-key", default="text", metavar="KEY", help="the key of the text in JSONL (%(default)s)")
+    parser.add_argument("--text-key", metavar="KEY", action="append", default=[],
+                        help="the key of the text in JSONL (text); twice for pairs, whose keys or columns are found by "
+                             "their usual names otherwise")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,19 +39,20 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print ``{"text", "label", "probabilities"}`` (or ``"score"``) for each line of the input; return the exit code.
 
+    The text of a pair is a list of two.
+
     Raises:
         UserError: the input can't be opened, or a line isn't UTF-8 or isn't the JSON that it should be.
     """
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
     name = arguments.input or "standard input"
     jsonl = arguments.jsonl or name.endswith(".jsonl")
+    reader = LineReader(name, jsonl, predictor.pairs, arguments.text_key)
     with ExitStack() as stack:
         stream = stack.enter_context(_open(name)) if arguments.input else sys.stdin.buffer
         try:
             for first_line, lines in _chunks(stream):
-                texts = [_text(line, f"{name}:{number}", jsonl, arguments.text_key)
-                         for number, line in enumerate(lines, first_line)]
-                _write(predictor, texts, arguments.batch_size)
+                _write(predictor, reader.texts(first_line, lines), arguments.batch_size)
         except BrokenPipeError:  # the reader, such as `head`, has had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -82,25 +86,7 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
         yield number, [b"".join(started)]
 
 
-def _text(line: bytes, place: str, jsonl: bool, key: str) -> str:
-    try:
-        text = line.decode("utf-8").lstrip("\ufeff").rstrip("\r")  # Windows puts a byte-order mark first
-    except UnicodeDecodeError as error:
-        raise UserError(f"{place}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); convert the "
-                        "input") from None
-    if not jsonl:
-        return text
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place}: not a JSON object ({error}); leave out --jsonl for plain lines") from None
-    if not isinstance(value, dict) or not isinstance(value.get(key), str):
-        raise UserError(f"{place}: no text under {key!r}; name its key with --text-key")
-    check_surrogates(value[key], place)
-    return value[key]
-
-
-def _write(predictor: Predictor, texts: list[str], batch_size: int) -> None:
+def _write(predictor: Predictor, texts: list[Text], batch_size: int) -> None:
     in_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")  # as JSON escapes, where need be
     for text, one in zip(texts, predictor.predict(texts, batch_size)):
         row = {"text": text, **_answer(predictor, one)}

@@ -7,8 +7,9 @@ import json
 import sys
 import time
 
+from ..errors import UserError
 from ..metrics import CLASS_METRICS, VALUE_METRICS, answers_of, score
-from ..text import NumberScheme, label_scheme, read_file
+from ..text import NumberScheme, check_kind, label_scheme, read_file
 from .command import add_model_arguments
 from .predictor import Predictor
 
@@ -17,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``evaluate`` to its subparser."""
     add_model_arguments(parser)
     parser.add_argument("--data", metavar="FILE", required=True, help="labelled text: .tsv, .csv or .jsonl")
-    parser.add_argument("--text-column", metavar="NAME", help="column of the text, where it has no usual name")
+    parser.add_argument("--text-column", metavar="NAME", action="append",
+                        help="column of the text, where it has no usual name; twice for pairs")
     parser.add_argument("--label-column", metavar="NAME", help="column of the label, where it has no usual name")
 
 
@@ -31,8 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
     classes = len(predictor.label_names)
-    rows = read_file(arguments.data, "--data", text_column=arguments.text_column, label_column=arguments.label_column,
-                     numeric=classes == 1)
+    rows = read_file(arguments.data, "--data", text_column=_text_column(arguments.text_column),
+                     label_column=arguments.label_column, numeric=classes == 1)
+    check_kind(rows, predictor.pairs, "the texts of this student", "--text-column")
     scheme = (NumberScheme() if classes == 1
               else label_scheme(rows.labels, classes, predictor.label_names, rows.source))
     labels = scheme.ids_of(rows.labels)
@@ -45,3 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
                "sentences_per_s": round(len(labels) / seconds, 1)}, sys.stdout)
     sys.stdout.write("\n")
     return 0
+
+
+def _text_column(names: list[str] | None) -> str | tuple[str, str] | None:
+    if names is None or len(names) == 1:
+        return names and names[0]
+    if len(names) > 2:
+        raise UserError(f"--text-column: is given {len(names)} times; a pair has two columns")
+    return names[0], names[1]

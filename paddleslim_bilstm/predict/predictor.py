@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Collection, Sequence
+from typing import Collection, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from ..characters import check_surrogates
 from ..errors import UserError
 from ..export.student_spec import read_spec
 from ..tokens import load_tokenizer
-from .batches import sentence_logits
+from .batches import TokenIds, sentence_logits
 from .runtimes import onnx_logits, paddle_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
 _MOST_THREADS = 1024
+Text = Union[str, Tuple[str, str]]
 _MODEL_FILES = {"onnx-int8": "model.int8.onnx", "onnx": "model.onnx", "paddle": "model.pdmodel"}
 
 
@@ -56,6 +57,8 @@ class Predictor:
     Example:
         >>> Predictor("output/sst2").predict(["a gripping , funny film"])[0].label
         '1'
+        >>> Predictor("output/mrpc").predict([("He left .", "He went away .")])[0].label
+        '1'
 
     The int8 model rounds activations in steps that depend on the largest of the batch, so a text's probabilities
     vary a little (0.001 mostly, up to 0.02) with the texts beside it; ``batch_size=1`` makes each text's its own.
@@ -68,6 +71,7 @@ class Predictor:
         self._spec = read_spec(folder)
         self.runtime = _choose_runtime(folder, runtime)
         self.label_names = self._spec.label_names
+        self.pairs = self._spec.pairs
         self._tokenizer = load_tokenizer(folder)
         path = folder / _MODEL_FILES[self.runtime]
         if self.runtime == "paddle":
@@ -77,24 +81,28 @@ class Predictor:
         self._threads = threads
         self._check_model(path)
 
-    def predict(self, texts: Sequence[str], batch_size: int = 32) -> list[Prediction | Score]:
-        """Return a `Prediction` for each of ``texts``, in their order; a `Score` where the task is a regression."""
+    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Prediction | Score]:
+        """Return a `Prediction` for each of ``texts``, in their order; a `Score` where the task is a regression.
+
+        ``texts`` are pairs, ``(first, second)`` each, where the student reads pairs (``Predictor.pairs``).
+        """
         logits = self.logits(texts, batch_size)
         if self._spec.num_classes == 1:
             return [Score(float(value)) for value in logits[:, 0]]
         probabilities = softmax(logits)
         return [Prediction(self.label_names[row.argmax()], row) for row in probabilities]
 
-    def logits(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
-        """Return the logits of ``texts``, float32 ``[n, classes]``.
+    def logits(self, texts: Sequence[Text], batch_size: int = 32) -> np.ndarray:
+        """Return the logits of ``texts``, or pairs of texts, float32 ``[n, classes]``.
 
         Texts are cut to the student's ``max_seq_length`` and run in batches of similar length.
 
         Raises:
-            TypeError: ``texts`` is no list of strings.
-            UserError: a text has half of a surrogate pair, which is no character, or ``batch_size`` is below 1.
+            TypeError: ``texts`` is no list of strings, or of pairs of strings.
+            UserError: single sentences for a student of pairs or the other way round, a text has half of a surrogate
+                pair, which is no character, or ``batch_size`` is below 1.
         """
-        _check(texts, batch_size)
+        _check(texts, batch_size, self.pairs)
         if not len(texts):
             return np.empty((0, len(self.label_names)), np.float32)
         return sentence_logits(self._run, self._tokenize(texts), self._tokenizer, self._spec.max_seq_length, batch_size)
@@ -111,7 +119,13 @@ class Predictor:
             raise UserError(f"{path}: answers {list(shape)} where student.json names {len(self.label_names)} labels; "
                             "copy the whole output folder again")
 
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
+        if self.pairs:
+            sides = self._encode([side for pair in texts for side in pair])
+            return list(zip(sides[::2], sides[1::2]))
+        return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         rust = self._tokenizer.rust
         if self._threads > 1:
             encoded = rust.encode_batch(list(texts), add_special_tokens=False)
@@ -126,13 +140,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def _check(texts: Sequence[str], batch_size: int) -> None:
+def _check(texts: Sequence[Text], batch_size: int, pairs: bool) -> None:
+    items = "pairs of strings" if pairs else "strings"
     if isinstance(texts, str) or not isinstance(texts, Collection):
-        raise TypeError(f"texts must be a list of strings, not one {'string' if isinstance(texts, str) else texts!r}")
+        raise TypeError(f"texts must be a list of {items}, not one {'string' if isinstance(texts, str) else texts!r}")
     for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] must be a string, not {type(text).__name__}")
-        check_surrogates(text, f"texts[{position}]")
+        is_pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(side, str) for side in text)
+        if not is_pair and not isinstance(text, str):
+            raise TypeError(f"texts[{position}] must be {'a pair of strings' if pairs else 'a string'}, not "
+                            f"{type(text).__name__}")
+        if is_pair != pairs:
+            raise UserError(f"texts[{position}]: is {'a single sentence' if pairs else 'a pair'}, but this student "
+                            f"reads {'pairs: give (first, second)' if pairs else 'single sentences: give one text'}")
+        for side in text if is_pair else [text]:
+            check_surrogates(side, f"texts[{position}]")
     if batch_size < 1:
         raise UserError(f"batch_size: is {batch_size}; it must be at least 1")
 

@@ -57,7 +57,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.
         metric: a name of ``metrics``.
     """
-    token_ids = [one.tolist() for one in sentences]
+    token_ids = sentences.to_lists()
 
     def answers(model: bytes) -> np.ndarray:
         logits = sentence_logits(onnx_logits(model), token_ids, tokenizer, spec.max_seq_length, _BATCH_SIZE)

@@ -7,6 +7,7 @@ from typing import Any, Mapping
 _SETS = ("train", "dev", "unlabeled")
 _TITLES = {  # keys of the counts -> what the table calls them
     "truncated": "longer than `max_seq_length`, cut", "empty_skipped": "without text, skipped",
+    "one_side_empty": "pairs with one side empty, kept",
     "duplicates": "the same text again, kept", "conflicting_labels": "the same text with another label, kept",
     "without_letters": "only punctuation, symbols or emoji", "right_to_left": "with right-to-left letters",
     "emoji": "with emoji", "long": "over 10,000 characters", "byte_order_mark": "byte-order mark, left out",

@@ -27,8 +27,10 @@ _NO_PRODUCT = {"lookup_table", "lookup_table_v2", "gather", "gather_nd", "cast",
 _FLOATING = {paddle.float32, paddle.float64, paddle.float16, paddle.bfloat16}
 
 
-def flops(prefix: Path, tokens: int) -> int:
+def flops(prefix: Path, tokens: int, pairs: bool = False) -> int:
     """Return the floating-point operations for one sentence of ``tokens`` tokens, ``[CLS]`` and ``[SEP]`` included.
+
+    With ``pairs`` it is a pair of equally long sides, of so many tokens in all.
 
     A multiply-add counts as two operations. Element-wise operations (biases, activations, softmax,
     normalization: a few per cent) are left out, as is usual; quantized products count as in float.
@@ -45,7 +47,7 @@ def flops(prefix: Path, tokens: int) -> int:
         counted = [op for op in block.ops if op.type in _COUNTED]
         names = sorted({name for op in counted for name in [*op.input_arg_names, *_outputs(op)]
                         if not block.var(name).persistable})
-        feed = {name: _one_sentence(block.var(name), tokens) for name in feed_names}
+        feed = {name: _one_sentence(block.var(name), tokens, pairs) for name in feed_names}
         values = executor.run(program, feed=feed, fetch_list=names) if names else []
         shapes = {name: np.shape(value) for name, value in zip(names, values)}
     shapes.update({name: tuple(block.var(name).shape) for op in counted for name in op.input_arg_names
@@ -99,13 +101,16 @@ def _outputs(op) -> list[str]:
     return op.output(slot)[:1]
 
 
-def _one_sentence(var, tokens: int) -> np.ndarray:
+def _one_sentence(var, tokens: int, pairs: bool) -> np.ndarray:
     """Return a feed of ones: unknown sizes are ``tokens``, but for the first, the batch, which is 1."""
     shape = [1 if axis == 0 else tokens if size < 0 else size for axis, size in enumerate(var.shape)]
     dtype = {paddle.int64: "int64", paddle.int32: "int32", paddle.bool: "bool"}.get(var.dtype, "float32")
     # Segment ids (and positions) of ones would be a sentence pair without a first sentence.
-    fill = 0 if "type" in var.name or "segment" in var.name or "position" in var.name else 1
-    return np.full(shape, fill, dtype)
+    types = "type" in var.name or "segment" in var.name
+    feed = np.full(shape, 0 if types or "position" in var.name else 1, dtype)
+    if types and pairs:  # [CLS] first [SEP], one more than second [SEP]
+        feed[..., tokens // 2 + 1:] = 1
+    return feed
 
 
 def _warn_of_uncounted(program: paddle.static.Program) -> None:

@@ -72,14 +72,14 @@ def measure_speed(run: Run, sentences: Sentences, tokenizer: Tokenizer, runtime:
     if not len(sentences):
         raise ValueError("need at least one sentence to measure a model's speed")
     singles = [np.array([index]) for index in _spread(len(sentences), SINGLE_SENTENCES)]
-    feeds = [_feeds(sentences, index, tokenizer) for index in singles]
+    feeds = [tokenizer.feeds(sentences, index) for index in singles]
     feeds = feeds[:: _stride(run, feeds, _FEWEST_SENTENCES)]
     per_sentence_s = np.median([_times(run, feeds) for _ in range(PASSES)], axis=0)
 
     sample = _spread(len(sentences), BATCH_SIZE * BATCHES)
     sample = np.resize(sample, max(len(sample), BATCH_SIZE))  # a small set repeats itself up to one batch
     by_length = sample[np.argsort(sentences.lengths[sample], kind="stable")]
-    batches = [_feeds(sentences, by_length[start:start + BATCH_SIZE], tokenizer)
+    batches = [tokenizer.feeds(sentences, by_length[start:start + BATCH_SIZE])
                for start in range(0, len(by_length) - BATCH_SIZE + 1, BATCH_SIZE)]
     batches = batches[:: _stride(run, batches, 2)]
     pass_s = statistics.median(sum(_times(run, batches)) for _ in range(PASSES))
@@ -103,11 +103,6 @@ def _plain_predictor(prefix: Path) -> Run:
         return output.copy_to_cpu()
 
     return run
-
-
-def _feeds(sentences: Sentences, index: np.ndarray, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
-    ids = sentences.padded(index, tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
-    return ids, np.zeros_like(ids)
 
 
 def _times(run: Run, feeds: list[tuple[np.ndarray, np.ndarray]]) -> list[float]:

@@ -45,8 +45,8 @@ class DevSet:
 
     @property
     def typical_tokens(self) -> int:
-        """The median length of a sentence in tokens, ``[CLS]`` and ``[SEP]`` included; FLOPs are stated for it."""
-        return int(np.median(self.sentences.lengths)) + 2
+        """The median length of a sentence (or pair) in tokens, special ones included; FLOPs are stated for it."""
+        return int(np.median(self.sentences.lengths)) + self.sentences.num_special
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def measure_onnx(name: str, path: Path, dev: DevSet, max_seq_length: int, like: 
         like: the row of the Paddle model that it was made from, for its parameters and FLOPs.
     """
     run = onnx_logits(path, threads=1)
-    token_ids = [ids.tolist() for ids in dev.sentences]
+    token_ids = dev.sentences.to_lists()
     logits = sentence_logits(run, token_ids, dev.tokenizer, max_seq_length, BATCH_SIZE)
     speed = measure_speed(run, dev.sentences, dev.tokenizer, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
     return _row(name, metrics.answers_of(logits), dev, speed, parameters=like.parameters,
@@ -122,7 +122,7 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
         predictions = metrics.answers_of(logits_of(model, dev.sentences, dev.tokenizer))
     speed = measure_latency(prefix, dev.sentences, dev.tokenizer)
     return _row(name, predictions, dev, speed, metric=metric, parameters=parameters(prefix),
-                size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens),
+                size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens, dev.sentences.pairs),
                 flops_tokens=dev.typical_tokens, file=file, notes=notes)
 
 

@@ -4,6 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..tokens import Sentences
+
+
+def widths(sentences: Sentences) -> np.ndarray:
+    """Return what each sentence is sorted into batches by, int64 ``[n]``: its tokens, or those of its longer side."""
+    if not sentences.pairs:
+        return sentences.lengths
+    return np.maximum(sentences.split, sentences.lengths - sentences.split)
+
+
+def padded_rows(sentences: Sentences, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens that the student's LSTM reads and their lengths, int64 ``[rows, longest]`` and ``[rows]``.
+
+    A row is a sentence or, of pairs, a side: all first sides, then all second sides.
+    """
+    if sentences.pairs:
+        sentences = sentences.take(batch).sides()
+        batch = np.concatenate([np.arange(0, len(sentences), 2), np.arange(1, len(sentences), 2)])
+    return sentences.padded(batch, 0), sentences.lengths_at(batch)
+
 
 def plan_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Split one epoch's sentences into batches of like length, in random order.

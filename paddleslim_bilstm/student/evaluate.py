@@ -25,13 +25,13 @@ def metric_on(dev: Sentences, labels: np.ndarray, tokenizer: Tokenizer, metric: 
     """
     order = np.argsort(dev.lengths, kind="stable")
     index = [order[start:start + _BATCH_SIZE] for start in range(0, len(order), _BATCH_SIZE)]
-    batches = [dev.padded(rows, tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id]) for rows in index]
+    batches = [tokenizer.feeds(dev, rows) for rows in index]
     truth = labels[order]
 
     def evaluate(executor, program, feed_names: list[str], fetch_targets: list) -> float:
         logits = np.concatenate([
-            executor.run(program, feed=dict(zip(feed_names, (input_ids, np.zeros_like(input_ids)))),
-                         fetch_list=fetch_targets)[0] for input_ids in batches])
+            executor.run(program, feed=dict(zip(feed_names, batch)), fetch_list=fetch_targets)[0]
+            for batch in batches])
         return score(metric, truth, answers_of(logits), logits.shape[1])
 
     return evaluate

@@ -47,7 +47,7 @@ def first_student(settings: Config, label_names: tuple[str, ...], tokenizer: Tok
     """
     sizes = settings.distill.student
     spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, tokenizer.pad_id,
-                       settings.global_.max_seq_length)
+                       settings.global_.max_seq_length, sentences.pairs)
     token_map = cut_vocabulary(tokenizer, sentences)
     kept = kept_tokens(token_map, tokenizer.unk_id)
     embedding, notes = first_embedding(sizes.embeddings, [tokenizer.vocab[token] for token in kept],
@@ -88,7 +88,7 @@ class Recipe:
         data = TrainingSet(train.take(rows), None, labels[rows], where and (lambda batch: where(rows[batch])))
         embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
         weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
-        data_key = fingerprint(data.sentences.tokens, data.sentences.offsets, data.labels)
+        data_key = fingerprint(*data.sentences.content, data.labels)
         return self._train("alone", spec, weights, data, data_key, None, ALONE_EPOCHS, None)
 
     def distil(self, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str) -> TrainedStudent:

@@ -16,6 +16,7 @@ class StudentSpec:
         label_names: the classes, in the order of the logits; one name for the one output of a regression.
         pad_id: the token id that pads a batch.
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
+        pairs: reads pairs of sentences.
     """
 
     embed_dim: int
@@ -24,7 +25,13 @@ class StudentSpec:
     label_names: tuple[str, ...]
     pad_id: int
     max_seq_length: int
+    pairs: bool = False
 
     @property
     def num_classes(self) -> int:
         return len(self.label_names)
+
+    @property
+    def num_features(self) -> int:
+        """What the tanh layer sees: the last states of both directions; of a pair those of both sides, compared."""
+        return (8 if self.pairs else 2) * self.hidden_size

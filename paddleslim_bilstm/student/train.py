@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..progress import progress_bar
 from ..text.rows import Where
 from ..tokens import Sentences
-from .batches import plan_batches
+from .batches import padded_rows, plan_batches, widths
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
 from .encoder import kept_units
 from .losses import labelled_mse
@@ -128,7 +128,7 @@ def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate 
            best: Weights, checkpoint: Path | None, stage: str) -> Weights:
     """Go on from ``progress`` to the end, bring it up to date, and return the best weights."""
     epoch_steps = -(-len(data.sentences) // plan.batch_size)
-    lengths = data.sentences.lengths
+    lengths = widths(data.sentences)
     batches, losses = [], []
     with progress_bar(stage, plan.total_steps * plan.batch_size, "sentences") as bar:
         bar.update(progress.step * plan.batch_size)
@@ -227,8 +227,9 @@ class _Run:
 
     def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:
         """Take one optimizer step on the sentences at ``batch`` and return the loss."""
-        rows = self._token_map[data.sentences.padded(batch, 0)].astype(np.int64)
-        feed = {"rows": rows, "lengths": data.sentences.lengths_at(batch).astype(np.int32)}
+        tokens, lengths = padded_rows(data.sentences, batch)
+        rows = self._token_map[tokens].astype(np.int64)
+        feed = {"rows": rows, "lengths": lengths.astype(np.int32)}
         if self._dropout:
             rng = np.random.default_rng([self._seed, number])
             feed["kept"] = kept_units(self._network.embedded_shape(*rows.shape), self._dropout, rng)

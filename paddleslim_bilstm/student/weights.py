@@ -21,7 +21,7 @@ def weight_shapes(spec: StudentSpec, rows: int) -> dict[str, tuple[int, ...]]:
             part_shapes = ((4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,))
             for part, shape in zip(LSTM_PARTS, part_shapes):
                 shapes[f"lstm.{layer}.{direction}.{part}"] = shape
-    shapes["hidden.weight"], shapes["hidden.bias"] = (2 * hidden, hidden), (hidden,)
+    shapes["hidden.weight"], shapes["hidden.bias"] = (spec.num_features, hidden), (hidden,)
     shapes["output.weight"], shapes["output.bias"] = (hidden, spec.num_classes), (spec.num_classes,)
     return shapes
 

@@ -96,13 +96,12 @@ def logits_of(model: InferenceModel, sentences: Sentences, tokenizer: Tokenizer,
               progress: Callable[[int], object] | None = None) -> np.ndarray:
     """Return the logits of each sentence, float32 ``[n, classes]``, in the order of ``sentences``.
 
-    ``[CLS]`` and ``[SEP]`` are put around each sentence; the caller has cut them to what the model can take.
+    ``[CLS]`` and ``[SEP]`` are put around each sentence (or pair); the caller has cut them to what the model can take.
     ``progress`` is called with the number of sentences done since its last call.
     """
     logits = None
-    for index in batches_by_length(sentences.lengths + 2):
-        input_ids = sentences.padded(index, tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
-        answer = model.run(input_ids, np.zeros_like(input_ids))
+    for index in batches_by_length(sentences.lengths + sentences.num_special):
+        answer = model.run(*tokenizer.feeds(sentences, index))
         if logits is None:
             logits = np.empty((len(sentences), answer.shape[1]), np.float32)
         logits[index] = answer

@@ -148,10 +148,10 @@ def close_enough(check: dict[str, Any], spread: float) -> bool:
 def _check_padding(model: InferenceModel, sample: Sentences, teacher: Teacher) -> None:
     tokenizer = teacher.tokenizer
     shortest = np.argmin(sample.lengths, keepdims=True)
-    alone = sample.padded(shortest, tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
-    width = min(alone.shape[1] + _EXTRA_PADDING, teacher.max_length or np.inf)
-    padded = np.pad(alone, ((0, 0), (0, int(width) - alone.shape[1])), constant_values=tokenizer.pad_id)
-    change = np.abs(model.run(padded, np.zeros_like(padded)) - model.run(alone, np.zeros_like(alone))).max()
+    alone, types = tokenizer.feeds(sample, shortest)
+    extra = ((0, 0), (0, int(min(_EXTRA_PADDING, (teacher.max_length or np.inf) - alone.shape[1]))))
+    padded, padded_types = np.pad(alone, extra, constant_values=tokenizer.pad_id), np.pad(types, extra)
+    change = np.abs(model.run(padded, padded_types) - model.run(alone, types)).max()
     if change > _MAX_PADDING_CHANGE:
         _log.warning("the teacher's logits change by %.2g when a sentence is padded with %s, so its labels are "
                      "a little off: it was exported without a mask made from the padding", change,

@@ -3,6 +3,7 @@
 from .dataset import Dataset, load_dataset
 from .files import read_file
 from .labels import LabelScheme, NumberScheme, label_scheme
-from .rows import Rows
+from .rows import Rows, Text, check_kind
 
-__all__ = ["Dataset", "LabelScheme", "NumberScheme", "Rows", "label_scheme", "load_dataset", "read_file"]
+__all__ = ["Dataset", "LabelScheme", "NumberScheme", "Rows", "Text", "check_kind", "label_scheme",
+           "load_dataset", "read_file"]

@@ -20,7 +20,7 @@ from .labels import (
     label_scheme,
 )
 from .paddlenlp_data import read_paddlenlp
-from .rows import Rows, read_records
+from .rows import Rows, Text, check_kind, read_records
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Dataset:
     """The data of a run.
 
     Attributes:
-        train_texts, dev_texts, unlabeled_texts: stripped texts, none empty.
+        train_texts, dev_texts, unlabeled_texts: stripped texts, none empty, or pairs of texts; all of one kind.
         train_labels: class ids [n] int64, numbers [n] float32 for a regression, or None when the training text has no
             labels and needs none.
         dev_labels: class ids [n] int64, or numbers [n] float32.
@@ -38,14 +38,15 @@ class Dataset:
         train_lines, dev_lines: where each row stands in its file (line from 1) or list (position from 0), int64.
         train_rows: the rows behind ``train_texts`` and, second, ``unlabeled_texts``; they know their places.
         counts: what was read and what was odd about it, for the report: "train_rows", "train_empty_skipped",
-            "train_duplicates", "train_conflicting_labels", the same for dev and unlabeled, "dev_texts_in_train".
+            "train_duplicates", "train_conflicting_labels", of pairs "train_one_side_empty", the same for dev and
+            unlabeled, "dev_texts_in_train".
     """
 
-    train_texts: list[str]
+    train_texts: list[Text]
     train_labels: np.ndarray | None
-    dev_texts: list[str]
+    dev_texts: list[Text]
     dev_labels: np.ndarray
-    unlabeled_texts: list[str]
+    unlabeled_texts: list[Text]
     label_names: list[str]
     train_lines: np.ndarray
     dev_lines: np.ndarray
@@ -63,8 +64,10 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         config: names the files or the dataset, and their columns.
         num_classes: outputs of the teacher; None where there is no teacher yet and the labels decide.
         teacher_label_names: names of its classes, None when it has none.
-        train, dev: rows that replace the files: ``(text, label)`` or ``{"sentence": ..., "label": ...}`` each.
-        unlabeled: texts, or rows as above whose labels are ignored; replaces ``Global.unlabeled_file``.
+        train, dev: rows that replace the files: ``(text, label)``, ``((first, second), label)``,
+            ``(first, second, label)`` or ``{"sentence": ..., "label": ...}`` each.
+        unlabeled: texts, pairs of texts, or rows as above whose labels are ignored; replaces
+            ``Global.unlabeled_file``.
         require_train_labels: False (distillation with alpha 0 and no Bi-LSTM trained alone) leaves the labels of
             the training text unread, so that it may have none.
 
@@ -82,7 +85,9 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         dev_rows = _rows(dev, "dev", config.dev_file, config, True)
     unlabeled_rows = Rows("unlabeled")
     if unlabeled is not None or config.unlabeled_file is not None:
-        unlabeled_rows = _rows(unlabeled, "unlabeled", config.unlabeled_file, config, False)
+        unlabeled_rows = _rows(unlabeled, "unlabeled", config.unlabeled_file, config, False, train_rows.pairs)
+    for rows in (dev_rows, unlabeled_rows):
+        check_kind(rows, train_rows.pairs, f"those of {train_rows.source}")
 
     if train_rows.labels is not None:
         check_two_classes(train_rows)
@@ -112,11 +117,12 @@ def _class_scheme(train: Rows, dev: Rows, num_classes: int | None, names: Sequen
     return scheme
 
 
-def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool) -> Rows:
+def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool,
+          pairs: bool = False) -> Rows:
     setting, numeric = f"Global.{name}_file", config.task == REGRESSION
     if rows is not None:
         empty = Rows(name, labels=[] if with_labels else None, from_list=True, numeric=numeric)
-        result = read_records(empty, enumerate(rows), config.text_column, config.label_column)
+        result = read_records(empty, enumerate(rows), config.text_column, config.label_column, pairs)
         if not result.texts:
             raise UserError(f"{name}: has no rows with text")
         return result

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..errors import UserError
-from .rows import Rows, find_columns, read_records
+from .columns import TextColumn, find_columns
+from .rows import Rows, read_records
 
 FORMATS = ".tsv, .csv, .jsonl"
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
 
 
-def read_file(path: str | Path, setting: str, *, text_column: str | None = None, label_column: str | None = None,
+def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None = None, label_column: str | None = None,
               with_labels: bool = True, numeric: bool = False) -> Rows:
     """Return the rows of a file; its suffix tells the format.
 
@@ -28,8 +29,9 @@ def read_file(path: str | Path, setting: str, *, text_column: str | None = None,
     Args:
         path: the file.
         setting: the setting that named it, for messages, e.g. "Global.train_file".
-        text_column: its text column; None looks for a usual name (``rows.TEXT_COLUMNS``).
-        label_column: likewise (``rows.LABEL_COLUMNS``).
+        text_column: its text column, or the two of pairs; None looks for usual names (``columns.PAIR_COLUMNS``,
+            ``TEXT_COLUMNS``).
+        label_column: likewise (``columns.LABEL_COLUMNS``).
         with_labels: read labels too; else they may be missing.
         numeric: labels must be numbers, those of a regression.
 
@@ -71,18 +73,18 @@ def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\r\n") if line.endswith("\n") else line
 
 
-def _read_txt(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
+def _read_txt(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
     for number, line in _lines(path, rows):
         rows.add(number, line, None)
     return rows
 
 
-def _read_tsv(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
+def _read_tsv(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
     records = ((number, line.split("\t") if line else []) for number, line in _lines(path, rows))
     return _read_table(path, rows, records, text_column, label_column)
 
 
-def _read_csv(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
+def _read_csv(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
     return _read_table(path, rows, _csv_records(path, rows), text_column, label_column)
 
 
@@ -100,7 +102,7 @@ def _csv_records(path: Path, rows: Rows) -> Iterator[tuple[int, list[str]]]:
             from None
 
 
-def _read_table(path: Path, rows: Rows, records: Iterator[tuple[int, list[str]]], text_column: str | None,
+def _read_table(path: Path, rows: Rows, records: Iterator[tuple[int, list[str]]], text_column: TextColumn | None,
                 label_column: str | None) -> Rows:
     _, names = next(records, (1, []))
     if not names:
@@ -113,11 +115,13 @@ def _read_table(path: Path, rows: Rows, records: Iterator[tuple[int, list[str]]]
             raise UserError(f"{path}:{number}: has {len(fields)} columns where the first line names {len(names)}; "
                             "mend the line")
         else:
-            rows.add(number, fields[columns.text], None if columns.label is None else fields[columns.label])
+            texts = [fields[column] for column in columns.texts]
+            rows.add(number, texts[0] if len(texts) == 1 else texts,
+                     None if columns.label is None else fields[columns.label])
     return rows
 
 
-def _read_jsonl(path: Path, rows: Rows, text_column: str | None, label_column: str | None) -> Rows:
+def _read_jsonl(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
     return read_records(rows, _json_objects(path, rows), text_column, label_column)
 
 

@@ -8,7 +8,8 @@ from typing import Any, Iterator, Sequence
 
 from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
-from .rows import LABEL_COLUMNS, Rows, read_records
+from .columns import LABEL_COLUMNS
+from .rows import Rows, read_records
 
 _NAME = re.compile(r"[\w-]+")
 

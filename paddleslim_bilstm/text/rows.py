@@ -1,4 +1,4 @@
-"""Rows of text and label, the columns they come from, and what was odd about them."""
+"""Rows of text (or a pair of texts) and label, read from records, and what was odd about them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import math
 import numbers
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..characters import check_surrogates
-from ..config.checks import nearest
 from ..errors import UserError
+from .columns import TextColumn, find_columns, short
 from .oddities import count_oddities
 
 Where = Callable[[np.ndarray], str]  # where(indices of sentences) -> their places, such as "train.tsv:2,7"
 
-TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
-SECOND_TEXT_COLUMNS = ("text_b", "sentence2", "text2", "question2")
-LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "targets")
+Text = Union[str, Tuple[str, str]]  # of a sentence, or of both sides of a pair
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -30,38 +28,51 @@ class Rows:
 
     Attributes:
         source: the path of the file or the name of the list, for messages.
-        texts: stripped, never empty.
+        texts: stripped; never empty, but one side of a pair may be.
         labels: as written, stripped; None when they were not read.
         places: the line of each row in a file, or its position in a list.
         empty_skipped: how many rows had no text and were left out.
+        one_side_empty: how many pairs have text on one side only; they stay.
         byte_order_mark, crlf_lines: whether the file begins with one, and how many of its lines end as in Windows;
             neither becomes part of a text.
         numeric: labels are the numbers of a regression.
     """
 
     source: str
-    texts: list[str] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
     labels: list[str] | None = None
     places: list[int] = field(default_factory=list)
     empty_skipped: int = 0
+    one_side_empty: int = 0
     byte_order_mark: int = 0
     crlf_lines: int = 0
     from_list: bool = False
     numeric: bool = False
 
-    def add(self, place: int, text: str, label: str | None) -> None:
+    @property
+    def pairs(self) -> bool:
+        """Whether the texts are pairs."""
+        return bool(self.texts) and not isinstance(self.texts[0], str)
+
+    def add(self, place: int, text: Text, label: str | None) -> None:
         """Take one row in; a row without text is only counted.
 
         Raises:
-            UserError: NUL or half a surrogate pair in the text, no label where labels are read, or one that is no
-                number where they are ``numeric``.
+            UserError: NUL or half a surrogate pair in the text, a pair among single sentences or the other way round,
+                no label where labels are read, or one that is no number where they are ``numeric``.
         """
-        text = text.strip()
-        if not text:
+        sides = [side.strip() for side in ([text] if isinstance(text, str) else text)]
+        if not any(sides):
             self.empty_skipped += 1
             return
-        if not text.isascii() or "\0" in text:
-            check_characters(text, self.at(place))
+        for side in sides:
+            if not side.isascii() or "\0" in side:
+                check_characters(side, self.at(place))
+        if self.texts and self.pairs != (len(sides) == 2):
+            kinds = "a single sentence", "a pair of sentences"
+            raise UserError(f"{self.at(place)}: is {kinds[not self.pairs]} where the first row is {kinds[self.pairs]}; "
+                            "give one kind or the other")
+        self.one_side_empty += len(sides) == 2 and not all(sides)
         if self.labels is not None:
             label = (label or "").strip()
             if not label:
@@ -69,7 +80,7 @@ class Rows:
             if self.numeric:
                 check_number(label, self.at(place))
             self.labels.append(label)
-        self.texts.append(text)
+        self.texts.append(sides[0] if len(sides) == 1 else (sides[0], sides[1]))
         self.places.append(place)
 
     def at(self, place: int | str) -> str:
@@ -80,65 +91,32 @@ class Rows:
         """Return rows, empty_skipped, duplicates (same text again), conflicting_labels (again, other label), and the
         oddities of file and texts.
 
+        Of pairs also one_side_empty.
+
         Duplicates and conflicts stay in the data: which of two labels is right can't be known here.
         """
-        first: dict[str, str | None] = {}
+        first: dict[Text, str | None] = {}
         conflicts = 0
         for text, label in zip(self.texts, self.labels or [None] * len(self.texts)):
             conflicts += first.setdefault(text, label) != label
-        return {"rows": len(self.texts), "empty_skipped": self.empty_skipped,
-                "duplicates": len(self.texts) - len(first), "conflicting_labels": conflicts,
-                "byte_order_mark": self.byte_order_mark, "crlf_lines": self.crlf_lines, **count_oddities(self.texts)}
+        counts = {"rows": len(self.texts), "empty_skipped": self.empty_skipped,
+                  "duplicates": len(self.texts) - len(first), "conflicting_labels": conflicts,
+                  "byte_order_mark": self.byte_order_mark, "crlf_lines": self.crlf_lines}
+        if not self.pairs:
+            return {**counts, **count_oddities(self.texts)}
+        return {**counts, "one_side_empty": self.one_side_empty, **count_oddities(map(" ".join, self.texts))}
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Positions of the text and label columns; ``label`` is None when labels are not read."""
-
-    text: int
-    label: int | None
-
-
-def find_columns(names: Sequence[str], where: str, text_column: str | None, label_column: str | None,
-                 with_labels: bool) -> Columns:
-    """Return which of the named columns hold text and label.
-
-    Without ``text_column`` the first of ``TEXT_COLUMNS`` that is there, in capitals or not; likewise the label.
-
-    Raises:
-        UserError: no such column, or a second text column that would be ignored silently.
-    """
-    lowered = [name.strip().lower() for name in names]
-    second = next((name for name in SECOND_TEXT_COLUMNS if name in lowered), None)
-    if second and text_column is None:
-        raise UserError(f"{where}: has a second text column {second}, and sentence pairs are not supported yet; "
-                        "name the one column to read with Global.text_column")
-    text = _find(names, where, text_column, TEXT_COLUMNS, "text")
-    return Columns(text, _find(names, where, label_column, LABEL_COLUMNS, "label") if with_labels else None)
-
-
-def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequence[str], kind: str) -> int:
-    names = [name.strip() for name in names]
-    if wanted is None:
-        names = [name.lower() for name in names]
-        wanted = next((name for name in defaults if name in names), None)
-        if wanted is None:
-            raise UserError(f"{where}: no {kind} column is known among {', '.join(map(_short, names))}; name it with "
-                            f"Global.{kind}_column (a first line must name the columns, such as {defaults[0]})")
-    if wanted not in names:
-        hint = nearest(wanted, map(_short, names))
-        raise UserError(f"{where}: Global.{kind}_column is {wanted}, which is not among the columns{hint}")
-    if names.count(wanted) > 1:
-        raise UserError(f"{where}: the column {wanted} is there twice; rename one")
-    return names.index(wanted)
-
-
-def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: str | None,
-                 label_column: str | None) -> Rows:
+def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: TextColumn | None,
+                 label_column: str | None, pairs: bool = False) -> Rows:
     """Fill ``rows`` from (place, record) and return it.
 
-    A record is a mapping ``{column: value}``, a pair ``(text, label)`` or, where labels are not read, a plain text.
+    A record is a mapping ``{column: value}``, ``(text, label)``, ``((first, second), label)`` or
+    ``(first, second, label)``, or, where labels are not read, a plain text; labels that aren't read may be None.
     Labels may be text, whole numbers or booleans; where ``rows.numeric``, any numbers.
+
+    Args:
+        pairs: two texts are a pair, not a text and a label that isn't read.
 
     Raises:
         UserError: another kind of record, a missing column, a text or label of the wrong type.
@@ -150,17 +128,29 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: st
             if not names:
                 names = [str(name) for name in record]
                 columns = find_columns(names, rows.at(place), text_column, label_column, with_labels)
-            text, label = (_value(record, names, column, rows.at(place)) for column in (columns.text, columns.label))
+            values = [_value(record, names, column, rows.at(place)) for column in (*columns.texts, columns.label)]
+            text, label = values[0] if len(values) == 2 else values[:2], values[-1]
         elif isinstance(record, str):
             text, label = record, None
-        elif isinstance(record, Sequence) and len(record) == 2:
-            text, label = record
+        elif not isinstance(record, Sequence) or len(record) not in (2, 3):
+            raise UserError(f"{rows.at(place)}: must be {{column: value}}, (text, label) or ((first, second), label), "
+                            f"not {short(repr(record))}")
+        elif len(record) == 3:
+            text, label = record[:2], record[2]
+        elif pairs and all(isinstance(part, str) for part in record):
+            text, label = record, None
         else:
-            raise UserError(f"{rows.at(place)}: must be {{column: value}} or (text, label), not {_short(repr(record))}")
-        if not isinstance(text, str):
-            raise UserError(f"{rows.at(place)}: the text is {_short(repr(text))}; it must be text")
+            text, label = record
+        _check_text(text, rows.at(place))
         rows.add(place, text, label_text(label, rows.at(place), rows.numeric) if with_labels else None)
     return rows
+
+
+def _check_text(text: Any, where: str) -> None:
+    if isinstance(text, (list, tuple)) and len(text) == 2 and all(isinstance(side, str) for side in text):
+        return
+    if not isinstance(text, str):
+        raise UserError(f"{where}: the text is {short(repr(text))}; it must be text, or (text, text) for a pair")
 
 
 def _value(record: Mapping, names: list[str], column: int | None, where: str) -> Any:
@@ -185,8 +175,20 @@ def label_text(label: Any, where: str, numeric: bool = False) -> str | None:
         return str(int(label))
     if numeric and isinstance(label, numbers.Real):
         return repr(float(label))
-    raise UserError(f"{where}: the label is {_short(repr(label))}; it must be text or a whole number (for scores set "
+    raise UserError(f"{where}: the label is {short(repr(label))}; it must be text or a whole number (for scores set "
                     "Global.task: regression)")
+
+
+def check_kind(rows: Rows, pairs: bool, others: str, setting: str = "Global.text_column") -> None:
+    """Refuse pairs among single sentences, and the other way round.
+
+    Raises:
+        UserError: naming the source, and ``others`` that are of the other kind.
+    """
+    if rows.texts and rows.pairs != pairs:
+        kinds = "single sentences", "pairs of sentences"
+        raise UserError(f"{rows.source}: has {kinds[rows.pairs]}, {others} are {kinds[pairs]}; name the "
+                        f"{'two columns' if pairs else 'one column'} to read with {setting}")
 
 
 def check_number(label: str, where: str) -> None:
@@ -196,7 +198,7 @@ def check_number(label: str, where: str) -> None:
         UserError: naming ``where``.
     """
     if not _NUMBER.fullmatch(label) or not math.isfinite(float(label)):
-        raise UserError(f"{where}: the label is {_short(label)}; for a regression (Global.task) it must be a number")
+        raise UserError(f"{where}: the label is {short(label)}; for a regression (Global.task) it must be a number")
 
 
 def check_characters(text: str, where: str) -> None:
@@ -208,7 +210,3 @@ def check_characters(text: str, where: str) -> None:
     if "\0" in text:
         raise UserError(f"{where}: has a NUL character; remove it")
     check_surrogates(text, where)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,4 +1,4 @@
-"""Tokenized sentences: one flat array with offsets, no padding."""
+"""Tokenized sentences, or pairs of sentences: one flat array with offsets, no padding."""
 
 from __future__ import annotations
 
@@ -10,24 +10,31 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sentences:
-    """``n`` sentences of token ids, back to back in one array.
+    """``n`` sentences of token ids, or ``n`` pairs of sentences, back to back in one array.
 
-    Only content tokens are kept: ``[CLS]``, ``[SEP]`` and padding are added by whoever feeds a model.
+    Only content tokens are kept: ``[CLS]``, ``[SEP]`` and padding are added by whoever feeds a model. A pair is one
+    entry, its second side right behind its first; ``split`` tells where. What is said of a sentence below holds for a
+    pair as a whole.
 
     Attributes:
         tokens: token ids, int32, shape ``[total]``.
         offsets: int64, shape ``[n + 1]``; sentence ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``.
         word_starts: bool, shape ``[total]``; true where a token begins a word.
+        split: int64, shape ``[n]``; tokens of the first side of each pair. None where these are single sentences.
 
     Example:
         >>> two = Sentences.from_lists([[5, 6, 7], [8]])
         >>> len(two), two.lengths.tolist(), two[0].tolist()
         (2, [3, 1], [5, 6, 7])
+        >>> pair = Sentences.from_sides(two)
+        >>> len(pair), pair[0].tolist(), pair.split.tolist()
+        (1, [5, 6, 7, 8], [3])
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     word_starts: np.ndarray
+    split: np.ndarray | None = None
 
     @classmethod
     def from_lists(cls, ids: Sequence[Sequence[int]],
@@ -41,12 +48,18 @@ class Sentences:
         return cls(tokens, offsets, starts)
 
     @classmethod
+    def from_sides(cls, sides: Sentences) -> Sentences:
+        """Put ``2n`` sentences together as ``n`` pairs: the first two, the next two, and so on; copies no tokens."""
+        return cls(sides.tokens, sides.offsets[::2], sides.word_starts, sides.lengths[::2])
+
+    @classmethod
     def concatenate(cls, parts: Iterable[Sentences]) -> Sentences:
-        """Put the sentences of ``parts`` behind one another."""
+        """Put the sentences of ``parts`` behind one another; all of them are pairs, or none."""
         parts = list(parts)
         lengths = np.concatenate([part.lengths for part in parts])
+        split = None if parts[0].split is None else np.concatenate([part.split for part in parts])
         return cls(np.concatenate([part.tokens for part in parts]), offsets_of(lengths),
-                   np.concatenate([part.word_starts for part in parts]))
+                   np.concatenate([part.word_starts for part in parts]), split)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -58,9 +71,38 @@ class Sentences:
         return (self[index] for index in range(len(self)))
 
     @property
+    def pairs(self) -> bool:
+        """Whether these are pairs of sentences."""
+        return self.split is not None
+
+    @property
+    def content(self) -> list[np.ndarray]:
+        """The arrays that tell these sentences from others, for fingerprints."""
+        return [self.tokens, self.offsets, *([self.split] if self.pairs else [])]
+
+    @property
+    def num_special(self) -> int:
+        """Tokens that BERT's tokenizers put around each: ``[CLS]``, and a ``[SEP]`` behind each side."""
+        return 3 if self.pairs else 2
+
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each sentence, int64, shape ``[n]``."""
         return np.diff(self.offsets)
+
+    def to_lists(self) -> list[list[int]] | list[tuple[list[int], list[int]]]:
+        """Return the token ids of each sentence as a list, of each pair as two."""
+        if self.pairs:
+            sides = self.sides().to_lists()
+            return list(zip(sides[::2], sides[1::2]))
+        return [ids.tolist() for ids in self]
+
+    def sides(self) -> Sentences:
+        """Return the sides of ``n`` pairs as ``2n`` sentences, first and second in turn; copies no tokens."""
+        offsets = np.empty(2 * len(self) + 1, np.int64)
+        offsets[::2] = self.offsets
+        offsets[1::2] = self.offsets[:-1] + self.split
+        return Sentences(self.tokens, offsets, self.word_starts)
 
     def lengths_at(self, index: np.ndarray) -> np.ndarray:
         """Tokens of the sentences at ``index``, int64; cheaper than ``lengths[index]`` for a few of many."""
@@ -71,13 +113,20 @@ class Sentences:
         index = np.flatnonzero(index) if index.dtype == bool else index
         lengths = self.lengths[index]
         where = spans(self.offsets[:-1][index], lengths)
-        return Sentences(self.tokens[where], offsets_of(lengths), self.word_starts[where])
+        split = None if self.split is None else self.split[index]
+        return Sentences(self.tokens[where], offsets_of(lengths), self.word_starts[where], split)
 
     def truncate(self, max_tokens: int) -> Sentences:
-        """Cut every sentence to its first ``max_tokens`` tokens."""
+        """Cut every sentence to its first ``max_tokens`` tokens, and every pair to as many, see `cut_pair`."""
         if not len(self) or self.lengths.max() <= max_tokens:
             return self
-        lengths = np.minimum(self.lengths, max_tokens)
+        if self.pairs:
+            sides = self.sides()
+            cut = np.stack(cut_pair(self.split, self.lengths - self.split, max_tokens), axis=1).reshape(-1)
+            return Sentences.from_sides(sides._cut(cut))
+        return self._cut(np.minimum(self.lengths, max_tokens))
+
+    def _cut(self, lengths: np.ndarray) -> Sentences:
         where = spans(self.offsets[:-1], lengths)
         return Sentences(self.tokens[where], offsets_of(lengths), self.word_starts[where])
 
@@ -104,6 +153,16 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def cut_pair(first: np.ndarray, second: np.ndarray, max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many tokens of each side stay when pairs are cut to ``max_tokens`` in all (ints will do, too).
+
+    A token at a time is taken from the longer side, from the second where both are equally long, as BERT's tokenizers
+    do (``longest_first``). Example: ``first=[9, 2, 9], second=[9, 9, 3], max_tokens=7 -> [4, 2, 4], [3, 5, 3]``.
+    """
+    first_cut = np.minimum(first, np.maximum(max_tokens - max_tokens // 2, max_tokens - second))
+    return first_cut, np.minimum(second, max_tokens - first_cut)
 
 
 def spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
