@@ -237,11 +237,10 @@ def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
 
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
     """Hold the teacher's metric against ``TrainConfig.origin_metric``; return it where it is the user's own."""
-    scores = {} if dev_set.labels is None else {
-        name: metrics.score(name, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
-        for name in metrics.shown(dev_set.metric, dev_set.num_classes)}
-    own = None if eval_callback is None else metric_of(teacher.prefix, eval_callback)
-    metric, expected = scores.get(dev_set.metric) if own is None else own, settings.train.origin_metric
+    metric = own = None if eval_callback is None else metric_of(teacher.prefix, eval_callback)
+    if own is None and dev_set.labels is not None:
+        metric = metrics.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
+    expected = settings.train.origin_metric
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
         raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
                         "dev data and its labels, or correct the value")
