@@ -19,7 +19,7 @@ from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_stu
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher
 from paddleslim_bilstm.teacher.engine import logits_of
-from paddleslim_bilstm.tokens import Sentences
+from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +118,11 @@ def test_the_student_learns_from_labels_logits_or_both(loss, labelled, alpha):
     spec = StudentSpec(12, 8, 1, ("score",), 0, 32)
     weights = first_weights(spec, np.arange(40, dtype=np.int32), None, np.random.default_rng(0))
 
-    class Vocabulary:
-        pad_id, cls_id, sep_id = 0, 2, 3
-
+    tokenizer = Tokenizer(None, [str(i) for i in range(40)], 0, 1, 2, 3, None)
     from paddleslim_bilstm.student.evaluate import metric_on
     plan = TrainingPlan(300, 32, alpha, 0.0, 50, None, 0)
     student = train_student(spec, weights, data, plan, loss, lambda steps: (paddle.optimizer.Adam(0.02), None),
-                            metric_on(data.sentences, numbers, Vocabulary, "pearson"))
+                            metric_on(data.sentences, numbers, tokenizer, "pearson"))
     assert student.metric > 0.9
 
 
@@ -139,3 +137,21 @@ def test_sentences_without_a_label_do_not_count_in_the_error():
     paddle.enable_static()
     assert error == pytest.approx((4 + 1) / 2)
     assert gradient[:, 0].tolist() == [-2, 0, 1] and nothing == 0
+
+
+def test_pairs_with_numbers_as_in_stsb(config, tmp_path, capsys):
+    """From fine-tuning to the command line: the first pairs are labelled by a rule, 4.5 for alike and 0.5 for not."""
+    from pair_reviews import make_pairs, write_pairs
+    rows = [(pair, 4.5 if alike else 0.5) for pair, alike in make_pairs(120, seed=0)]
+    config["Global"].update(train_file=str(write_pairs(tmp_path / "train.tsv", rows[:90])),
+                            dev_file=str(write_pairs(tmp_path / "dev.tsv", rows[90:])),
+                            model_dir=str(tmp_path / "teacher"))
+    config["Finetune"] = {"model": str(make_tiny_teacher(tmp_path / "pretrained")), "epochs": 1}
+    config["bert_to_bilstm"]["train_alone"] = False
+    config["TrainConfig"]["epochs"] = 1
+    report = compress(config).report
+    assert all(-1 <= row.pearson <= 1 and row.correlation is not None for row in report.models)
+    assert "fine-tune teacher" in report.seconds
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "out"), "--input", str(tmp_path / "dev.tsv")]) == 0
+    assert all("score" in json.loads(line) for line in capsys.readouterr().out.splitlines())

@@ -64,3 +64,17 @@ def test_a_list_replaces_one_split(tickets):
 def test_unknown_datasets_are_refused(names, part):
     with pytest.raises(UserError, match=part):
         load_dataset(GlobalConfig(dataset=names), 2)
+
+
+def test_stsb_is_read_as_pairs_with_numbers(tmp_path, monkeypatch):
+    """PaddleNLP's own reader of GLUE's STS-B, over two rows in the layout of the original files."""
+    from paddlenlp.datasets import glue
+
+    columns = "index genre filename year old_index source1 source2 sentence1 sentence2 score".split()
+    rows = ["0 g f y 1 s s|A man eats .|A man is eating .|5.000", "1 g f y 2 s s|A plane flies .|A dog runs .|0.400"]
+    lines = ["\t".join(columns), *("\t".join([*row.split("|")[0].split(), *row.split("|")[1:]]) for row in rows)]
+    (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(glue.Glue, "_get_data", lambda self, mode, **kwargs: str(tmp_path / "rows.tsv"))
+    data = load_dataset(GlobalConfig(dataset=("glue", "sts-b"), task="regression"), 1)
+    assert data.train_texts == [("A man eats .", "A man is eating ."), ("A plane flies .", "A dog runs .")]
+    assert data.train_labels.tolist() == pytest.approx([5.0, 0.4]) and data.label_names == ("score",)
