@@ -13,6 +13,8 @@ import math
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Callable, Iterator
 from unittest import mock
 
@@ -95,23 +97,23 @@ def _dataset(config: GlobalConfig, num_classes: int | None, labelled: bool, **gi
     return ACCEPTED
 
 
-_predictors: dict[tuple, Predictor] = {}
+@lru_cache
+def _predictor_of(folder: Path) -> Predictor:
+    return Predictor(folder)
 
 
 def predictor(workshop: Workshop, case: tuple[list, int]) -> str:
     """Every text gets a label and probabilities that sum to 1; what is no text is refused by its position."""
     texts, batch_size = case
-    key = (str(workshop.student), "onnx-int8")
-    if key not in _predictors:
-        _predictors[key] = Predictor(workshop.student)
+    predictor = _predictor_of(workshop.student)
     try:
-        predictions = _predictors[key].predict(texts, batch_size)
+        predictions = predictor.predict(texts, batch_size)
     except UserError as error:
         return _one_line(error)
     except TypeError as error:
         assert str(error).startswith("texts"), error
         return REFUSED
-    _check_predictions(_predictors[key], predictions, len(texts))
+    _check_predictions(predictor, predictions, len(texts))
     return ACCEPTED
 
 
