@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `| head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a name that is too long, no permission, a full disk
+        return _fail(str(UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error))))
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

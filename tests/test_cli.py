@@ -82,6 +82,12 @@ def test_user_error_is_one_line(command, capsys):
     assert capsys.readouterr().err == "error: two lines\n"
 
 
+def test_what_the_system_refuses_is_one_line(capsys):
+    assert cli.main(["predict", "x" * 5000]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: xxx") and error.endswith("student.json: File name too long\n")
+
+
 def test_a_missing_package_is_named_with_its_extra(command, capsys):
     command(raising(ModuleNotFoundError("No module named 'paddle'", name="paddle")))
     assert cli.main(["test"]) == 2
