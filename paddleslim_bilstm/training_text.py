@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from .teacher import Teacher
 from .text import Text, load_dataset
 from .text.rows import Rows
 from .tokens import Sentences
+
+_log = logging.getLogger(__name__)
 
 _SHOWN_PLACES = 64  # in a message; half a default batch
 _SHOWN_SENTENCES = 1000  # of the training text, on which models are compared when there is no dev set
@@ -76,6 +79,9 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
                         require_train_labels=needs_labels)
     texts = [*data.train_texts, *data.unlabeled_texts]
     full, full_dev = teacher.tokenizer.encode(texts), teacher.tokenizer.encode(data.dev_texts)
+    if full.pairs and len(teacher.feed_names) == 1:
+        _log.warning("the teacher takes no token types, so it tells both sides of a pair only by [SEP]; the student "
+                     "will need token_type_ids beside %s", teacher.feed_names[0])
     limit = _content_tokens(global_.max_seq_length, full)
     counts = {"train": len(data.train_texts), "unlabeled": len(data.unlabeled_texts), "dev": len(data.dev_texts),
               "truncated_train": int((full.lengths > limit).sum()),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
 
 from paddleslim_bilstm.config import HookConfig, load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.student.spec import StudentSpec
+from paddleslim_bilstm.student.weights import weight_shapes
 
 YAML = """\
 Global:
@@ -210,3 +213,12 @@ def test_inside_paddleslim_other_settings_are_left_alone(caplog):
     assert "Eval" in error_of({"bert_to_bilstm": None, "Eval": {}})
     with pytest.raises(UserError, match="alhpa"):
         load_config({"bert_to_bilstm": {"alhpa": 1}}, inside_paddleslim=True)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")),
+                         ids=lambda path: path.stem)
+def test_the_student_of_a_shipped_config_is_smaller_than_its_teacher(path):
+    """Even with every token of BERT's vocabulary, features of pairs, and the smallest teacher: 22.7 million."""
+    student = load_config(path).distill.student
+    spec = StudentSpec(student.embed_dim, student.hidden_size, student.num_layers, ("0", "1"), 0, 128, pairs=True)
+    assert sum(math.prod(shape) for shape in weight_shapes(spec, rows=30_522).values()) < 22.7e6
