@@ -67,7 +67,7 @@ def distil(settings: Config, teacher: Teacher, sentences: Sentences, logits: np.
            folder: Path) -> TrainedStudent:
     """Train the student on ``sentences`` as a run does, checkpoints in ``folder``."""
     names = tuple(str(number) for number in range(teacher.num_classes))
-    spec, first = first_student(settings, names, teacher.tokenizer, sentences, teacher_embeddings(teacher))
+    spec, first, _ = first_student(settings, names, teacher.tokenizer, sentences, teacher_embeddings(teacher))
     recipe = Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                     "benchmark", folder)
     return recipe.distil(spec, first, TrainingSet(sentences, logits, None), "benchmark")

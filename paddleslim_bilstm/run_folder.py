@@ -12,6 +12,7 @@ from typing import Iterator
 from filelock import FileLock, Timeout
 
 from .config import Config
+from .cpu import give_back_freed_memory
 from .errors import UserError
 from .export.student_file import save_student
 from .export.student_spec import SPEC_FILE
@@ -82,10 +83,11 @@ class RunFolder:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Log and time a stage."""
+        """Log and time a stage; what it has freed is then free for others, too."""
         _log.info("%s ...", name)
         started = time.perf_counter()
         yield
+        give_back_freed_memory()
         self.seconds[name] = round(time.perf_counter() - started, 2)
 
     def cache(self, kind: str) -> Path:

@@ -74,3 +74,23 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     faults = [int(subprocess.run([sys.executable, "-c", code, mode], capture_output=True, text=True, check=True).stdout)
               for mode in ("keep", "free")]
     assert faults[0] * 5 < faults[1]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is told to give memory back")
+def test_freed_memory_goes_back_when_asked():
+    code = """
+import numpy as np
+from pathlib import Path
+from paddleslim_bilstm.cpu import give_back_freed_memory, keep_freed_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+keep_freed_memory()
+arrays = [np.ones(1 << 18, np.float32) for _ in range(100)]
+last = np.ones(1 << 10)
+del arrays
+kept = resident()
+give_back_freed_memory()
+print(kept - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 4096 > 80 << 20

@@ -78,7 +78,7 @@ def measure_speed(run: Run, sentences: Sentences, tokenizer: Tokenizer, runtime:
 
     sample = _spread(len(sentences), BATCH_SIZE * BATCHES)
     sample = np.resize(sample, max(len(sample), BATCH_SIZE))  # a small set repeats itself up to one batch
-    by_length = sample[np.argsort(sentences.lengths[sample], kind="stable")]
+    by_length = sample[np.argsort(-sentences.lengths[sample], kind="stable")]  # longest first: needs least memory
     batches = [tokenizer.feeds(sentences, by_length[start:start + BATCH_SIZE])
                for start in range(0, len(by_length) - BATCH_SIZE + 1, BATCH_SIZE)]
     batches = batches[:: _stride(run, batches, 2)]

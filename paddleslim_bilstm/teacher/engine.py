@@ -63,7 +63,9 @@ class InferenceModel:
             handle.reshape(array.shape)
             handle.copy_from_cpu(array)
         self._predictor.run()
-        return self._output.copy_to_cpu().astype(np.float32, copy=False)
+        logits = self._output.copy_to_cpu().astype(np.float32, copy=False)
+        self._predictor.try_shrink_memory()  # or each new shape adds to what the heap holds, half a gigabyte in all
+        return logits
 
 
 def runs_on_gpu() -> bool:
