@@ -46,6 +46,11 @@ def check_room(work: str, needs: Sequence[Need]) -> None:
                             f"{settings}, {_GOES_ON}")
 
 
+def is_write_error(error: BaseException) -> bool:
+    """Return whether ``error`` says that the disk is full or that writing is forbidden."""
+    return isinstance(error, OSError) and error.errno in (*_FULL, *_FORBIDDEN)
+
+
 @contextmanager
 def explained_write_errors(*folders: Path) -> Iterator[None]:
     """Turn a full disk, or a folder that may no longer be written, into a `UserError`, wherever it shows.

@@ -37,7 +37,7 @@ def read_sealed_json(path: str | Path) -> dict[str, Any]:
 
 def seal_folder(folder: Path) -> None:
     """Write the checksums of all files in ``folder`` beside them."""
-    write_sealed_json(folder / SEAL_FILE, {file.name: checksum(file) for file in folder.iterdir()})
+    write_sealed_json(folder / SEAL_FILE, {file.name: checksum(file) for file in sorted(folder.iterdir())})
 
 
 def check_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 import safetensors.numpy
 
+from ..disk import is_write_error
 from ..errors import UserError
 from ..inference_file import save_inference_model
 from .first_token import keep_first_token
@@ -39,7 +40,7 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
         raise UserError(f"{weight_files[0]}: no classifier weights, so this is not a fine-tuned classifier; "
                         "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")
     scratch.mkdir(parents=True, exist_ok=True)
-    safetensors.numpy.save_file(weights, str(scratch / "model.safetensors"), {"format": "np"})
+    (scratch / "model.safetensors").write_bytes(safetensors.numpy.save(weights, {"format": "np"}))
     own_config = {**config, **_PLAIN_OUTPUT, "pad_token_id": pad_id, "dtype": "float32", "torch_dtype": "float32"}
     (scratch / config_file.name).write_text(json.dumps(own_config), encoding="utf-8")
     from_torch = any(".encoder.layer." in name for name in weights)
@@ -56,6 +57,8 @@ def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
         model = AutoModelForSequenceClassification.from_pretrained(str(folder), convert_from_torch=from_torch,
                                                                    dtype="float32")
     except Exception as error:  # PaddleNLP raises whatever its many parts raise
+        if is_write_error(error):  # it writes converted weights
+            raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{config_file}: PaddleNLP can't load this model ({type(error).__name__}: {reason}); BERT and "
                         "ERNIE classifiers are supported, others as an exported inference model") from None
