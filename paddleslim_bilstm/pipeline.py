@@ -159,7 +159,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
-            alone = recipe.train_alone(spec, first, text.train, text.train_labels, text.where)
+            alone = recipe.train_alone(spec, first, text.train, text.train_labels,
+                                       len(transfer_set.sentences), text.where)
     with run.stage("distil"):
         hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
         data = TrainingSet(transfer_set.sentences, labels.logits, hard, where)

@@ -66,7 +66,7 @@ def test_yaml_is_read_with_defaults_for_the_rest(written):
     assert config.distill.student.dropout == 0.1 and config.distill.alpha == 0.5 and config.distill.loss == "logit_mse"
     assert config.augmentation.hooks == (HookConfig("masking", {"p_mask": 0.1}), HookConfig("ngram_sampling"))
     assert config.train.learning_rate == {"type": "PolynomialDecay", "learning_rate": 0.001, "decay_steps": 100}
-    assert config.train.optimizer_builder["weight_decay"] == 0.01 and config.train.eval_iter == 1000
+    assert config.train.optimizer_builder["weight_decay"] == 0.01 and config.train.eval_iter is None
     assert list(config.strategies.items()) == [
         ("UnstructurePrune", {"ratio": 0.5}), ("QuantPost", {}), ("QuantBiLSTM", {"max_accuracy_drop": 0.01})]
 

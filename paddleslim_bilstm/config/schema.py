@@ -163,14 +163,15 @@ class TrainSettings:
     """PaddleSlim's ``TrainConfig``, with its keys and meanings (``paddleslim.auto_compression.TrainConfig``).
 
     Training ends with ``epochs`` or after ``train_iter`` batches, whichever comes first; with neither, after our
-    own number of epochs. ``learning_rate`` None is our own default. ``eval_iter`` and ``logging_iter`` count batches.
+    own number of epochs, and of steps on small data. ``learning_rate`` None is our own default. ``eval_iter`` and
+    ``logging_iter`` count batches; ``eval_iter`` None is a tenth of the training, at most 1000.
     """
 
     epochs: int | None = setting(None, optional(integer(1)))
     train_iter: int | None = setting(None, optional(integer(1)))
     learning_rate: float | dict[str, Any] | None = setting(None, optional(learning_rate))
     optimizer_builder: dict[str, Any] = setting({"optimizer": {"type": "Adam"}}, optimizer_builder)
-    eval_iter: int = setting(1000, integer(1))
+    eval_iter: int | None = setting(None, optional(integer(1)))
     logging_iter: int = setting(10, integer(1))
     origin_metric: float | None = setting(None, optional(number()))
     target_metric: float | None = setting(None, optional(number()))

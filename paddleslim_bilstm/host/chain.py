@@ -21,6 +21,7 @@ from .optimizer import DEFAULT_LEARNING_RATE
 # PaddleSlim's internal strategy names -> what the report calls the step
 _STEP_NAMES = {"quant_post": "QuantPost", "qat_dis": "QuantAware", "unstructure_prune_dis": "UnstructurePrune",
                "asp_prune_dis": "ASPPrune", "single_teacher_dis": "Distillation"}
+_EVAL_ITER = 1000  # PaddleSlim's default
 OnStep = Callable[[str, Path], None]
 
 
@@ -109,6 +110,7 @@ class _Batches(paddle.io.Dataset):
 def _train_config(train) -> dict[str, Any]:
     """Return PaddleSlim's ``TrainConfig`` of a step behind the distillation."""
     settings = copy.deepcopy(asdict(train))
+    settings["eval_iter"] = settings["eval_iter"] or _EVAL_ITER
     settings["learning_rate"] = _tenth_of_rate(settings["learning_rate"])
     if settings["train_iter"] is not None:
         settings["train_iter"] = max(settings["train_iter"] // 10, 1)

@@ -32,6 +32,8 @@ from .weights import Weights, first_weights, size_bytes
 
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
+_FEWEST_STEPS = 2000  # small data is gone through more often
+_EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000
 _WORD_VECTORS = 2  # sets the random stream of their missing words apart from those of weights and batches
 
 
@@ -78,10 +80,11 @@ class Recipe:
     folder: Path
 
     def train_alone(self, spec: StudentSpec, first: Weights, train: Sentences, labels: np.ndarray,
-                    where: Where | None = None) -> TrainedStudent:
+                    transfer_sentences: int, where: Where | None = None) -> TrainedStudent:
         """Train the Bi-LSTM on the labelled originals: the tutorial's second step.
 
         Nothing comes from the teacher: it starts from the word vectors that the settings name, or from random ones.
+        On small data it takes as many steps as the distilled student, which has more of it, up to 2,000.
         ``where`` tells where sentences were read, by their indices, for messages.
         """
         rows = np.flatnonzero(has_label(labels))
@@ -89,19 +92,18 @@ class Recipe:
         embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
         weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
         data_key = fingerprint(*data.sentences.content, data.labels)
-        return self._train("alone", spec, weights, data, data_key, None, ALONE_EPOCHS, None)
+        steps = max(ALONE_EPOCHS * self._epoch_steps(len(rows)), min(_FEWEST_STEPS, self._steps(transfer_sentences)))
+        return self._train("alone", spec, weights, data, data_key, None, steps)
 
     def distil(self, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str) -> TrainedStudent:
         """Train the student on the teacher's logits; ``data_key`` is the fingerprint of ``data``."""
-        train = self.settings.train
-        return self._train("distilled", spec, first, data, data_key, self.loss, train.epochs or DEFAULT_EPOCHS,
-                           train.train_iter)
+        return self._train("distilled", spec, first, data, data_key, self.loss, self._steps(len(data.sentences)))
 
     def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str,
-               loss: StaticLoss | None, epochs: int, train_iter: int | None) -> TrainedStudent:
+               loss: StaticLoss | None, steps: int) -> TrainedStudent:
         if spec.num_classes == 1:
             first = _at_the_mean(first, data)
-        plan = self._plan(data, epochs, train_iter)
+        plan = self._plan(steps)
         code = sorted(Path(__file__).parent.glob("*.py"))
         key = fingerprint(data_key, self.dev_key, asdict(spec), asdict(plan), self.settings.to_dict()["TrainConfig"],
                           self.settings.distill.loss, *(first[weight] for weight in sorted(first)),
@@ -112,12 +114,20 @@ class Recipe:
         return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
                              f"train {name}")
 
-    def _plan(self, data: TrainingSet, epochs: int, train_iter: int | None) -> TrainingPlan:
+    def _steps(self, transfer_sentences: int) -> int:
+        """Return the steps of the distillation: what ``TrainConfig`` says, or our default."""
+        train, epoch = self.settings.train, self._epoch_steps(transfer_sentences)
+        if train.epochs is None:
+            return train.train_iter or max(DEFAULT_EPOCHS * epoch, _FEWEST_STEPS)
+        return min(train.epochs * epoch, train.train_iter or train.epochs * epoch)
+
+    def _epoch_steps(self, sentences: int) -> int:
+        return -(-sentences // self.settings.distill.batch_size)
+
+    def _plan(self, steps: int) -> TrainingPlan:
         distill, train = self.settings.distill, self.settings.train
-        steps = epochs * -(-len(data.sentences) // distill.batch_size)
-        if train_iter is not None:
-            steps = train_iter if train.epochs is None else min(steps, train_iter)
-        return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, train.eval_iter,
+        eval_iter = train.eval_iter or min(max(steps // _EVALUATIONS, 1), _LONGEST_EVAL_ITER)
+        return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, eval_iter,
                             train.target_metric, self.settings.global_.seed)
 
 
