@@ -34,9 +34,9 @@ def plan_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator)
         lengths: tokens of each sentence, int ``[n]``.
 
     Returns:
-        ``ceil(n / batch_size)`` int64 arrays of sentence indices, each index once.
+        ``ceil(n / batch_size)`` int32 arrays of sentence indices, each index once.
     """
-    shuffled = rng.permutation(len(lengths))
+    shuffled = rng.permutation(np.arange(len(lengths), dtype=np.int32))
     by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
     batches = [by_length[start:start + batch_size] for start in range(0, len(by_length), batch_size)]
     return [batches[position] for position in rng.permutation(len(batches))]

@@ -111,8 +111,8 @@ class Sentences:
     def take(self, index: np.ndarray) -> Sentences:
         """Return the sentences at ``index`` (int array, or bool mask over the sentences), in that order."""
         index = np.flatnonzero(index) if index.dtype == bool else index
-        lengths = self.lengths[index]
-        where = spans(self.offsets[:-1][index], lengths)
+        lengths = self.lengths_at(index)
+        where = spans(self.offsets[index], lengths)
         split = None if self.split is None else self.split[index]
         return Sentences(self.tokens[where], offsets_of(lengths), self.word_starts[where], split)
 
