@@ -13,7 +13,7 @@ import paddleslim  # noqa: F401  (registers our loss)
 from processes import answer
 
 from paddleslim_bilstm.augment import Corpus, TransferSet, build_transfer_set
-from paddleslim_bilstm.config import Config, TrainSettings, load_config
+from paddleslim_bilstm.config import Config, load_config
 from paddleslim_bilstm.cpu import physical_cores
 from paddleslim_bilstm.finetune.pretrained import load_pretrained, save_classifier
 from paddleslim_bilstm.host.losses import static_logit_loss
@@ -25,6 +25,7 @@ from paddleslim_bilstm.student.train import Evaluate, TrainedStudent, TrainingSe
 from paddleslim_bilstm.teacher import Teacher, label, load_teacher, teacher_embeddings
 from paddleslim_bilstm.tokens import Sentences
 
+_EVAL_ITER = 1000  # of a long training, see TrainConfig.eval_iter
 _FIRST_SENTENCES = 2001  # the fewest that label() checks bf16 on
 
 
@@ -134,7 +135,7 @@ def stages(job: dict) -> dict:
             "labelled": len(sample) - len(first), "precision": labels.precision,
             "flops": sentence, "train_s": evaluate.between_s[0],
             "trained": job["fast_steps"] * job["batch_size"], "evaluate_s": evaluate.seconds[1],
-            "steps_between_evaluations": TrainSettings().eval_iter, "batch_size": job["batch_size"]}
+            "steps_between_evaluations": _EVAL_ITER, "batch_size": job["batch_size"]}
 
 
 def sentence_flops(teacher: Teacher, sentences: Sentences) -> float:

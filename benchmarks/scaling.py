@@ -40,7 +40,6 @@ def main(arguments: list[str] | None = None) -> None:
         for size in options.sizes:
             run_child(__file__, {**job, "do": "make_texts", "size": size}, tuned=True)
             found[size] = run_child(__file__, {**job, "do": "run_stages", "size": size}, tuned=True)
-            print(size, json.dumps(found[size]), file=sys.stderr)
     if options.out:
         Path(options.out).write_text(json.dumps({"options": vars(options), "sizes": found}, indent=2) + "\n")
     print(table(found))
@@ -108,6 +107,7 @@ def run_stages(job: dict) -> dict:
         start = time.perf_counter()
         yield
         found[name] = {"s": time.perf_counter() - start, "mib": peak_mib(), "sentences": sentences}
+        print(job["size"], name, found[name], file=sys.stderr)
 
     with tempfile.TemporaryDirectory(dir=job["work"]) as name:
         folder, work = Path(name), Path(job["work"])
