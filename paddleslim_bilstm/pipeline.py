@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -15,7 +15,7 @@ import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 from . import metrics
 from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, transfer_set_fingerprint
 from .config import Config, load_config
-from .config.schema import CLASSIFICATION, REGRESSION
+from .config.schema import CLASSIFICATION, REGRESSION, WORDS
 from .cpu import physical_cores
 from .disk import Need, check_room, explained_write_errors
 from .doubts import one_answer, teacher_doubts
@@ -32,6 +32,7 @@ from .inference_file import forget_call_stacks
 from .predict.runtimes import paddle_logits
 from .quantize.rounding import round_layers
 from .quantize.student import quantize_student
+from .report.flops import parameters
 from .report.report import Report
 from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
 from .report.write import write_report
@@ -39,10 +40,12 @@ from .run_folder import RunFolder
 from .student.checkpoint import CHECKPOINT_STUDENTS
 from .student.embeddings import check_embeddings
 from .student.evaluate import metric_of, metric_on
+from .student.network import TOKEN_MAP
 from .student.recipe import Recipe, first_student
 from .student.spec import StudentSpec
 from .student.train import Evaluate, TrainedStudent, TrainingSet
 from .student.weights import Weights, size_bytes
+from .student_text import StudentText, student_text
 from .teacher import (
     InferenceModel,
     Labels,
@@ -124,6 +127,9 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         UserError: something that the user can mend; nothing half-written is left behind.
     """
     settings = config if isinstance(config, Config) else prepare(config, overrides)
+    if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
+        raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
+                        "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
     with explained_write_errors(run.save_dir, run.cache_dir), run:
         return _compress(settings, run, train, dev, unlabeled, train_dataloader, eval_callback)
@@ -138,15 +144,18 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         teacher = _load_teacher(settings, run)
     with run.stage("read text"):
         text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
-    evaluate = eval_callback or _metric(settings, text, teacher)
     with run.stage("check teacher"):
         dev_set = _dev_set(settings, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
         doubts = _told(teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
     with run.stage("augment"):
-        transfer_set, key = _augment(settings, text, teacher, run)
-    spec, first, notes = first_student(settings, text.label_names, teacher.tokenizer, transfer_set.sentences,
+        corpus, transfer_set, key = _augment(settings, text, teacher, run)
+        own = student_text(settings, text, corpus, transfer_set)
+        own_dev_set = replace(dev_set, sentences=own.dev, tokenizer=own.reader)
+    evaluate = eval_callback or _metric(own_dev_set)
+    spec, first, notes = first_student(settings, text.label_names, own.reader, own.transfer,
                                        teacher_embeddings(teacher))
+    notes = (*own.notes, *notes, *_size_note(first, teacher))
 
     def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
         return text.where(transfer_set.source[sentences])
@@ -155,38 +164,40 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         key = fingerprint(key, teacher.fingerprint, teacher.tokenizer.cls_id, teacher.tokenizer.sep_id)
         _check_room(settings, run, teacher, transfer_set, key, size_bytes(first))
         labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores(), where)
-    recipe = _recipe(settings, text, evaluate, run, cached=eval_callback is None)
+    recipe = _recipe(settings, text, own, evaluate, run, cached=eval_callback is None)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
-            alone = recipe.train_alone(spec, first, text.train, text.train_labels,
+            alone = recipe.train_alone(spec, first, own.train, text.train_labels,
                                        len(transfer_set.sentences), text.where)
     with run.stage("distil"):
         hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
-        data = TrainingSet(transfer_set.sentences, labels.logits, hard, where)
+        data = TrainingSet(own.transfer, labels.logits, hard, where)
         data_key = fingerprint(key, labels.precision, [] if hard is None else hard)
         distilled = recipe.distil(spec, first, data, data_key)
     with run.stage("export"):
         models = _export(run, spec, alone, distilled)
         for model in models:
-            doubts += _told(one_answer(model.name, _answers(model, text, teacher), text.label_names))
+            doubts += _told(one_answer(model.name, _answers(model, own_dev_set), text.label_names))
     with run.stage("chain"):
-        _chain(settings, run, text, teacher, models, train_dataloader, evaluate)
+        _chain(settings, run, own, spec, models, train_dataloader, evaluate)
     with run.stage("onnx"):
-        onnx_models, final_weights = _onnx(settings, run, spec, models, dev_set)
+        onnx_models, final_weights = _onnx(settings, run, spec, models, own_dev_set)
     with run.stage("measure"):
         rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
                               predictions=dev_set.teacher_predictions)]
-        rows += [_measure(model, run, dev_set, eval_callback) for model in models]
+        rows += [_measure(model, run, own_dev_set, eval_callback) for model in models]
         like = next(row for row in rows if row.name == DISTILLED)
-        rows += [measure_onnx(model.name, model.file, dev_set, spec.max_seq_length, like, model.file.name, model.notes)
+        rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes)
                  for model in onnx_models]
     with run.stage("verify"):
         run.assemble(models[-1].folder, spec, final_weights)
-        verify(models, run.final_dir, spec, final_weights, dev_set)
+        own.save_vocabulary(run.final_dir)
+        verify(models, run.final_dir, spec, final_weights, own_dev_set)
     with run.stage("publish"):
-        report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, text.counts, transfer_set.counts,
-                              (*text.notes, *notes, *doubts, _precision_note(labels)), settings.global_.chosen_metric)
+        report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
+                              transfer_set.counts, (*text.notes, *notes, *doubts, _precision_note(labels)),
+                              settings.global_.chosen_metric)
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
@@ -224,10 +235,10 @@ def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
     return teacher
 
 
-def _metric(settings: Config, text: TrainingText, teacher: Teacher) -> Evaluate | None:
-    if text.dev_labels is None:
+def _metric(dev_set: DevSet) -> Evaluate | None:
+    if dev_set.labels is None:
         return None
-    return metric_on(text.dev, text.dev_labels, teacher.tokenizer, settings.global_.chosen_metric)
+    return metric_on(dev_set.sentences, dev_set.labels, dev_set.tokenizer, dev_set.metric)
 
 
 def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
@@ -248,12 +259,13 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
     return own
 
 
-def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFolder) -> tuple[TransferSet, str]:
+def _augment(settings: Config, text: TrainingText, teacher: Teacher,
+             run: RunFolder) -> tuple[Corpus, TransferSet, str]:
     corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
     options = (corpus, settings.augmentation, settings.global_.seed)
     limit = settings.global_.max_seq_length - text.train.num_special
     key = transfer_set_fingerprint(*options, limit)
-    return build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
+    return corpus, build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
 
 
 def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer_set: TransferSet, key: str,
@@ -267,9 +279,21 @@ def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer_set
                                           Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
 
 
-def _recipe(settings: Config, text: TrainingText, evaluate: Evaluate | None, run: RunFolder, cached: bool) -> Recipe:
+def _size_note(first: Weights, teacher: Teacher) -> tuple[str, ...]:
+    """Warn of a student that has more parameters than its teacher."""
+    own = sum(weight.size for name, weight in first.items() if name != TOKEN_MAP)
+    if own <= (others := parameters(teacher.prefix)):
+        return ()
+    note = (f"The student has {own:,} parameters, more than its teacher ({others:,}): lower embed_dim or hidden_size "
+            "in bert_to_bilstm.student, or raise min_count for a smaller vocabulary of words.")
+    _log.warning("%s", note)
+    return (note,)
+
+
+def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Evaluate | None, run: RunFolder,
+            cached: bool) -> Recipe:
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
-    dev_key = fingerprint(settings.global_.chosen_metric, *text.dev.content,
+    dev_key = fingerprint(settings.global_.chosen_metric, *own.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
@@ -285,15 +309,15 @@ def _export(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | None, dis
     return models
 
 
-def _chain(settings: Config, run: RunFolder, text: TrainingText, teacher: Teacher, models: list[_Model],
+def _chain(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, models: list[_Model],
            train_dataloader: Any, evaluate: Evaluate | None) -> None:
     """Run PaddleSlim's strategies on the distilled student, and add each step's model to ``models``."""
     strategies = chained_strategies(_paddleslim_sections(settings))
     if not strategies:
         return
-    if train_dataloader is None:
+    if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
         rng = np.random.default_rng([settings.global_.seed, 1])
-        train_dataloader = chain_dataloader(text.train, teacher.tokenizer, settings.distill.batch_size, rng)
+        train_dataloader = chain_dataloader(own.train, own.reader, spec, settings.distill.batch_size, rng)
 
     def keep(name: str, folder: Path) -> None:
         target = run.step_dir(name)
@@ -333,8 +357,9 @@ def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Mod
     return [float_model, _OnnxModel(QUANT_BILSTM, result.path, notes)], weights
 
 
-def _answers(model: _Model, text: TrainingText, teacher: Teacher) -> np.ndarray:
-    logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), text.dev, teacher.tokenizer)
+def _answers(model: _Model, dev_set: DevSet) -> np.ndarray:
+    logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
+                       dev_set.tokenizer)
     return metrics.answers_of(logits)
 
 

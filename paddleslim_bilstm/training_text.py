@@ -37,6 +37,7 @@ class TrainingText:
         counts: for the report.
         notes: for the report.
         rows: what was read for ``train``, part by part; empty when only token ids came in.
+        dev_texts: the texts (or pairs of texts) behind ``dev``; None when only token ids came in.
     """
 
     train: Sentences
@@ -48,6 +49,7 @@ class TrainingText:
     counts: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
     rows: tuple[Rows, ...] = field(default=())
+    dev_texts: list[Text] | None = None
 
     def where(self, sentences: np.ndarray) -> str:
         """Return where sentences of ``train`` (their indices) were read, such as ``train.tsv:2,7,9``."""
@@ -92,7 +94,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
         labels = np.concatenate([data.train_labels,
                                  np.full(len(data.unlabeled_texts), missing, data.train_labels.dtype)])
     return TrainingText(full.truncate(limit), labels, texts, full_dev.truncate(limit), data.dev_labels,
-                        tuple(data.label_names), counts, rows=data.train_rows)
+                        tuple(data.label_names), counts, rows=data.train_rows, dev_texts=data.dev_texts)
 
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:

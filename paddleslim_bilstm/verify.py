@@ -37,10 +37,9 @@ def verify(models: Sequence[Any], final_dir: Path, spec: StudentSpec, weights: M
     Raises:
         UserError: a file is damaged or answers something else; the message names it.
     """
-    tokenizer, order = dev_set.tokenizer, np.argsort(dev_set.sentences.lengths, kind="stable")
+    order = np.argsort(dev_set.sentences.lengths, kind="stable")
     rows = order[np.unique(np.linspace(0, len(order) - 1, _PROBE_SENTENCES).astype(np.int64))]
-    input_ids = dev_set.sentences.padded(rows, tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
-    batch = input_ids, np.zeros_like(input_ids)
+    batch = dev_set.tokenizer.feeds(dev_set.sentences, rows)
 
     quantized = False
     for model in models:

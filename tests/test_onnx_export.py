@@ -65,7 +65,7 @@ def test_the_file_is_plain_onnx_with_plain_initializers(tmp_path):
     stored = {one.name for one in model.graph.initializer}
     lstms = [node for node in model.graph.node if node.op_type == "LSTM"]
     assert len(lstms) == 2
-    assert all(set(node.input[1:4]) <= stored and node.input[4] == "lengths" for node in lstms)
+    assert all(set(node.input[1:4]) <= stored and node.input[4] == "sequence_lens" for node in lstms)
 
 
 def test_a_student_that_answers_otherwise_than_the_reference_is_not_written(tmp_path):

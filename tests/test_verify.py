@@ -15,14 +15,11 @@ from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.report.rows import DISTILLED, DevSet
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights
-from paddleslim_bilstm.tokens import Sentences
+from paddleslim_bilstm.tokens import Sentences, Tokenizer
 from paddleslim_bilstm.verify import verify
 
 SPEC = StudentSpec(12, 8, 1, ("neg", "pos"), pad_id=0, max_seq_length=32)
-
-
-class TinyVocabulary:
-    vocab, unk_id, pad_id, cls_id, sep_id = [str(i) for i in range(40)], 1, 0, 2, 3
+TOKENIZER = Tokenizer(None, [str(i) for i in range(40)], pad_id=0, unk_id=1, cls_id=2, sep_id=3, mask_id=None)
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def output(tmp_path):
         export_paddle_model(folder, SPEC, weights)
     write_onnx(final / "model.onnx", weights, SPEC)
     save_student(final, weights, SPEC)
-    dev_set = DevSet(sentences, None, None, 2, TinyVocabulary)
+    dev_set = DevSet(sentences, None, None, 2, TOKENIZER)
     return step, final, weights, lambda model: verify([model], final, SPEC, weights, dev_set)
 
 

@@ -7,6 +7,7 @@ from typing import Sequence
 
 import numpy as np
 
+from ..progress import progress_bar
 from ..tokens import Sentences, Tokenizer
 from .chinese import join_chinese_words
 from .chunks import part_of
@@ -28,6 +29,7 @@ class Corpus:
         texts: the texts behind ``sentences``, row by row; None where only token ids came.
         tagger: the part-of-speech tagger.
         pairs: whether ``sentences`` are sides of pairs.
+        chinese: whether jieba has put Chinese words together.
         first: set for hooks: sentence ``i`` that a hook gets was made from ``sentences[first + i]``.
     """
 
@@ -36,6 +38,7 @@ class Corpus:
     texts: Sequence[str] | None
     tagger: Tagger
     pairs: bool = False
+    chinese: bool = False
     first: int = 0
     _once: dict = field(default_factory=dict, repr=False, compare=False)
 
@@ -57,9 +60,10 @@ class Corpus:
         sample = np.arange(min(_SAMPLE_ROWS, len(sentences)))
         chinese = is_chinese("".join("".join(words) for words in spelling.words(sample)))
         if chinese:
-            sentences = join_chinese_words(sentences, spelling)
+            with progress_bar("segment Chinese words", len(sentences), "sentences") as bar:
+                sentences = join_chinese_words(sentences, spelling, bar.update)
         return cls(sentences, tokenizer, texts, tagger or (ChineseTagger() if chinese else EnglishTagger()),
-                   pairs)
+                   pairs, chinese)
 
     def __len__(self) -> int:
         return len(self.sentences)

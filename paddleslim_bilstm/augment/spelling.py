@@ -48,8 +48,9 @@ class Spelling:
                 letters = encoded[index].offsets
                 yield [texts[index][letters[begin][0]:letters[end - 1][1]] for begin, end in spans]
             else:
-                yield [self._from_pieces(ids[begin:end]) for begin, end in spans]
+                yield [join_pieces([self.tokenizer.vocab[token] for token in ids[begin:end]]) for begin, end in spans]
 
-    def _from_pieces(self, ids: Sequence[int]) -> str:
-        pieces = [self.tokenizer.vocab[token] for token in ids]
-        return pieces[0] + "".join(piece[2:] if piece.startswith("##") else piece for piece in pieces[1:])
+
+def join_pieces(pieces: Sequence[str]) -> str:
+    """``["play", "##ing"] -> "playing"``."""
+    return pieces[0] + "".join(piece[2:] if piece.startswith("##") else piece for piece in pieces[1:])

@@ -24,7 +24,8 @@ from .seen import SeenHashes
 from .words import row_hashes
 
 _FILE = "transfer_set.json"
-_ARRAYS = {"tokens": np.int32, "offsets": np.int64, "source": np.int32, "split": np.int64}  # no split: single sentences
+_ARRAYS = {"tokens": np.int32, "offsets": np.int64, "word_starts": np.bool_, "source": np.int32,
+           "split": np.int64}  # no split: single sentences
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,7 @@ class TransferSet:
     """What the teacher labels and the student learns from.
 
     Attributes:
-        sentences: ``m`` distinct sentences, or pairs, the originals first; memory-mapped, every token marked as a
-            word's start.
+        sentences: ``m`` distinct sentences, or pairs, the originals first; memory-mapped.
         source: index of the original sentence that each was made from, int32 ``[m]``.
         counts: ``originals``, ``made`` (all rounds, the originals included) and ``duplicates`` (removed of them).
     """
@@ -92,8 +92,7 @@ def load_transfer_set(folder: str | Path, identity: str | None = None) -> Transf
         counts = {name: int(facts["counts"][name]) for name in ("originals", "made", "duplicates")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: not a sound transfer set ({_reason(error)})") from None
-    word_starts = np.broadcast_to(np.True_, arrays["tokens"].shape)
-    sentences = Sentences(arrays["tokens"], arrays["offsets"], word_starts,
+    sentences = Sentences(arrays["tokens"], arrays["offsets"], arrays["word_starts"],
                           arrays["split"] if len(arrays["split"]) else None)
     return TransferSet(sentences, arrays["source"], counts)
 
@@ -128,6 +127,7 @@ def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: in
         apply_hooks(augmentation.hooks, *corpus.part(0, 1), np.random.default_rng(seed))
     with ArrayWriter(folder / "tokens.npy", np.int32) as tokens, \
             ArrayWriter(folder / "offsets.npy", np.int64) as offsets, \
+            ArrayWriter(folder / "word_starts.npy", np.bool_) as word_starts, \
             ArrayWriter(folder / "source.npy", np.int32) as source, \
             ArrayWriter(folder / "split.npy", np.int64) as split, \
             progress_bar("augment", made, "sentences") as bar:
@@ -144,11 +144,12 @@ def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: in
                 fresh = sentences.take(new)
                 offsets.append(fresh.offsets[1:] + tokens.length)
                 tokens.append(fresh.tokens)
+                word_starts.append(fresh.word_starts)
                 source.append(first + new)
                 if corpus.pairs:
                     split.append(fresh.split)
                 bar.update(last - first)
-    arrays = {"tokens": tokens, "offsets": offsets, "source": source, "split": split}
+    arrays = {"tokens": tokens, "offsets": offsets, "word_starts": word_starts, "source": source, "split": split}
     write_sealed_json(folder / _FILE, {
         "fingerprint": identity,
         "counts": {"originals": len(originals), "made": made, "duplicates": made - source.length},

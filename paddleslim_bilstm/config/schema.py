@@ -16,6 +16,9 @@ from .checks import Check, choice, flag, integer, mapping, names, number, option
 CLASSIFICATION, REGRESSION = "classification", "regression"
 
 
+TOKENS, WORDS = "teacher", "words"  # the student's vocabulary
+
+
 def setting(default: Any, check: Check) -> Any:
     """Return a dataclass field with a default and the check of values that the user writes."""
     if isinstance(default, dict):  # each its own copy: PaddleSlim pops keys from what it is given
@@ -67,6 +70,7 @@ class GlobalConfig:
 class StudentConfig:
     """The Bi-LSTM: units per direction, layers, width of the embedding (``bert_to_bilstm.student``).
 
+    ``vocabulary`` is what it reads: the ``teacher``'s tokens, or ``words`` that occur at least ``min_count`` times.
     ``embeddings`` is what the embedding starts from: ``teacher``, ``random``, a file of word vectors, or a name that
     PaddleNLP knows.
     """
@@ -75,6 +79,8 @@ class StudentConfig:
     hidden_size: int = setting(300, integer(1))
     num_layers: int = setting(1, integer(1))
     dropout: float = setting(0.2, number(0, 1, below=True))
+    vocabulary: str = setting(TOKENS, choice(TOKENS, WORDS))
+    min_count: int = setting(2, integer(2))
     embeddings: str = setting("teacher", path)
 
 

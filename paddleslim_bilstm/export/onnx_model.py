@@ -1,4 +1,4 @@
-"""The student as one ONNX file that takes the teacher's feeds: written node by node, checked against Paddle.
+"""The student as one ONNX file that takes the same feeds as in Paddle: written node by node, checked against Paddle.
 
 The weights are plain initializers and the LSTM knows each sentence's length, neither of which a converter
 such as paddle2onnx gives.
@@ -32,7 +32,8 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     gives ``logits``, float32 ``[batch, classes]``. It reads ``[CLS] tokens [SEP] padding`` as the Paddle
     student does: ``[CLS]`` is skipped, then follow as many tokens as aren't padding, less two, at least one.
     A single sentence has no use for ``token_type_ids``; it is an input so that the student can take the
-    teacher's place. A student of pairs splits ``[CLS] first [SEP] second [SEP] padding`` by it, see `onnx_pairs`.
+    teacher's place. A student of pairs splits ``[CLS] first [SEP] second [SEP] padding`` by it, see `onnx_pairs`. A
+    student of words takes ``word_ids`` ``[batch, length]`` and ``lengths`` ``[batch]`` instead.
 
     Args:
         weights: as `student_file.load_student` returns them; arrays may be `Int8Array`s.
@@ -46,21 +47,15 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     with whole_file(path) as partial:
         onnx.save(model, str(partial))
         if reference is not None:
-            input_ids = padded_probe(len(weights["token_map"]), spec.pad_id)
-            types = probe_types(input_ids, spec.pad_id) if spec.pairs else np.zeros_like(input_ids)
-            _compare(path, onnx_logits(partial), reference, input_ids, types)
+            _compare(path, onnx_logits(partial), reference, *_probe(len(weights["token_map"]), spec))
 
 
 def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     """Return the checked model of `write_onnx`."""
     graph = Graph()
     one = graph.constant("one", np.array([1], np.int64))
-    padding = graph.add("Equal", "padding", ["input_ids", graph.constant("pad_id", np.array(spec.pad_id, np.int64))])
-    used = graph.add("Cast", "used", [graph.add("Not", "not_padding", [padding])], to=TensorProto.INT32)
-    tokens, lengths = add_sides(graph, used, one) if spec.pairs else _add_sentence(graph, used, one)
-    tokens = graph.add("Transpose", "time_major", [tokens], perm=[1, 0])
-    rows = graph.add("Gather", "rows", [graph.constant("token_map", weights["token_map"]), tokens])
-    steps = graph.add("Max", "lengths", [lengths, graph.constant("least_length", np.array(1, np.int32))])
+    rows, lengths = _add_words(graph) if spec.reads_words else _add_tokens(graph, weights["token_map"], spec, one)
+    steps = graph.add("Max", "sequence_lens", [lengths, graph.constant("least_length", np.array(1, np.int32))])
 
     states = add_embedding(graph, weights["embedding"], rows)
     for layer in range(spec.num_layers):
@@ -73,8 +68,9 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     hidden = add_linear(graph, weights, "hidden", summary, "hidden")
     add_linear(graph, weights, "output", graph.add("Tanh", "hidden_tanh", [hidden]), "logits")
 
-    feeds = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-             for name in ("input_ids", "token_type_ids")]
+    shapes = (["batch", "length"], ["batch"] if spec.reads_words else ["batch", "length"])
+    feeds = [helper.make_tensor_value_info(name, TensorProto.INT64, shape)
+             for name, shape in zip(spec.feed_names, shapes)]
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", spec.num_classes])
     opsets = [helper.make_opsetid("", _OPSET)]
     if any(node.domain == RUNTIME_DOMAIN for node in graph.nodes):
@@ -102,6 +98,30 @@ def probe_types(input_ids: np.ndarray, pad_id: int) -> np.ndarray:
     return ((column >= starts[:, None]) & (column < used[:, None])).astype(np.int64)
 
 
+def _probe(rows: int, spec: StudentSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Return both feeds of a padded batch of all lengths from 1 to 128."""
+    if spec.reads_words:
+        lengths = np.arange(1, _LONGEST_PROBE_TOKENS + 1)
+        return np.random.default_rng(0).integers(0, rows, (len(lengths), len(lengths))), lengths
+    input_ids = padded_probe(rows, spec.pad_id)
+    return input_ids, probe_types(input_ids, spec.pad_id) if spec.pairs else np.zeros_like(input_ids)
+
+
+def _add_words(graph: Graph) -> tuple[str, str]:
+    """Return the rows ``[length, batch]`` and the lengths, int32 ``[batch]``, of a student of words."""
+    lengths = graph.add("Cast", "lengths_int32", ["lengths"], to=TensorProto.INT32)
+    return graph.add("Transpose", "rows", ["word_ids"], perm=[1, 0]), lengths
+
+
+def _add_tokens(graph: Graph, token_map: np.ndarray, spec: StudentSpec, one: str) -> tuple[str, str]:
+    """Return the rows ``[length, batch]`` and the lengths, int32 ``[batch]``, of a student of the teacher's tokens."""
+    padding = graph.add("Equal", "padding", ["input_ids", graph.constant("pad_id", np.array(spec.pad_id, np.int64))])
+    used = graph.add("Cast", "used", [graph.add("Not", "not_padding", [padding])], to=TensorProto.INT32)
+    tokens, lengths = add_sides(graph, used, one) if spec.pairs else _add_sentence(graph, used, one)
+    tokens = graph.add("Transpose", "time_major", [tokens], perm=[1, 0])
+    return graph.add("Gather", "rows", [graph.constant("token_map", token_map), tokens]), lengths
+
+
 def _add_sentence(graph: Graph, used: str, one: str) -> tuple[str, str]:
     """Return the tokens behind ``[CLS]``, ``[batch, length - 1]``, and the sentences' lengths, int32 ``[batch]``."""
     last = graph.constant("end", np.array([np.iinfo(np.int64).max]))
@@ -116,9 +136,8 @@ def _add_join(graph: Graph, name: str, states: str, order: list[int], shape: lis
     return graph.add("Reshape", name, [moved, graph.constant(f"{name}.shape", np.array(shape, np.int64))])
 
 
-def _compare(path: str | Path, ours: Logits, reference: Logits, input_ids: np.ndarray,
-             token_type_ids: np.ndarray) -> None:
-    difference = np.abs(ours(input_ids, token_type_ids) - reference(input_ids, token_type_ids)).max()
+def _compare(path: str | Path, ours: Logits, reference: Logits, *feeds: np.ndarray) -> None:
+    difference = np.abs(ours(*feeds) - reference(*feeds)).max()
     if not difference <= _TOLERANCE:
         raise RuntimeError(f"{path}: the ONNX student's logits differ from the reference by {difference:.2g}, "
                            f"more than {_TOLERANCE:g}; nothing was written")

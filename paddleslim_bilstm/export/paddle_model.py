@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from ..inference_file import save_inference_model
-from ..student.network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
+from ..student.network import TOKEN_MAP, BiLSTMClassifier, logits_of_feeds, read_weights, student_feeds, write_weights
 from ..student.spec import StudentSpec
 from .int8_array import Int8Array, Weights
 
@@ -21,8 +21,9 @@ _INT8_LARGEST = 127
 def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Path:
     """Write ``model.pdmodel`` and ``model.pdiparams`` into ``folder`` and return their common prefix.
 
-    The model takes ``input_ids`` and ``token_type_ids``, int64 ``[batch, length]`` as a BERT tokenizer pads them, and
-    returns logits, float32 ``[batch, classes]``. It is saved through the static-graph API.
+    The model takes ``input_ids`` and ``token_type_ids``, int64 ``[batch, length]`` as a BERT tokenizer pads them (a
+    student of words ``word_ids`` ``[batch, length]`` and ``lengths`` ``[batch]``), and returns logits, float32
+    ``[batch, classes]``. It is saved through the static-graph API.
 
     Args:
         weights: the student's; the embedding may be an `Int8Array`, which is stored as it is (Paddle has no int8 LSTM
@@ -40,7 +41,7 @@ def student_logits(spec: StudentSpec, weights: Weights, input_ids: np.ndarray,
 
     Args:
         weights: as for `export_paddle_model`.
-        input_ids, token_type_ids: int64 ``[batch, length]``.
+        input_ids, token_type_ids: int64 ``[batch, length]``; of a student of words, its two feeds.
     """
     with _built(spec, weights) as (executor, program, feeds, logits):
         feed = {feeds[0].name: input_ids, feeds[1].name: token_type_ids}
@@ -54,14 +55,16 @@ def _built(spec: StudentSpec, weights: Weights) -> Iterator[tuple]:
     executor, program = paddle.static.Executor(place), paddle.static.Program()
     with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard(), \
             paddle.static.program_guard(program, paddle.static.Program()):
-        feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
+        feeds = student_feeds(spec)
         embedding = weights["embedding"]
         network = BiLSTMClassifier(spec, rows=1 if isinstance(embedding, Int8Array) else len(embedding))
-        names = {**network.weight_names(), TOKEN_MAP: TOKEN_MAP}
+        names = network.weight_names()
+        if not spec.reads_words:
+            names[TOKEN_MAP] = TOKEN_MAP
         if isinstance(embedding, Int8Array):
             del names["embedding"]
             network.encoder.embedder = _Int8Embedding(embedding, place)
-        logits = drop_in_logits(network, spec, len(weights[TOKEN_MAP]), *feeds)
+        logits = logits_of_feeds(network, spec, len(weights[TOKEN_MAP]), feeds)
         write_weights(paddle.static.global_scope(), names, weights, place)
         yield executor, program, feeds, logits
 
@@ -104,10 +107,12 @@ def read_paddle_model(prefix: Path, spec: StudentSpec) -> Weights:
         program, _, _ = paddle.static.load_inference_model(str(prefix), executor)
         scope = paddle.static.global_scope()
         names = parameter_names(spec)
-        weights = read_weights(scope, {**names, TOKEN_MAP: TOKEN_MAP})
+        weights = read_weights(scope, names if spec.reads_words else {**names, TOKEN_MAP: TOKEN_MAP})
         for name, parameter in names.items():
             if weights[name].dtype == np.int8:
                 weights[name] = _dequantized(program, scope, parameter, weights[name])
+    if spec.reads_words:
+        weights[TOKEN_MAP] = np.arange(len(weights["embedding"]), dtype=np.int32)
     return weights
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json, write_json
-from ..student.spec import StudentSpec
+from ..student.spec import VOCABULARIES, StudentSpec
 
 SPEC_FILE = "student.json"
 _FORMAT = 1
@@ -40,7 +40,11 @@ def read_spec(folder: str | Path) -> StudentSpec:
     pairs = values.get("pairs", False)  # older folders don't have it
     if not isinstance(pairs, bool):
         raise UserError(f"{path}: pairs is {pairs!r}; it must be true or false")
+    vocabulary = values.get("vocabulary", VOCABULARIES[0])
+    if vocabulary not in VOCABULARIES:
+        raise UserError(f"{path}: vocabulary is {vocabulary!r}; it must be one of {', '.join(VOCABULARIES)}")
     names = values.get("label_names")
     if not isinstance(names, list) or not names or len(names) != values.get("num_classes"):
         raise UserError(f"{path}: label_names must list num_classes names, one or more")
-    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, **sizes)
+    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, vocabulary=vocabulary,
+                       **sizes)

@@ -15,6 +15,9 @@ from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 
 from ..cpu import use_all_cores
 from ..student.batches import plan_batches
+from ..student.network import student_feeds
+from ..student.spec import StudentSpec
+from ..student.words import WordVocabulary
 from ..tokens import Sentences, Tokenizer
 from .optimizer import DEFAULT_LEARNING_RATE
 
@@ -84,24 +87,24 @@ class _Chain(AutoCompression):
         self._on_step(_STEP_NAMES.get(strategy, strategy), Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
 
 
-def chain_dataloader(sentences: Sentences, tokenizer: Tokenizer, batch_size: int,
+def chain_dataloader(sentences: Sentences, reader: Tokenizer | WordVocabulary, spec: StudentSpec, batch_size: int,
                      rng: np.random.Generator) -> paddle.io.DataLoader:
-    """Return a loader of drop-in batches over ``sentences``, in the one form that ``QuantPost`` takes."""
+    """Return a loader of the student's feeds over ``sentences``, in the one form that ``QuantPost`` takes."""
     batches = plan_batches(sentences.lengths, batch_size, rng)
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
-        feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
-    return paddle.io.DataLoader(_Batches(sentences, tokenizer, batches), feed_list=feeds, batch_size=None,
+        feeds = student_feeds(spec)
+    return paddle.io.DataLoader(_Batches(sentences, reader, batches), feed_list=feeds, batch_size=None,
                                 return_list=False, places=paddle.framework._current_expected_place())
 
 
 class _Batches(paddle.io.Dataset):
-    """Batch ``i`` as ``(input_ids, token_type_ids)``, int64 ``[batch, length]``."""
+    """Batch ``i`` as the student's two feeds, such as ``input_ids`` and ``token_type_ids``."""
 
-    def __init__(self, sentences: Sentences, tokenizer: Tokenizer, batches: list[np.ndarray]):
-        self._sentences, self._tokenizer, self._batches = sentences, tokenizer, batches
+    def __init__(self, sentences: Sentences, reader: Tokenizer | WordVocabulary, batches: list[np.ndarray]):
+        self._sentences, self._reader, self._batches = sentences, reader, batches
 
     def __getitem__(self, position: int):
-        return self._tokenizer.feeds(self._sentences, self._batches[position])
+        return self._reader.feeds(self._sentences, self._batches[position])
 
     def __len__(self) -> int:
         return len(self._batches)

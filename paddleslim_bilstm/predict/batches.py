@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, List, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..tokens import Tokenizer, cut_pair
+from ..tokens import Sentences, Tokenizer, cut_pair
 from .runtimes import Logits
+
+if TYPE_CHECKING:
+    from ..student.words import WordVocabulary
 
 TokenIds = Union[List[int], Tuple[List[int], List[int]]]  # of a sentence, or of both sides of a pair
 
@@ -36,6 +39,21 @@ def sentence_logits(run: Logits, sentences: Sequence[TokenIds], tokenizer: Token
                 end = len(rows[index])
                 token_type_ids[position, end - of_second[index]:end] = 1
         answers.append(run(input_ids, token_type_ids))
+    logits = np.concatenate(answers)
+    logits[order] = logits.copy()
+    return logits
+
+
+def batch_logits(run: Logits, sentences: Sentences, reader: Tokenizer | WordVocabulary,
+                 batch_size: int) -> np.ndarray:
+    """Return the logits of ``sentences``, one or more, which are cut to what is served; else as `sentence_logits`.
+
+    Args:
+        reader: whose ``feeds`` the model takes: the tokenizer, or the vocabulary of a student of words.
+    """
+    order = np.argsort(sentences.lengths, kind="stable")
+    answers = [run(*reader.feeds(sentences, order[start:start + batch_size]))
+               for start in range(0, len(order), batch_size)]
     logits = np.concatenate(answers)
     logits[order] = logits.copy()
     return logits

@@ -11,8 +11,8 @@ import numpy as np
 from ..characters import check_surrogates
 from ..errors import UserError
 from ..export.student_spec import read_spec
-from ..tokens import load_tokenizer
-from .batches import TokenIds, sentence_logits
+from ..tokens import Sentences, load_tokenizer
+from .batches import TokenIds, batch_logits, sentence_logits
 from .runtimes import onnx_logits, paddle_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
@@ -52,7 +52,8 @@ class Predictor:
         threads: threads a prediction may use.
 
     Raises:
-        UserError: a file is missing or damaged, the runtime is none of these, or ``threads`` is out of range.
+        UserError: a file is missing or damaged, the runtime is none of these, ``threads`` is out of range, or the
+            student reads Chinese words and jieba is not installed.
 
     Example:
         >>> Predictor("output/sst2").predict(["a gripping , funny film"])[0].label
@@ -73,6 +74,10 @@ class Predictor:
         self.label_names = self._spec.label_names
         self.pairs = self._spec.pairs
         self._tokenizer = load_tokenizer(folder)
+        self._words = None
+        if self._spec.reads_words:
+            from ..student.words import load_word_vocabulary  # here: few students need it
+            self._words = load_word_vocabulary(folder, self._tokenizer, self._spec.vocabulary == "jieba")
         path = folder / _MODEL_FILES[self.runtime]
         if self.runtime == "paddle":
             self._run = paddle_logits(path.with_suffix(""), threads)
@@ -105,16 +110,21 @@ class Predictor:
         _check(texts, batch_size, self.pairs)
         if not len(texts):
             return np.empty((0, len(self.label_names)), np.float32)
+        if self._words:
+            sentences = self._words.encode(texts, self._spec.max_seq_length)
+            return batch_logits(self._run, sentences, self._words, batch_size)
         return sentence_logits(self._run, self._tokenize(texts), self._tokenizer, self._spec.max_seq_length, batch_size)
 
     def _check_model(self, path: Path) -> None:
         """Try the model on the last token of the vocabulary: it must know it, and return a logit for each label."""
-        ids = np.array([[self._tokenizer.cls_id, len(self._tokenizer.vocab) - 1, self._tokenizer.sep_id]], np.int64)
+        vocabulary = self._words.words if self._words else self._tokenizer.vocab
+        what = "words of words.txt" if self._words else "tokens of the tokenizer"
+        last = Sentences.from_lists([[len(vocabulary) - 1]])
         try:
-            shape = self._run(ids, np.zeros_like(ids)).shape
+            shape = self._run(*(self._words or self._tokenizer).feeds(last, np.array([0]))).shape
         except Exception:  # each runtime raises its own
-            raise UserError(f"{path}: doesn't know all {len(self._tokenizer.vocab)} tokens of the tokenizer beside it; "
-                            "copy the whole output folder again") from None
+            raise UserError(f"{path}: doesn't know all {len(vocabulary)} {what} beside it; copy the whole output "
+                            "folder again") from None
         if shape != (1, len(self.label_names)):
             raise UserError(f"{path}: answers {list(shape)} where student.json names {len(self.label_names)} labels; "
                             "copy the whole output folder again")

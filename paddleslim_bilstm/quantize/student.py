@@ -12,9 +12,10 @@ from ..export.int8_array import Weights
 from ..export.onnx_model import build_onnx
 from ..files import whole_file
 from ..metrics import agreement, answers_of, score
-from ..predict.batches import sentence_logits
+from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
 from ..student.spec import StudentSpec
+from ..student.words import WordVocabulary
 from ..tokens import Sentences, Tokenizer
 from .rounding import int8_layers, layer_arrays, round_layers
 
@@ -44,7 +45,7 @@ class QuantizationResult:
 
 
 def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
-                     tokenizer: Tokenizer, max_accuracy_drop: float = 0.005,
+                     reader: Tokenizer | WordVocabulary, max_accuracy_drop: float = 0.005,
                      metric: str = "accuracy") -> QuantizationResult:
     """Write the student with int8 weights and dynamically rounded activations to ``path``.
 
@@ -53,15 +54,14 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     Args:
         weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
-        sentences, labels: the dev set; class numbers, int ``[n]``, or a regression's numbers, float32 ``[n]``.
+        sentences, labels: the dev set, cut to what is served; class numbers, int ``[n]``, or a regression's numbers,
+            float32 ``[n]``.
+        reader: feeds ``sentences`` to the student.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.
         metric: a name of ``metrics``.
     """
-    token_ids = sentences.to_lists()
-
     def answers(model: bytes) -> np.ndarray:
-        logits = sentence_logits(onnx_logits(model), token_ids, tokenizer, spec.max_seq_length, _BATCH_SIZE)
-        return answers_of(logits)
+        return answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
 
     float_model = build_onnx(weights, spec).SerializeToString()
     float_answers = answers(float_model)

@@ -92,7 +92,7 @@ def _plain_predictor(prefix: Path) -> Run:
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(1)
     predictor = create_predictor(config)
-    names = sorted(predictor.get_input_names(), key=lambda name: name == "token_type_ids")  # word ids first
+    names = sorted(predictor.get_input_names(), key=lambda name: name in ("token_type_ids", "lengths"))  # ids first
     inputs = [predictor.get_input_handle(name) for name in names]
     output = predictor.get_output_handle(predictor.get_output_names()[0])
 

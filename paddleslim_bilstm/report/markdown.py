@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config.schema import WORDS
 from ..metrics import TITLES, VALUE_METRICS
 from .data_table import data_table
 from .hardware import describe
@@ -10,9 +11,6 @@ from .report import Report
 from .table import markdown_table
 
 _LOADING = '''\
-The model takes the feeds of the BERT that it replaces and returns logits of the same shape, so code that serves the
-teacher runs it unchanged. In this folder:
-
 ```python
 import numpy as np
 import zlib  # before Paddle: Paddle 2.6 brings its own copy
@@ -22,15 +20,26 @@ config = Config("model.pdmodel", "model.pdiparams")
 config.set_cpu_math_library_num_threads(1)
 predictor = create_predictor(config)
 
-input_ids = np.array([[2, 3, 4]], np.int64)  # your [CLS] tokens [SEP], padded to the longest sentence
-feeds = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}
+FEEDS
 for name in predictor.get_input_names():
     predictor.get_input_handle(name).copy_from_cpu(feeds[name])
 predictor.run()
 logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()  # [batch, classes]
-```
-
-The tokenizer is the teacher's; its files lie beside the model.'''
+```'''
+_TOKENS = {
+    "what": "The model takes the feeds of the BERT that it replaces and returns logits of the same shape, so code that "
+            "serves the teacher runs it unchanged.",
+    "feeds": "input_ids = np.array([[2, 3, 4]], np.int64)  # your [CLS] tokens [SEP], padded to the longest sentence\n"
+             'feeds = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}',
+    "tokenizer": "The tokenizer is the teacher's; its files lie beside the model.",
+}
+_WORDS = {
+    "what": "The model takes words of its own and their number, and returns logits of the teacher's shape.",
+    "feeds": "word_ids = np.array([[2, 3, 4]], np.int64)  # your words, padded with anything to the longest sentence\n"
+             'feeds = {"word_ids": word_ids, "lengths": np.array([3], np.int64)}',
+    "tokenizer": "`words.txt` holds the words, the first line has id 0. A word is a group of the teacher's tokens, "
+                 "whose tokenizer lies beside it; Chinese words are cut by jieba.",
+}
 
 
 def markdown_report(report: Report) -> str:
@@ -92,9 +101,12 @@ def _quality_method(report: Report) -> list[str]:
 
 def _loading(report: Report) -> str:
     mkl = report.hardware["cpu_settings"].get("MKL_DEBUG_CPU_TYPE")
+    words = report.config.get("bert_to_bilstm", {}).get("student", {}).get("vocabulary") == WORDS
+    parts = _WORDS if words else _TOKENS
+    text = f"{parts['what']} In this folder:\n\n{_LOADING.replace('FEEDS', parts['feeds'])}\n\n{parts['tokenizer']}"
     if mkl is None:
-        return _LOADING
-    return (f"{_LOADING} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
+        return text
+    return (f"{text} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
             "must be there before Paddle loads (`import paddleslim_bilstm` sees to it); without it Paddle is slower on "
             "AMD processors.")
 

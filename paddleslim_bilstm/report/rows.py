@@ -10,7 +10,7 @@ import onnxruntime
 
 from .. import metrics
 from ..cpu import physical_cores
-from ..predict.batches import sentence_logits
+from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
 from ..teacher.engine import InferenceModel, logits_of
 from ..tokens import Sentences, Tokenizer
@@ -32,7 +32,7 @@ class DevSet:
         teacher_predictions: the teacher's classes, int64 ``[n]`` (numbers, float32 for a regression), or None where
             there is no teacher.
         num_classes: of the teacher's head, 1 for a regression; decides which metrics are shown.
-        tokenizer: gives the ids of ``[CLS]``, ``[SEP]`` and padding.
+        tokenizer: feeds the sentences to a model: the teacher's tokenizer, or the vocabulary of a student of words.
         metric: what the run's models are judged by, a name of ``metrics``.
     """
 
@@ -90,7 +90,7 @@ class ModelRow:
     correlation: float | None = None
 
 
-def measure_onnx(name: str, path: Path, dev: DevSet, max_seq_length: int, like: ModelRow, file: str | None = None,
+def measure_onnx(name: str, path: Path, dev: DevSet, like: ModelRow, file: str | None = None,
                  notes: tuple[str, ...] = ()) -> ModelRow:
     """Measure a student's ONNX file in ONNX Runtime on one CPU thread.
 
@@ -98,8 +98,7 @@ def measure_onnx(name: str, path: Path, dev: DevSet, max_seq_length: int, like: 
         like: the row of the Paddle model that it was made from, for its parameters and FLOPs.
     """
     run = onnx_logits(path, threads=1)
-    token_ids = dev.sentences.to_lists()
-    logits = sentence_logits(run, token_ids, dev.tokenizer, max_seq_length, BATCH_SIZE)
+    logits = batch_logits(run, dev.sentences, dev.tokenizer, BATCH_SIZE)
     speed = measure_speed(run, dev.sentences, dev.tokenizer, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
     return _row(name, metrics.answers_of(logits), dev, speed, parameters=like.parameters,
                 size_bytes=path.stat().st_size, flops=like.flops, flops_tokens=like.flops_tokens, file=file,

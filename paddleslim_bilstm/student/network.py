@@ -67,6 +67,24 @@ def compare(first, second):
     return paddle.concat((first, second, paddle.abs(first - second), first * second), axis=1)
 
 
+def student_feeds(spec: StudentSpec) -> list:
+    """Return the feeds of an exported student as variables of the current program, int64 each."""
+    shapes = ([-1, -1], [-1]) if spec.reads_words else ([-1, -1], [-1, -1])
+    return [paddle.static.data(name, shape, "int64") for name, shape in zip(spec.feed_names, shapes)]
+
+
+def logits_of_feeds(network: BiLSTMClassifier, spec: StudentSpec, vocabulary_size: int, feeds: list):
+    """Return the logits ``[batch, classes]`` of an exported student, from what `student_feeds` returned.
+
+    A student of words reads rows of its embedding, ``word_ids`` ``[batch, length]``, of which the first ``lengths``
+    ``[batch]`` (at least one) count; others see `drop_in_logits`.
+    """
+    if not spec.reads_words:
+        return drop_in_logits(network, spec, vocabulary_size, *feeds)
+    word_ids, lengths = feeds
+    return network(word_ids, paddle.clip(paddle.cast(lengths, "int32"), min=1))
+
+
 def drop_in_logits(network: BiLSTMClassifier, spec: StudentSpec, vocabulary_size: int, input_ids, token_type_ids):
     """Answer the very feeds of the BERT that the student replaces.
 

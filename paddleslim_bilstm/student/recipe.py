@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ..config import Config
+from ..config.schema import TOKENS
 from ..disk import Need, check_room
 from ..files import fingerprint
 from ..text.rows import Where
@@ -29,6 +30,7 @@ from .train import (
 )
 from .vocabulary import cut_vocabulary, kept_tokens
 from .weights import Weights, first_weights, size_bytes
+from .words import WordVocabulary
 
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
@@ -37,23 +39,30 @@ _EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000
 _WORD_VECTORS = 2  # sets the random stream of their missing words apart from those of weights and batches
 
 
-def first_student(settings: Config, label_names: tuple[str, ...], tokenizer: Tokenizer, sentences: Sentences,
-                  teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
-    """Return the untrained student, whose vocabulary is that of ``sentences``, and notes for the report.
+def first_student(settings: Config, label_names: tuple[str, ...], reader: Tokenizer | WordVocabulary,
+                  sentences: Sentences, teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
+    """Return the untrained student, and notes for the report.
 
     Args:
+        reader: the vocabulary of a student of words; or the teacher's tokenizer, whose tokens are cut to those that
+            occur in ``sentences``.
+        sentences: the transfer set as the student reads it.
         teacher_embeddings: float32 ``[vocabulary, teacher units]``.
 
     Raises:
         UserError: the word vectors that the settings name can't be read.
     """
     sizes = settings.distill.student
-    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, tokenizer.pad_id,
-                       settings.global_.max_seq_length, sentences.pairs)
-    token_map = cut_vocabulary(tokenizer, sentences)
-    kept = kept_tokens(token_map, tokenizer.unk_id)
-    embedding, notes = first_embedding(sizes.embeddings, [tokenizer.vocab[token] for token in kept],
-                                       teacher_embeddings[kept], spec.embed_dim,
+    if isinstance(reader, WordVocabulary):
+        token_map, words, pad_id = reader.token_map, reader.words, reader.pad_id
+        vocabulary, vectors = reader.kind, reader.mean_embeddings(teacher_embeddings)
+    else:
+        token_map, pad_id, vocabulary = cut_vocabulary(reader, sentences), reader.pad_id, TOKENS
+        kept = kept_tokens(token_map, reader.unk_id)
+        words, vectors = [reader.vocab[token] for token in kept], teacher_embeddings[kept]
+    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, pad_id,
+                       settings.global_.max_seq_length, sentences.pairs, vocabulary)
+    embedding, notes = first_embedding(sizes.embeddings, words, vectors, spec.embed_dim,
                                        np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
     first = first_weights(spec, token_map, embedding, np.random.default_rng(settings.global_.seed))
     return spec, first, notes

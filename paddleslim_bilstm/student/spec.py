@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TOKEN_FEEDS = ("input_ids", "token_type_ids")
+WORD_FEEDS = ("word_ids", "lengths")
+VOCABULARIES = ("teacher", "words", "jieba")
+
 
 @dataclass(frozen=True)
 class StudentSpec:
@@ -17,6 +21,8 @@ class StudentSpec:
         pad_id: the token id that pads a batch.
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
         pairs: reads pairs of sentences.
+        vocabulary: what it reads: the ``teacher``'s tokens in the teacher's feeds, ``words``, or words of which
+            ``jieba`` cuts the Chinese ones; words in `WORD_FEEDS`.
     """
 
     embed_dim: int
@@ -26,10 +32,19 @@ class StudentSpec:
     pad_id: int
     max_seq_length: int
     pairs: bool = False
+    vocabulary: str = "teacher"
 
     @property
     def num_classes(self) -> int:
         return len(self.label_names)
+
+    @property
+    def reads_words(self) -> bool:
+        return self.vocabulary != "teacher"
+
+    @property
+    def feed_names(self) -> tuple[str, str]:
+        return WORD_FEEDS if self.reads_words else TOKEN_FEEDS
 
     @property
     def num_features(self) -> int:

@@ -19,7 +19,7 @@ from .batches import padded_rows, plan_batches, widths
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
 from .encoder import kept_units
 from .losses import labelled_mse
-from .network import TOKEN_MAP, BiLSTMClassifier, drop_in_logits, read_weights, write_weights
+from .network import TOKEN_MAP, BiLSTMClassifier, logits_of_feeds, read_weights, student_feeds, write_weights
 from .spec import StudentSpec
 from .weights import DIRECTIONS, Weights
 
@@ -221,9 +221,10 @@ class _Run:
     def _build_drop_in(self, spec, rows_count):
         self._drop_in = paddle.static.Program()
         with paddle.static.program_guard(self._drop_in, paddle.static.Program()), paddle.utils.unique_name.guard():
-            feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
+            feeds = student_feeds(spec)
+            self._feed_names = [feed.name for feed in feeds]
             network = BiLSTMClassifier(spec, rows_count)
-            self._fetches = [drop_in_logits(network, spec, len(self._token_map), *feeds)]
+            self._fetches = [logits_of_feeds(network, spec, len(self._token_map), feeds)]
 
     def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:
         """Take one optimizer step on the sentences at ``batch`` and return the loss."""
@@ -246,7 +247,7 @@ class _Run:
         """Return the metric of the student as it stands."""
         if evaluate is None:
             return None
-        return float(evaluate(self._executor, self._drop_in, ["input_ids", "token_type_ids"], self._fetches))
+        return float(evaluate(self._executor, self._drop_in, self._feed_names, self._fetches))
 
     def weights(self) -> Weights:
         return read_weights(self._scope, self._names)

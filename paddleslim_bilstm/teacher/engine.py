@@ -49,7 +49,7 @@ class InferenceModel:
         with _silent_output():
             self._predictor = create_predictor(config)
         names = self._predictor.get_input_names()
-        if names[0] == "token_type_ids":
+        if names[0] in ("token_type_ids", "lengths"):
             names = names[::-1]
         self._inputs = [self._predictor.get_input_handle(name) for name in names]
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])

@@ -1,0 +1,64 @@
+"""The text of a run as the student reads it: the teacher's tokens, or words."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from .augment import Corpus, TransferSet
+from .config import Config
+from .config.schema import WORDS
+from .errors import UserError
+from .student.words import WordVocabulary, build_word_vocabulary
+from .tokens import Sentences, Tokenizer
+from .training_text import TrainingText
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StudentText:
+    """Sentences as the student reads them, row by row those of the run.
+
+    Attributes:
+        reader: feeds them to the student: the teacher's tokenizer, or the vocabulary of words.
+        train: the originals.
+        transfer: the transfer set.
+        dev: the sentences on which models are compared.
+        counts, notes: for the report.
+    """
+
+    reader: Tokenizer | WordVocabulary
+    train: Sentences
+    transfer: Sentences
+    dev: Sentences
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    def save_vocabulary(self, folder: str | Path) -> None:
+        """Write what a predictor needs beside the tokenizer's files."""
+        if isinstance(self.reader, WordVocabulary):
+            self.reader.save(folder)
+
+
+def student_text(settings: Config, text: TrainingText, corpus: Corpus, transfer_set: TransferSet) -> StudentText:
+    """Return the text of the run as the student that ``settings`` ask for reads it.
+
+    Raises:
+        UserError: words of sentence pairs, or no word occurs often enough.
+    """
+    if settings.distill.student.vocabulary != WORDS:
+        return StudentText(corpus.tokenizer, text.train, transfer_set.sentences, text.dev, {})
+    if corpus.pairs:
+        raise UserError("bert_to_bilstm.student.vocabulary: words is for single sentences, and these are pairs; leave "
+                        "it out")
+    words = build_word_vocabulary(corpus.sentences, corpus.tokenizer, corpus.chinese,
+                                  settings.distill.student.min_count)
+    train, dev = words.rows_of_words(corpus.sentences), words.rows_of(text.dev, text.dev_texts)
+    unknown = float((dev.tokens == 0).mean()) if len(dev.tokens) else 0.0
+    note = (f"The student reads {len(words.words):,} words of its own (words.txt); {100 * unknown:.1f} % of the words "
+            "of the dev set are not among them.")
+    _log.info("%s", note)
+    return StudentText(words, train, words.rows_of_words(transfer_set.sentences), dev,
+                       {"student_words": len(words.words)}, (note,))
