@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -20,21 +19,15 @@ from .cpu import physical_cores
 from .disk import Need, check_room, explained_write_errors
 from .doubts import one_answer, teacher_doubts
 from .errors import UserError
-from .export.onnx_model import write_onnx
-from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
 from .files import fingerprint, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
-from .host.chain import chain_dataloader, run_chain
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
-from .inference_file import forget_call_stacks
-from .predict.runtimes import paddle_logits
-from .quantize.rounding import round_layers
-from .quantize.student import quantize_student
+from .models import answers, export_students, measure, paddleslim_sections, run_strategies, write_onnx_models
 from .report.flops import parameters
 from .report.report import Report
-from .report.rows import ALONE, DISTILLED, TEACHER, DevSet, ModelRow, measure_model, measure_onnx
+from .report.rows import DISTILLED, TEACHER, DevSet, measure_model, measure_onnx
 from .report.write import write_report
 from .run_folder import RunFolder
 from .student.checkpoint import CHECKPOINT_STUDENTS
@@ -42,8 +35,7 @@ from .student.embeddings import check_embeddings
 from .student.evaluate import metric_of, metric_on
 from .student.network import TOKEN_MAP
 from .student.recipe import Recipe, first_student
-from .student.spec import StudentSpec
-from .student.train import Evaluate, TrainedStudent, TrainingSet
+from .student.train import Evaluate, TrainingSet
 from .student.weights import Weights, size_bytes
 from .student_text import StudentText, student_text
 from .teacher import (
@@ -61,7 +53,6 @@ from .verify import verify
 
 _log = logging.getLogger(__name__)
 
-QUANT_BILSTM = "QuantBiLSTM"
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
 _MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
 
@@ -99,7 +90,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     static_logit_loss(settings.distill.loss)
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)
-    chained_strategies(_paddleslim_sections(settings))
+    chained_strategies(paddleslim_sections(settings))
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
 
@@ -176,17 +167,17 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         data_key = fingerprint(key, labels.precision, [] if hard is None else hard)
         distilled = recipe.distil(spec, first, data, data_key)
     with run.stage("export"):
-        models = _export(run, spec, alone, distilled)
+        models = export_students(run, spec, alone, distilled)
         for model in models:
-            doubts += _told(one_answer(model.name, _answers(model, own_dev_set), text.label_names))
+            doubts += _told(one_answer(model.name, answers(model, own_dev_set), text.label_names))
     with run.stage("chain"):
-        _chain(settings, run, own, spec, models, train_dataloader, evaluate)
+        run_strategies(settings, run, own, spec, models, train_dataloader, evaluate)
     with run.stage("onnx"):
-        onnx_models, final_weights = _onnx(settings, run, spec, models, own_dev_set)
+        onnx_models, final_weights = write_onnx_models(settings, run, spec, models, own_dev_set)
     with run.stage("measure"):
         rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
                               predictions=dev_set.teacher_predictions)]
-        rows += [_measure(model, run, own_dev_set, eval_callback) for model in models]
+        rows += [measure(model, run, own_dev_set, eval_callback) for model in models]
         like = next(row for row in rows if row.name == DISTILLED)
         rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes)
                  for model in onnx_models]
@@ -201,24 +192,6 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
-
-
-@dataclass(frozen=True)
-class _Model:
-    """A Paddle model of the run: its name in the report, its folder, and its weights unless PaddleSlim made it."""
-
-    name: str
-    folder: Path
-    weights: Weights | None = None
-
-
-@dataclass(frozen=True)
-class _OnnxModel:
-    """An ONNX model of the run: its name in the report, its file, and what to know of it."""
-
-    name: str
-    file: Path
-    notes: tuple[str, ...] = ()
 
 
 def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
@@ -299,91 +272,11 @@ def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Ev
                   dev_key, run.cache("students") if cached else run.work_dir)
 
 
-def _export(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | None, distilled: TrainedStudent) -> list[_Model]:
-    models = []
-    for name, step, trained in ((ALONE, "alone", alone), (DISTILLED, "distilled", distilled)):
-        if trained is not None:
-            folder = run.step_dir(step)
-            export_paddle_model(folder, spec, trained.weights)
-            models.append(_Model(name, folder, trained.weights))
-    return models
-
-
-def _chain(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, models: list[_Model],
-           train_dataloader: Any, evaluate: Evaluate | None) -> None:
-    """Run PaddleSlim's strategies on the distilled student, and add each step's model to ``models``."""
-    strategies = chained_strategies(_paddleslim_sections(settings))
-    if not strategies:
-        return
-    if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
-        rng = np.random.default_rng([settings.global_.seed, 1])
-        train_dataloader = chain_dataloader(own.train, own.reader, spec, settings.distill.batch_size, rng)
-
-    def keep(name: str, folder: Path) -> None:
-        target = run.step_dir(name)
-        shutil.copytree(folder, target, dirs_exist_ok=True)
-        forget_call_stacks(target / f"{MODEL_NAME}.pdmodel")
-        models.append(_Model(name, target))
-
-    run_chain(models[-1].folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
-
-
-def _onnx(settings: Config, run: RunFolder, spec: StudentSpec, models: list[_Model],
-          dev_set: DevSet) -> tuple[list[_OnnxModel], Weights]:
-    """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
-
-    They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
-
-    Returns:
-        The ONNX models for the report, and the weights.
-    """
-    prefix = next(model.folder for model in reversed(models) if model.name != "QuantPost") / MODEL_NAME
-    weights = read_paddle_model(prefix, spec)
-    float_model = _OnnxModel("ONNX", run.onnx_dir / "model.onnx")
-    quantized_inputs = any(model.name == "QuantAware" for model in models)  # then Paddle rounds activations, ONNX not
-    write_onnx(float_model.file, weights, spec, reference=None if quantized_inputs else paddle_logits(prefix))
-    if QUANT_BILSTM not in settings.strategies:
-        return [], weights
-    truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
-    result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
-                              dev_set.tokenizer, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
-    kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
-    notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
-    if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
-        folder = run.step_dir(QUANT_BILSTM)
-        rounded = round_layers(weights, ["embedding"])
-        export_paddle_model(folder, spec, rounded)
-        models.append(_Model(f"{QUANT_BILSTM}, Paddle", folder, rounded))
-    return [float_model, _OnnxModel(QUANT_BILSTM, result.path, notes)], weights
-
-
-def _answers(model: _Model, dev_set: DevSet) -> np.ndarray:
-    logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
-                       dev_set.tokenizer)
-    return metrics.answers_of(logits)
-
-
 def _told(doubts: list[str]) -> list[str]:
     """Log doubts loudly, and return them for the report."""
     for doubt in doubts:
         _log.warning("%s", doubt)
     return doubts
-
-
-def _measure(model: _Model, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
-    prefix = model.folder / MODEL_NAME
-    metric = None if eval_callback is None else metric_of(prefix, eval_callback)
-    return measure_model(model.name, prefix, dev_set, str(prefix.relative_to(run.work_dir)), metric)
-
-
-def _paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:
-    return {name: section for name, section in settings.strategies.items() if name != QUANT_BILSTM}
-
-
-def _agreement_note(agreement: float, num_classes: int) -> str:
-    if num_classes == 1:
-        return f"Its numbers correlate with the float student's at {agreement:.4f}."
-    return f"Agrees with the float student on {100 * agreement:.1f} % of the dev sentences."
 
 
 def _precision_note(labels: Labels) -> str:

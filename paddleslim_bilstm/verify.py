@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from .export.paddle_model import MODEL_NAME, read_paddle_model, student_logits
 from .export.student_file import WEIGHTS_FILE, load_student
 from .files import checksum
 from .inference_file import ends_whole
+from .models import PaddleModel
 from .predict.runtimes import Logits, onnx_logits, paddle_logits
 from .report.rows import DevSet
 from .student.spec import StudentSpec
@@ -21,7 +22,7 @@ _TOLERANCE = 1e-4  # of the largest logit
 _QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
 
 
-def verify(models: Sequence[Any], final_dir: Path, spec: StudentSpec, weights: Mapping[str, np.ndarray],
+def verify(models: Sequence[PaddleModel], final_dir: Path, spec: StudentSpec, weights: Mapping[str, np.ndarray],
            dev_set: DevSet) -> None:
     """Ask every model for the logits of a few dev sentences, from the shortest to the longest, padded to one batch.
 

@@ -10,7 +10,7 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.export.student_file import save_student
-from paddleslim_bilstm.pipeline import _Model
+from paddleslim_bilstm.models import PaddleModel
 from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.report.rows import DISTILLED, DevSet
 from paddleslim_bilstm.student.spec import StudentSpec
@@ -41,9 +41,9 @@ def output(tmp_path):
 
 def test_a_sound_output_passes(output):
     step, _, weights, check = output
-    check(_Model(DISTILLED, step, weights))
-    check(_Model("UnstructurePrune", step))
-    check(_Model("QuantPost", step))
+    check(PaddleModel(DISTILLED, step, weights))
+    check(PaddleModel("UnstructurePrune", step))
+    check(PaddleModel("QuantPost", step))
 
 
 def test_an_int8_embedding_is_held_against_its_own_weights(output):
@@ -51,9 +51,9 @@ def test_an_int8_embedding_is_held_against_its_own_weights(output):
     rounded = round_layers(weights, ["embedding"])
     for folder in (step, final):
         export_paddle_model(folder, SPEC, rounded)
-    check(_Model("QuantBiLSTM, Paddle", step, rounded))
+    check(PaddleModel("QuantBiLSTM, Paddle", step, rounded))
     with pytest.raises(UserError, match="answers dev sentences other than the trained student does"):
-        check(_Model("QuantBiLSTM, Paddle", step, weights))
+        check(PaddleModel("QuantBiLSTM, Paddle", step, weights))
 
 
 def test_other_weights_than_trained_are_refused(output):
@@ -62,7 +62,7 @@ def test_other_weights_than_trained_are_refused(output):
     for folder in (step, final):
         export_paddle_model(folder, SPEC, weights)
     with pytest.raises(UserError, match="answers dev sentences other than .* by 0.01, so nothing is published"):
-        check(_Model(DISTILLED, step, output[2]))
+        check(PaddleModel(DISTILLED, step, output[2]))
 
 
 @pytest.mark.parametrize("name, message", [
@@ -72,14 +72,14 @@ def test_a_cut_paddle_model_is_refused(output, name, message):
     for folder in (step, final):
         (folder / name).write_bytes((step / name).read_bytes()[:-40])
     with pytest.raises(UserError, match=message):
-        check(_Model(DISTILLED, step, weights))
+        check(PaddleModel(DISTILLED, step, weights))
 
 
 def test_what_was_not_copied_whole_is_refused(output):
     step, final, weights, check = output
     (final / "model.pdiparams").write_bytes((step / "model.pdiparams").read_bytes()[:-1])
     with pytest.raises(UserError, match="model.pdiparams: is not what was copied there"):
-        check(_Model(DISTILLED, step, weights))
+        check(PaddleModel(DISTILLED, step, weights))
 
 
 def test_an_onnx_file_that_answers_otherwise_is_refused(output):
@@ -89,17 +89,17 @@ def test_an_onnx_file_that_answers_otherwise_is_refused(output):
     embedding.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(embedding), "embedding"))
     onnx.save(model, str(final / "model.onnx"))
     with pytest.raises(UserError, match="model.onnx: answers dev sentences other than"):
-        check(_Model(DISTILLED, step, weights))
+        check(PaddleModel(DISTILLED, step, weights))
     onnx.save(model, str(final / "model.int8.onnx"))
     (final / "model.onnx").unlink()
-    check(_Model(DISTILLED, step, weights))  # the int8 model need only answer
+    check(PaddleModel(DISTILLED, step, weights))  # the int8 model need only answer
     (final / "model.int8.onnx").write_bytes(b"cut")
     with pytest.raises(UserError, match="model.int8.onnx: can't be run"):
-        check(_Model(DISTILLED, step, weights))
+        check(PaddleModel(DISTILLED, step, weights))
 
 
 def test_a_student_file_with_other_weights_is_refused(output):
     step, final, weights, check = output
     save_student(final, {**weights, "output.bias": np.nextafter(weights["output.bias"], np.float32(1))}, SPEC)
     with pytest.raises(UserError, match="student.safetensors: does not hold the trained weights"):
-        check(_Model(DISTILLED, step, weights))
+        check(PaddleModel(DISTILLED, step, weights))

@@ -1,0 +1,135 @@
+"""The run's inference models: exported, passed through PaddleSlim's strategies, written as ONNX, measured."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import metrics
+from .config import Config
+from .cpu import physical_cores
+from .export.onnx_model import write_onnx
+from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
+from .host.chain import chain_dataloader, run_chain
+from .host.strategies import chained_strategies
+from .inference_file import forget_call_stacks
+from .predict.runtimes import paddle_logits
+from .quantize.rounding import round_layers
+from .quantize.student import quantize_student
+from .report.rows import ALONE, DISTILLED, DevSet, ModelRow, measure_model
+from .run_folder import RunFolder
+from .student.evaluate import metric_of
+from .student.spec import StudentSpec
+from .student.train import Evaluate, TrainedStudent
+from .student.weights import Weights
+from .student_text import StudentText
+from .teacher import InferenceModel, logits_of
+
+QUANT_BILSTM = "QuantBiLSTM"
+
+
+@dataclass(frozen=True)
+class PaddleModel:
+    """A Paddle model of the run: its name in the report, its folder, and its weights unless PaddleSlim made it."""
+
+    name: str
+    folder: Path
+    weights: Weights | None = None
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX model of the run: its name in the report, its file, and what to know of it."""
+
+    name: str
+    file: Path
+    notes: tuple[str, ...] = ()
+
+
+def export_students(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | None,
+                    distilled: TrainedStudent) -> list[PaddleModel]:
+    """Write the trained students as inference models, the distilled one last."""
+    models = []
+    for name, step, trained in ((ALONE, "alone", alone), (DISTILLED, "distilled", distilled)):
+        if trained is not None:
+            folder = run.step_dir(step)
+            export_paddle_model(folder, spec, trained.weights)
+            models.append(PaddleModel(name, folder, trained.weights))
+    return models
+
+
+def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, models: list[PaddleModel],
+           train_dataloader: Any, evaluate: Evaluate | None) -> None:
+    """Run PaddleSlim's strategies on the distilled student, and add each step's model to ``models``."""
+    strategies = chained_strategies(paddleslim_sections(settings))
+    if not strategies:
+        return
+    if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
+        rng = np.random.default_rng([settings.global_.seed, 1])
+        train_dataloader = chain_dataloader(own.train, own.reader, spec, settings.distill.batch_size, rng)
+
+    def keep(name: str, folder: Path) -> None:
+        target = run.step_dir(name)
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        forget_call_stacks(target / f"{MODEL_NAME}.pdmodel")
+        models.append(PaddleModel(name, target))
+
+    run_chain(models[-1].folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
+
+
+def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, models: list[PaddleModel],
+          dev_set: DevSet) -> tuple[list[OnnxModel], Weights]:
+    """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
+
+    They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
+
+    Returns:
+        The ONNX models for the report, and the weights.
+    """
+    prefix = next(model.folder for model in reversed(models) if model.name != "QuantPost") / MODEL_NAME
+    weights = read_paddle_model(prefix, spec)
+    float_model = OnnxModel("ONNX", run.onnx_dir / "model.onnx")
+    quantized_inputs = any(model.name == "QuantAware" for model in models)  # then Paddle rounds activations, ONNX not
+    write_onnx(float_model.file, weights, spec, reference=None if quantized_inputs else paddle_logits(prefix))
+    if QUANT_BILSTM not in settings.strategies:
+        return [], weights
+    truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
+    result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
+                              dev_set.tokenizer, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
+    kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
+    notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
+    if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
+        folder = run.step_dir(QUANT_BILSTM)
+        rounded = round_layers(weights, ["embedding"])
+        export_paddle_model(folder, spec, rounded)
+        models.append(PaddleModel(f"{QUANT_BILSTM}, Paddle", folder, rounded))
+    return [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights
+
+
+def answers(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
+    """Return what the model predicts for the dev sentences: classes int64 ``[n]``, or numbers float32 ``[n]``."""
+    logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
+                       dev_set.tokenizer)
+    return metrics.answers_of(logits)
+
+
+def measure(model: PaddleModel, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
+    """Return the model's row of the report, with the user's own metric where there is an ``eval_callback``."""
+    prefix = model.folder / MODEL_NAME
+    metric = None if eval_callback is None else metric_of(prefix, eval_callback)
+    return measure_model(model.name, prefix, dev_set, str(prefix.relative_to(run.work_dir)), metric)
+
+
+def paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:
+    """Return the config's sections that are PaddleSlim's own strategies."""
+    return {name: section for name, section in settings.strategies.items() if name != QUANT_BILSTM}
+
+
+def _agreement_note(agreement: float, num_classes: int) -> str:
+    if num_classes == 1:
+        return f"Its numbers correlate with the float student's at {agreement:.4f}."
+    return f"Agrees with the float student on {100 * agreement:.1f} % of the dev sentences."
