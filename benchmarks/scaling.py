@@ -95,7 +95,7 @@ def run_stages(job: dict) -> dict:
 
     from paddleslim_bilstm.augment import Corpus, build_transfer_set
     from paddleslim_bilstm.augment.chunks import part_of
-    from paddleslim_bilstm.cpu import physical_cores
+    from paddleslim_bilstm.cpu import give_back_freed_memory, physical_cores
     from paddleslim_bilstm.teacher import label, load_teacher
     from paddleslim_bilstm.training_text import read_training_text
     paddle.enable_static()
@@ -106,6 +106,7 @@ def run_stages(job: dict) -> dict:
         forget_peak()
         start = time.perf_counter()
         yield
+        give_back_freed_memory()
         found[name] = {"s": time.perf_counter() - start, "mib": peak_mib(), "sentences": sentences}
         print(job["size"], name, found[name], file=sys.stderr)
 
@@ -118,8 +119,8 @@ def run_stages(job: dict) -> dict:
         with stage("read", job["size"]):
             text = read_training_text(settings, teacher)
         with stage("augment", job["size"] * (job["n_iter"] + 1)):
-            corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
-            made = build_transfer_set(corpus, settings.augmentation, settings.global_.seed, folder / "transfer_set",
+            made = build_transfer_set(Corpus.create(text.train, teacher.tokenizer, text.train_texts),
+                                      settings.augmentation, settings.global_.seed, folder / "transfer_set",
                                       settings.global_.max_seq_length - 2)
         found["distinct"] = len(made.sentences)
         first = part_of(made.sentences, 0, min(job["size"], len(made.sentences)))

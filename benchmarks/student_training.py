@@ -76,7 +76,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 def prepare(job: dict) -> dict:
     """Write a random sample of the transfer set, its tokens renumbered to rows of the cut vocabulary."""
-    from ours import settings_of, transfer_set
+    from ours import corpus_of, settings_of, transfer_set
 
     from paddleslim_bilstm.student.vocabulary import cut_vocabulary
     from paddleslim_bilstm.teacher import load_teacher
@@ -84,7 +84,8 @@ def prepare(job: dict) -> dict:
     work = Path(job["work"])
     teacher = load_teacher(job["teacher"], work)
     texts = read_file(job["train"], "--train", with_labels=False).texts
-    made = transfer_set(settings_of({**job, "batch_size": 1}), teacher, texts, work / "transfer_set").sentences
+    settings = settings_of({**job, "batch_size": 1})
+    made = transfer_set(settings, corpus_of(settings, teacher, texts), work / "transfer_set").sentences
     rows = cut_vocabulary(teacher.tokenizer, made)
     sample = made.take(np.random.default_rng(job["seed"]).permutation(len(made))[:job["sentences"]])
     np.savez(work / "sample.npz", tokens=rows[sample.tokens], offsets=sample.offsets, rows=rows.max() + 1)

@@ -77,7 +77,7 @@ def test_whole_runs_are_extrapolated_from_rates_and_counts(monkeypatch):
     from compression_speed import summary
     run = {"tutorial": {"augment_s": 2, "made": 10, "batch_s": 1, "teacher_s": 6, "student_s": 5, "trained": 4,
                         "peak_mib": 1},
-           "ours": {"augment_s": 3, "made": 30, "label_s": 1, "labelled": 2, "train_s": 3, "trained": 3,
+           "ours": {"augment_s": 3, "rounds_s": 1, "made": 30, "label_s": 1, "labelled": 2, "train_s": 3, "trained": 3,
                     "evaluate_s": 8, "steps_between_evaluations": 2, "batch_size": 4, "load_teacher_s": 7,
                     "label_fixed_s": 2, "flops": 5e9, "peak_mib": 1},
            "matrices": {"gflops": 20}}
