@@ -49,14 +49,14 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     Raises:
         UserError: Paddle can't load it.
     """
-    import paddle
+    from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor
     config = Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
     config.disable_gpu()
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
     try:
-        paddle.static.deserialize_program(Path(f"{prefix}.pdmodel").read_bytes())  # garbage would crash Inference
+        ProgramDesc.FromString(Path(f"{prefix}.pdmodel").read_bytes())  # garbage would crash Inference
         predictor, turn = create_predictor(config), Lock()
     except Exception as error:  # Paddle raises ValueError, RuntimeError and others, by what is damaged
         raise UserError(f"{prefix}.pdmodel: Paddle can't load it with its .pdiparams ({type(error).__name__}); copy "
