@@ -63,7 +63,7 @@ def export_students(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | N
 
 
 def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, models: list[PaddleModel],
-           train_dataloader: Any, evaluate: Evaluate | None) -> None:
+                   train_dataloader: Any, evaluate: Evaluate | None) -> None:
     """Run PaddleSlim's strategies on the distilled student, and add each step's model to ``models``."""
     strategies = chained_strategies(paddleslim_sections(settings))
     if not strategies:
@@ -82,7 +82,7 @@ def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: Stu
 
 
 def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, models: list[PaddleModel],
-          dev_set: DevSet) -> tuple[list[OnnxModel], Weights]:
+                      dev_set: DevSet) -> tuple[list[OnnxModel], Weights]:
     """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
 
     They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
