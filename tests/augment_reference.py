@@ -55,6 +55,13 @@ def ngram_sampling(words, p_ng, ngram_range, rng: random.Random):
     return words
 
 
+def crossover(first, second, p_cross, rng: random.Random):
+    """``second`` is another sentence, drawn by the caller."""
+    if rng.random() < p_cross:
+        return first[:rng.randint(1, len(first))] + second[-rng.randint(1, len(second)):]
+    return first
+
+
 def masking(words, mask_id, p_mask, rng: random.Random):
     """``words`` are tokens, or lists of tokens when whole words are masked."""
     mask = [mask_id] if words and isinstance(words[0], list) else mask_id

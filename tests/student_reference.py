@@ -10,11 +10,11 @@ from paddleslim_bilstm.student.weights import first_weights
 
 
 def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0,
-                   pairs=False):
+                   pairs=False, pooling="max"):
     rng = np.random.default_rng(seed)
     names = tuple(f"class {number}" for number in range(classes))
     spec = StudentSpec(embed_dim=embed_dim, hidden_size=hidden_size, num_layers=num_layers, label_names=names,
-                       pad_id=pad_id, max_seq_length=32, pairs=pairs)
+                       pad_id=pad_id, max_seq_length=32, pairs=pairs, pooling=pooling)
     token_map = rng.integers(0, rows, vocab).astype(np.int32)
     token_map[0] = rows - 1
     weights = first_weights(spec, token_map, rng.normal(0, 0.5, (rows, embed_dim)), rng)
@@ -36,7 +36,7 @@ def _one_pair(weights, spec, row, types):
     """Cut ``[CLS] first [SEP] second [SEP] padding`` where the types change; an empty side has zero states."""
     used = row != spec.pad_id
     first, second = row[used & (types == 0)][1:-1], row[used & (types == 1)][:-1]
-    one, other = (_summary(weights, spec, side) if len(side) else np.zeros(2 * spec.hidden_size)
+    one, other = (_summary(weights, spec, side) if len(side) else np.zeros(spec.num_features // 4)
                   for side in (first, second))
     return _answer(weights, np.concatenate([one, other, np.abs(one - other), one * other]))
 
@@ -47,7 +47,8 @@ def _summary(weights, spec, ids):
         forward = _run(weights, f"lstm.{layer}.forward", states)
         backward = _run(weights, f"lstm.{layer}.backward", states[::-1])
         states = np.concatenate([forward, backward[::-1]], axis=1)
-    return np.concatenate([forward[-1], backward[-1]])
+    largest = [forward.max(axis=0), backward.max(axis=0)] if spec.pooling == "max" else []
+    return np.concatenate([forward[-1], backward[-1], *largest])
 
 
 def _answer(weights, summary):

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from augment_reference import PIECES, TEXTS, Hook, tiny_corpus, tiny_tokenizer, words_of
+from augment_reference import crossover as plain_crossover
 from augment_reference import masking as plain_masking
 from augment_reference import ngram_sampling as plain_ngram_sampling
 from augment_reference import pos_replacement as plain_pos_replacement
@@ -121,6 +122,22 @@ def test_the_tutorials_two_steps_together(tmp_path):
     plain = Counter(tuple(plain_ngram_sampling(plain_masking(ids, MASK, 0.1, rng), 0.25, [2, 6], rng))
                     for _ in range(DRAWS))
     assert_same_distribution(outcomes(run(corpus, Hook("masking"), Hook("ngram_sampling"))), plain)
+
+
+# Crossover
+
+def test_crossover_joins_any_beginning_to_any_end(tmp_path):
+    corpus = tiny_corpus(tmp_path, ["a dull movie", "we loved the great actor"] * (DRAWS // 2))
+    both, rng = [corpus.sentences[row].tolist() for row in (0, 1)], random.Random(1)
+    plain = Counter(tuple(plain_crossover(both[draw % 2], rng.choice(both), 0.6, rng)) for draw in range(DRAWS))
+    assert_same_distribution(outcomes(run(corpus, Hook("crossover", {"p_cross": 0.6}))), plain)
+
+
+def test_words_do_not_reach_across_the_seam(tmp_path):
+    corpus = tiny_corpus(tmp_path, ["unbelievably"] * 200)  # one word of four pieces
+    crossed = run(corpus, Hook("crossover", {"p_cross": 1.0}))
+    assert {sum(starts) for _, starts in rows(crossed)} == {2}
+    assert set(crossed.lengths) == set(range(2, 9))
 
 
 # POS-guided replacement
@@ -333,6 +350,7 @@ def test_a_hook_of_another_shape_is_refused():
 
 @pytest.mark.parametrize("hook", [Hook("masking", {"p_mask": 0.5}), Hook("masking", {"whole_word": True}),
                                   Hook("pos_replacement", {"p_pos": 1.0}), Hook("ngram_sampling", {"p_ng": 1.0}),
+                                  Hook("crossover", {"p_cross": 1.0}),
                                   Hook("ngram_sampling", {"p_ng": 1.0, "unit": "word"})])
 @pytest.mark.parametrize("texts", [[], [""], ["movie"], ["", "movie", "", "", "a film", ""]])
 def test_small_inputs(tmp_path, hook, texts):

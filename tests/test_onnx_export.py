@@ -17,6 +17,8 @@ from paddleslim_bilstm.predict.runtimes import onnx_logits
     {"num_layers": 2, "hidden_size": 5},
     {"num_layers": 3, "embed_dim": 7, "classes": 2},
     {"num_layers": 1, "pad_id": 4},
+    {"num_layers": 1, "pooling": "last"},
+    {"num_layers": 2, "pooling": "last"},
 ])
 def test_logits_are_those_of_the_reference_on_a_padded_batch_of_lengths_1_to_128(tmp_path, sizes):
     weights, spec = random_student(**sizes)

@@ -34,7 +34,8 @@ def dygraph_logits(weights, spec, input_ids):
         paddle.enable_static()
 
 
-@pytest.mark.parametrize("sizes", [{"num_layers": 1}, {"num_layers": 2, "pad_id": 3}])
+@pytest.mark.parametrize("sizes", [{"num_layers": 1}, {"num_layers": 2, "pad_id": 3},
+                                   {"num_layers": 1, "pooling": "last"}])
 def test_all_runtimes_agree_on_a_padded_batch_of_lengths_1_to_128(tmp_path, sizes):
     weights, spec = random_student(hidden_size=20, **sizes)
     paddle_run = paddle_logits(export_paddle_model(tmp_path, spec, weights))

@@ -135,7 +135,7 @@ def test_the_guard_watches_the_metric_that_is_named(tmp_path):
     """Rounding loses a class of four sentences among many: accuracy hardly notices, macro-F1 does."""
     weights, spec = output_folder(tmp_path, hidden_size=16)
     break_hidden_layer(weights)
-    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights, count=400)
+    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights, count=600)
     quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 1.0)
     logits = sentence_logits(onnx_logits(tmp_path / "a.onnx"), [one.tolist() for one in sentences], tokenizer, 32, 32)
     right = logits.argmax(axis=1) == labels

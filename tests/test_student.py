@@ -1,5 +1,6 @@
 """The student: its network, its vocabulary and its training."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
-from paddleslim_bilstm.student.encoder import kept_units
+from paddleslim_bilstm.student.encoder import kept_units, largest_states
 from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.network import BiLSTMClassifier
 from paddleslim_bilstm.student.spec import StudentSpec
@@ -72,9 +73,9 @@ def run_exported(prefix, input_ids):
         return executor.run(program, feed=feed, fetch_list=fetches)[0]
 
 
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_exported_student_answers_a_padded_batch_as_each_sentence_alone(tmp_path, num_layers):
-    spec = StudentSpec(12, 8, num_layers, ("a", "b", "c"), PAD, 32)
+@pytest.mark.parametrize("num_layers, pooling", [(1, "last"), (1, "max"), (2, "max")])
+def test_exported_student_answers_a_padded_batch_as_each_sentence_alone(tmp_path, num_layers, pooling):
+    spec = StudentSpec(12, 8, num_layers, ("a", "b", "c"), PAD, 32, pooling=pooling)
     prefix = export_paddle_model(tmp_path, spec, weights_for(spec))
     sentences = random_sentences(9, np.random.default_rng(1), longest=20)
     together = run_exported(prefix, sentences.padded(np.arange(9), PAD, [CLS], [SEP]))
@@ -90,7 +91,21 @@ def test_exported_student_answers_an_empty_sentence(tmp_path):
     assert np.isfinite(run_exported(prefix, np.array([[CLS, SEP]]))).all()
 
 
-def test_training_form_answers_as_the_inference_form_and_shares_its_parameters():
+def test_largest_states_ignore_what_lies_behind_a_sentence():
+    states = np.random.default_rng(0).uniform(-1, 1, (6, 3, 4)).astype(np.float32)
+    states[0, 1] = -0.999
+    lengths, program = np.array([6, 1, 3], np.int32), paddle.static.Program()
+    with paddle.static.program_guard(program):
+        feeds = paddle.static.data("states", [-1, -1, 4]), paddle.static.data("lengths", [-1], "int32")
+        largest = largest_states(*feeds)
+    found = paddle.static.Executor().run(program, feed={"states": states, "lengths": lengths}, fetch_list=[largest])[0]
+    np.testing.assert_allclose(found, [states[:length, row].max(axis=0) for row, length in enumerate(lengths)],
+                               atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["last", "max"])
+def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(pooling):
+    spec = replace(SPEC, pooling=pooling)
     rng = np.random.default_rng(1)
     rows, lengths = rng.integers(0, VOCABULARY, (5, 9)), np.array([9, 1, 4, 9, 2], np.int32)
     executor, logits, names = paddle.static.Executor(), [], []
@@ -99,7 +114,7 @@ def test_training_form_answers_as_the_inference_form_and_shares_its_parameters()
             program, startup = paddle.static.Program(), paddle.static.Program()
             with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
                 feeds = paddle.static.data("rows", [-1, -1], "int64"), paddle.static.data("lengths", [-1], "int32")
-                network = BiLSTMClassifier(SPEC, VOCABULARY, training=training)
+                network = BiLSTMClassifier(spec, VOCABULARY, training=training)
                 output = network(*feeds)
             names.append(network.weight_names())
             if not training:

@@ -1,6 +1,6 @@
 """Augmentation hooks and the transfer set that they make (Tang et al. 2019, section 3.3)."""
 
-from . import masking, ngram_sampling, pos_replacement  # noqa: F401  (they register the built-in hooks)
+from . import crossover, masking, ngram_sampling, pos_replacement  # noqa: F401  (they register the built-in hooks)
 from .corpus import Corpus
 from .registry import augmentation_hook, check_hooks, hook_names
 from .taggers import ChineseTagger, EnglishTagger, Tagger

@@ -70,6 +70,8 @@ class GlobalConfig:
 class StudentConfig:
     """The Bi-LSTM: units per direction, layers, width of the embedding (``bert_to_bilstm.student``).
 
+    ``pooling`` is what the tanh layer sees: the ``last`` states of both directions, or beside them the ``max`` of every
+    unit over the sentence.
     ``vocabulary`` is what it reads: the ``teacher``'s tokens, or ``words`` that occur at least ``min_count`` times.
     ``embeddings`` is what the embedding starts from: ``teacher``, ``random``, a file of word vectors, or a name that
     PaddleNLP knows.
@@ -78,6 +80,7 @@ class StudentConfig:
     embed_dim: int = setting(300, integer(1))
     hidden_size: int = setting(300, integer(1))
     num_layers: int = setting(1, integer(1))
+    pooling: str = setting("max", choice("last", "max"))
     dropout: float = setting(0.2, number(0, 1, below=True))
     vocabulary: str = setting(TOKENS, choice(TOKENS, WORDS))
     min_count: int = setting(2, integer(2))

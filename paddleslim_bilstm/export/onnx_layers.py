@@ -80,6 +80,24 @@ def add_lstm(graph: Graph, weights: Weights, layer: int, inputs: str, lengths: s
     return outputs[0], outputs[1]
 
 
+def add_largest(graph: Graph, states: str, lengths: str, one: str) -> str:
+    """Take each unit's largest of all states ``[length, 2, batch, units]``: ``[2, batch, units]``.
+
+    As `student.encoder.largest_states`: behind a sentence's end (int32 ``lengths``) a state counts 2 less.
+    """
+    first, step = (graph.constant(f"time.{value}", np.array(value, np.int32)) for value in (0, 1))
+    steps = graph.add("Cast", "padded_length_int32", [graph.add("Shape", "padded_length", [states], end=1)],
+                      to=onnx.TensorProto.INT32)
+    steps = graph.add("Reshape", "padded_steps", [steps, graph.constant("scalar", np.empty(0, np.int64))])
+    place = graph.add("Unsqueeze", "time", [graph.add("Range", "times", [first, steps, step]), one])
+    behind = graph.add("Not", "behind", [graph.add("Less", "within", [place, lengths])])
+    behind = graph.add("Cast", "behind_float", [behind], to=onnx.TensorProto.FLOAT)
+    lowered = graph.add("Mul", "lowered", [behind, graph.constant("lower", np.array(-2, np.float32))])
+    axes = graph.constant("direction_and_unit", np.array([1, 3], np.int64))
+    counted = graph.add("Add", "counted_states", [states, graph.add("Unsqueeze", "lowered_states", [lowered, axes])])
+    return graph.add("ReduceMax", "largest", [counted], axes=[0], keepdims=0)
+
+
 def add_linear(graph: Graph, weights: Weights, name: str, inputs: str, output: str) -> str:
     """Add ``output = inputs @ weight + bias``; int8: inputs rounded as they come, one scale a column."""
     weight, bias = weights[f"{name}.weight"], graph.constant(f"{name}.bias", weights[f"{name}.bias"])

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 
 from ..files import whole_file
 from ..predict.runtimes import Logits, onnx_logits
-from ..student.spec import StudentSpec
+from ..student.spec import MAX_STATES, StudentSpec
 from .int8_array import Weights
-from .onnx_layers import RUNTIME_DOMAIN, Graph, add_embedding, add_linear, add_lstm
+from .onnx_layers import RUNTIME_DOMAIN, Graph, add_embedding, add_largest, add_linear, add_lstm
 from .onnx_pairs import add_comparison, add_sides
 
 _OPSET = 17
@@ -62,7 +62,10 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
         if layer:
             states = _add_join(graph, f"between.{layer}", states, [0, 2, 1, 3], [0, 0, -1])
         states, final = add_lstm(graph, weights, layer, states, steps)
-    summary = _add_join(graph, "summary", final, [1, 0, 2], [0, -1])
+    summary = _add_join(graph, "last_states", final, [1, 0, 2], [0, -1])
+    if spec.pooling == MAX_STATES:
+        largest = _add_join(graph, "largest_states", add_largest(graph, states, steps, one), [1, 0, 2], [0, -1])
+        summary = graph.add("Concat", "pooled_states", [summary, largest], axis=1)
     if spec.pairs:
         summary = add_comparison(graph, summary, lengths, one)
     hidden = add_linear(graph, weights, "hidden", summary, "hidden")

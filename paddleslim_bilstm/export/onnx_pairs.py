@@ -44,7 +44,7 @@ def add_sides(graph: Graph, used: str, one: str) -> tuple[str, str]:
 
 
 def add_comparison(graph: Graph, states: str, lengths: str, one: str) -> str:
-    """Compare the sides' last states ``[2 * batch, units]``, those of empty sides being zero.
+    """Compare the sides' pooled states ``[2 * batch, units]``, those of empty sides being zero.
 
     Returns:
         the name of ``[first, second, |first - second|, first * second]``, ``[batch, 4 * units]``.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json, write_json
-from ..student.spec import VOCABULARIES, StudentSpec
+from ..student.spec import POOLINGS, VOCABULARIES, StudentSpec
 
 SPEC_FILE = "student.json"
 _FORMAT = 1
 _LEAST = {"embed_dim": 1, "hidden_size": 1, "num_layers": 1, "pad_id": 0, "max_seq_length": 3}
+_CHOICES = {"vocabulary": VOCABULARIES, "pooling": POOLINGS}
 
 
 def write_spec(folder: str | Path, spec: StudentSpec) -> None:
@@ -40,11 +41,11 @@ def read_spec(folder: str | Path) -> StudentSpec:
     pairs = values.get("pairs", False)  # older folders don't have it
     if not isinstance(pairs, bool):
         raise UserError(f"{path}: pairs is {pairs!r}; it must be true or false")
-    vocabulary = values.get("vocabulary", VOCABULARIES[0])
-    if vocabulary not in VOCABULARIES:
-        raise UserError(f"{path}: vocabulary is {vocabulary!r}; it must be one of {', '.join(VOCABULARIES)}")
+    chosen = {key: values.get(key, known[0]) for key, known in _CHOICES.items()}  # older folders don't have them
+    for key, known in _CHOICES.items():
+        if chosen[key] not in known:
+            raise UserError(f"{path}: {key} is {chosen[key]!r}; it must be one of {', '.join(known)}")
     names = values.get("label_names")
     if not isinstance(names, list) or not names or len(names) != values.get("num_classes"):
         raise UserError(f"{path}: label_names must list num_classes names, one or more")
-    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, vocabulary=vocabulary,
-                       **sizes)
+    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, **chosen, **sizes)

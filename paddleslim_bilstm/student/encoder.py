@@ -1,4 +1,4 @@
-"""Embedding and Bi-LSTM: token rows in, the two directions' last states out."""
+"""Embedding and Bi-LSTM: token rows in, the two directions' pooled states out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from .spec import StudentSpec
+from .spec import MAX_STATES, StudentSpec
 from .weights import DIRECTIONS, LSTM_PARTS
 
 _SUFFIX = {"forward": "", "backward": "_reverse"}
@@ -31,7 +31,7 @@ class Encoder(nn.Layer):
                             dropout=self.dropout if layers > 1 else 0.0)
 
     def forward(self, rows, lengths, kept=None):
-        """Map token rows to the last states of both directions.
+        """Map token rows to the last states of both directions and, if asked for, the largest of each unit.
 
         Args:
             rows: int64 ``[batch, length]``.
@@ -39,10 +39,13 @@ class Encoder(nn.Layer):
             kept: uint8 of `embedded_shape`, 0 where an embedding's unit is dropped; None to drop nothing.
 
         Returns:
-            float32 ``[batch, 2 * hidden]``.
+            float32 ``[batch, 2 * hidden]``, or ``[batch, 4 * hidden]`` with the largest.
         """
-        _, (hidden, _) = self.lstm(self._drop(self.embedder(rows), kept), sequence_length=lengths)
-        return paddle.concat((hidden[-2], hidden[-1]), axis=1)
+        states, (hidden, _) = self.lstm(self._drop(self.embedder(rows), kept), sequence_length=lengths)
+        pooled = [hidden[-2], hidden[-1]]
+        if self.spec.pooling == MAX_STATES:
+            pooled.append(largest_states(paddle.transpose(states, (1, 0, 2)), lengths))
+        return paddle.concat(pooled, axis=1)
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the embeddings of a batch."""
@@ -83,22 +86,38 @@ class TrainingEncoder(Encoder):
         """As `Encoder.forward`."""
         both = paddle.transpose(paddle.stack((rows, _reversed(rows, lengths))), (0, 2, 1))
         embedded = self._drop(self.embedder(both), kept)
-        return paddle.concat([self._last_state(lstm, embedded[index], lengths)
-                              for index, lstm in enumerate(self.directions)], axis=1)
+        runs = [self._run(lstm, embedded[index], lengths) for index, lstm in enumerate(self.directions)]
+        pooled = [last for _, last in runs]
+        if self.spec.pooling == MAX_STATES:
+            pooled += [largest_states(states, lengths) for states, _ in runs]
+        return paddle.concat(pooled, axis=1)
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the embeddings of a batch: forward and backward, time first."""
         return len(DIRECTIONS), length, batch, self.spec.embed_dim
 
-    def _last_state(self, lstm: nn.LSTM, embedded, lengths):
+    def _run(self, lstm: nn.LSTM, embedded, lengths) -> tuple:
+        """Return all states of one direction ``[length, batch, hidden]`` and the last ones ``[batch, hidden]``."""
         shape = (1, paddle.shape(embedded)[1], self.spec.hidden_size)
         states = (paddle.zeros(shape), paddle.zeros(shape))
         for state in states:
             state.stop_gradient = False
-        return lstm(embedded, states, lengths)[1][0][0]
+        outputs, (last, _) = lstm(embedded, states, lengths)
+        return outputs, last[0]
 
     def _lstm_parameter(self, layer: int, direction: str, part: str):
         return getattr(self.directions[DIRECTIONS.index(direction)], f"{part}_l0")
+
+
+def largest_states(states, lengths):
+    """Return each unit's largest state over a sentence: ``[length, batch, units]`` -> ``[batch, units]``.
+
+    Source: max pooling over a Bi-LSTM as in InferSent (Conneau et al. 2017, arXiv 1705.02364), section 3.2. States lie
+    between -1 and 1, so those behind a sentence's end, less 2, are never the largest.
+    """
+    place = paddle.unsqueeze(paddle.arange(paddle.shape(states)[0], dtype="int32"), axis=1)
+    within = paddle.unsqueeze(paddle.cast(place < lengths, "float32"), axis=2)
+    return paddle.max(states + (within - 1) * 2, axis=0)
 
 
 def _reversed(rows, lengths):

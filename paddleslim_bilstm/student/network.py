@@ -14,11 +14,12 @@ TOKEN_MAP = "token_map"
 
 
 class BiLSTMClassifier(nn.Layer):
-    """Embedding, bidirectional LSTM, tanh linear layer on the last states, output layer.
+    """Embedding, bidirectional LSTM, tanh linear layer on its pooled states, output layer.
 
     For pairs it is siamese: both sides pass the same embedding and LSTM, then are compared (`compare`).
 
-    Source: PaddleNLP's tutorial "from BERT to Bi-LSTM", step 2; for pairs Tang et al. 2019 (arXiv 1903.12136), 3.1.
+    Source: PaddleNLP's tutorial "from BERT to Bi-LSTM", step 2, where ``spec.pooling`` is ``last``; for pairs Tang et
+    al. 2019 (arXiv 1903.12136), 3.1.
 
     Every program that builds it under a fresh ``paddle.utils.unique_name.guard()`` uses the same parameter names,
     so programs that run in one scope share their weights.
@@ -59,7 +60,7 @@ class BiLSTMClassifier(nn.Layer):
 
 
 def compare(first, second):
-    """Return ``[first, second, |first - second|, first * second]`` of the sides' states ``[batch, units]``.
+    """Return ``[first, second, |first - second|, first * second]`` of the sides' pooled states ``[batch, units]``.
 
     Source: the "concatenate-compare" of Tang et al. 2019, section 3.1 (PaddleNLP's code has the sum in place of the
     product). So swapped sides swap the first two blocks and leave the others.

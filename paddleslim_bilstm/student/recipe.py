@@ -61,7 +61,7 @@ def first_student(settings: Config, label_names: tuple[str, ...], reader: Tokeni
         kept = kept_tokens(token_map, reader.unk_id)
         words, vectors = [reader.vocab[token] for token in kept], teacher_embeddings[kept]
     spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, pad_id,
-                       settings.global_.max_seq_length, sentences.pairs, vocabulary)
+                       settings.global_.max_seq_length, sentences.pairs, vocabulary, sizes.pooling)
     embedding, notes = first_embedding(sizes.embeddings, words, vectors, spec.embed_dim,
                                        np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
     first = first_weights(spec, token_map, embedding, np.random.default_rng(settings.global_.seed))

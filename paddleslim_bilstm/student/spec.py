@@ -7,6 +7,7 @@ from dataclasses import dataclass
 TOKEN_FEEDS = ("input_ids", "token_type_ids")
 WORD_FEEDS = ("word_ids", "lengths")
 VOCABULARIES = ("teacher", "words", "jieba")
+LAST_STATES, MAX_STATES = POOLINGS = ("last", "max")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class StudentSpec:
         pairs: reads pairs of sentences.
         vocabulary: what it reads: the ``teacher``'s tokens in the teacher's feeds, ``words``, or words of which
             ``jieba`` cuts the Chinese ones; words in `WORD_FEEDS`.
+        pooling: what the tanh layer sees of the LSTM: the ``last`` states of both directions, as in the paper, or
+            beside them the ``max`` of every unit over the sentence.
     """
 
     embed_dim: int
@@ -33,6 +36,7 @@ class StudentSpec:
     max_seq_length: int
     pairs: bool = False
     vocabulary: str = "teacher"
+    pooling: str = LAST_STATES
 
     @property
     def num_classes(self) -> int:
@@ -48,5 +52,6 @@ class StudentSpec:
 
     @property
     def num_features(self) -> int:
-        """What the tanh layer sees: the last states of both directions; of a pair those of both sides, compared."""
-        return (8 if self.pairs else 2) * self.hidden_size
+        """What the tanh layer sees: the pooled states of both directions; of a pair those of both sides, compared."""
+        pooled = (4 if self.pooling == MAX_STATES else 2) * self.hidden_size
+        return 4 * pooled if self.pairs else pooled
