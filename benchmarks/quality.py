@@ -1,10 +1,13 @@
 """How good the student is: teacher, Bi-LSTM alone, the tutorial's recipe, ours, and what each ingredient is worth.
 
     python benchmarks/quality.py --output output/quality [--seeds 0 1 2] [--only default tutorial] [--held-out 1500]
+        [--override DataAugmentation.n_iter=5]
 
 Run it from the folder that holds data/ and teachers/ as the configs name them. Each row is a whole `compress` with
 one setting changed. With several seeds, augmentation, first weights and the order of batches all change. What is done
-is kept in OUTPUT/results.json, so the same command goes on where it was stopped, and prints the table at the end.
+is kept in OUTPUT/results.json, so the same command goes on where it was stopped; at the end it prints the table, and
+draws what each width of the student costs (OUTPUT/frontier.png). `--override` changes a setting of all rows, so that
+an ablation need not take a night; give it an OUTPUT of its own.
 
 `--held-out N` judges on N sentences taken out of the training file instead of the dev file: the N longest of a random
 tenth, with everything that contains them or is contained in them taken out of training as well (SST-2's training
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -23,27 +27,29 @@ from pathlib import Path
 import numpy as np
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-_MASK, _POS, _NGRAM = ("{masking: {p_mask: 0.1}}", "{pos_replacement: {p_pos: 0.1}}",
-                       "{ngram_sampling: {p_ng: 0.25, ngram_range: [2, 6]}}")
+_MASK, _POS, _NGRAM, _CROSS = ("{masking: {p_mask: 0.1}}", "{pos_replacement: {p_pos: 0.1}}",
+                               "{ngram_sampling: {p_ng: 0.25, ngram_range: [2, 6]}}", "{crossover: {p_cross: 0.5}}")
 
 
 def _hooks(*hooks: str) -> str:
     return f"DataAugmentation.hooks=[{', '.join(hooks)}]"
 
 
+_EVERY_HOOK = {"masking": _MASK, "word replacement": _POS, "n-grams": _NGRAM, "crossover": _CROSS}
+
 VARIANTS = {  # name -> (config, overrides)
     "default": ("sst2.yaml", []),
     "tutorial": ("tutorial_sst2.yaml", []),
     "150 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=150"]),
+    "75 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=75"]),
+    "last states alone": ("sst2.yaml", ["bert_to_bilstm.student.pooling=last"]),
     "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
-    "no masking": ("sst2.yaml", [_hooks(_POS, _NGRAM)]),
-    "no word replacement": ("sst2.yaml", [_hooks(_MASK, _NGRAM)]),
-    "no n-grams": ("sst2.yaml", [_hooks(_MASK, _POS)]),
-    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=28"]),
-    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=7"]),
+    **{f"no {name}": ("sst2.yaml", [_hooks(*(one for one in _EVERY_HOOK.values() if one != hook))])
+       for name, hook in _EVERY_HOOK.items()},
+    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0"]),
     "no dropout": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0"]),
-    "4 epochs": ("sst2.yaml", ["TrainConfig.epochs=4"]),
 }
+_WIDTHS = {"default": "300 units", "150 units": "150 units", "75 units": "75 units"}  # variant -> name in the plot
 _COLUMNS = {"distilled": "accuracy %", "agreement": "agrees with the teacher %",
             "where the teacher errs": "accuracy where the teacher errs %", "int8": "int8 accuracy %"}
 
@@ -64,7 +70,9 @@ def main() -> None:
                 subprocess.run(command, check=True)
                 results[key] = json.loads((arguments.output / "last.json").read_text())
                 results_file.write_text(json.dumps(results, indent=2) + "\n")
-    print(_table(results, arguments))
+    groups = _groups(results, arguments)
+    _draw_frontier(groups, arguments.output / "frontier.png")
+    print(_table(groups))
 
 
 def _run_one(name: str, seed: int, overrides: list[str], output: Path) -> None:
@@ -87,8 +95,8 @@ def _run_one(name: str, seed: int, overrides: list[str], output: Path) -> None:
     names = list(predictor.label_names)
     truth = np.array([names.index(label) if label in names else int(label) for label in dev.labels])
     errs = _teacher_classes(settings, dev.texts) != truth
-    figures = {"teacher": rows["teacher"]["accuracy"], "distilled": rows["distilled"]["accuracy"],
-               "agreement": rows["distilled"]["agreement"], "seconds": seconds,
+    figures = {"models": report["models"], "seconds": seconds, "teacher": rows["teacher"]["accuracy"],
+               "distilled": rows["distilled"]["accuracy"], "agreement": rows["distilled"]["agreement"],
                "where the teacher errs": float((answers == truth)[errs].mean())}
     figures.update({key: rows[row]["accuracy"] for key, row in (("alone", "Bi-LSTM alone"), ("int8", "QuantBiLSTM"))
                     if row in rows})
@@ -123,10 +131,35 @@ def _held_out(arguments: argparse.Namespace) -> list[str]:
     return [f"Global.train_file={folder / 'train.tsv'}", f"Global.dev_file={folder / 'dev.tsv'}"]
 
 
-def _table(results: dict[str, dict], arguments: argparse.Namespace) -> str:
+def _groups(results: dict[str, dict], arguments: argparse.Namespace) -> dict[str, list[dict]]:
+    """Return the runs of each variant, seed by seed."""
     suffix = f", held out {arguments.held_out}" if arguments.held_out else ""
-    groups = {name: [results[key] for seed in arguments.seeds
-                     if (key := f"{name}, seed {seed}{suffix}") in results] for name in VARIANTS}
+    return {name: [results[key] for seed in arguments.seeds if (key := f"{name}, seed {seed}{suffix}") in results]
+            for name in VARIANTS}
+
+
+def _draw_frontier(groups: dict[str, list[dict]], path: Path) -> None:
+    """Draw accuracy (means over seeds) against latency and size: teacher, Bi-LSTM alone, int8 students by width."""
+    from paddleslim_bilstm.report.latency import Latency
+    from paddleslim_bilstm.report.plot import save_plot
+    from paddleslim_bilstm.report.rows import ModelRow
+
+    def row(runs: list[dict], name: str, title: str) -> ModelRow | None:
+        found = [one for run in runs for one in run["models"] if one["name"] == name]
+        if not found:
+            return None
+        accuracy = float(np.mean([one["accuracy"] for one in found]))
+        latency = Latency(**{key: statistics.median(one["latency_ms"][key] for one in found)
+                             for key in found[0]["latency_ms"]})
+        return ModelRow(**{**found[0], "name": title, "accuracy": accuracy, "latency_ms": latency})
+
+    everything = [run for runs in groups.values() for run in runs]
+    rows = [row(everything, "teacher", "teacher"), row(groups["default"], "Bi-LSTM alone", "Bi-LSTM alone"),
+            *(row(groups[name], "QuantBiLSTM", f"int8, {title}") for name, title in _WIDTHS.items())]
+    save_plot([one for one in rows if one], path)
+
+
+def _table(groups: dict[str, list[dict]]) -> str:
     first = next(runs[0] for runs in groups.values() if runs)
     lines = ["| recipe | runs | " + " | ".join(_COLUMNS.values()) + " | minutes |",
              "|---|---:|" + "---:|" * (len(_COLUMNS) + 1),

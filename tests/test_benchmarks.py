@@ -103,3 +103,23 @@ def test_scaling(run, task, tmp_path):
     stages = json.loads(out.read_text())["sizes"]["300"]
     assert [stages[stage]["sentences"] for stage in ("read", "augment", "label", "train")] == [300, 900, 300, 8]
     assert all(stages[stage]["mib"] > 0 for stage in ("read", "augment", "label", "train")) and "| 300 |" in shown
+
+
+def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    quality = importlib.import_module("quality")
+    overrides = [f"Global.model_dir={task / 'teacher'}", f"Global.train_file={task / 'train.tsv'}",
+                 f"Global.dev_file={task / 'dev.tsv'}", "DataAugmentation.n_iter=1", "TrainConfig.epochs=1",
+                 "bert_to_bilstm.student.embed_dim=8", "Global.max_seq_length=32"]
+    results = {}
+    for name in ("default", "last states alone"):
+        quality._run_one(name, 3, [*overrides, "bert_to_bilstm.student.hidden_size=8"], tmp_path)
+        results[f"{name}, seed 3"] = json.loads((tmp_path / "last.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    monkeypatch.setattr("sys.argv", ["quality.py", "--output", str(tmp_path), "--seeds", "3", "--only", "default",
+                                     "last states alone"])
+    quality.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| teacher", "| Bi-LSTM alone", "| default",
+                                                            "| last states alone"]
+    assert (tmp_path / "frontier.png").read_bytes()[1:4] == b"PNG"
