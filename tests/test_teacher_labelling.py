@@ -164,3 +164,12 @@ def test_a_teacher_that_answers_the_same_to_everything_is_loudly_named(tmp_path,
     with caplog.at_level(logging.WARNING):
         label(broken_teacher(tmp_path, change), random_sentences(20), tmp_path, "constant", threads=1)
     assert "THE TEACHER ANSWERS THE SAME TO EVERY SENTENCE" in caplog.text
+
+
+@pytest.mark.parametrize("changed, mean_difference, enough", [
+    (0, 0.001, True), (2, 0.001, True), (6, 0.001, True),  # 2 are expected of 2,000 where 99.9 % agree
+    (7, 0.001, False), (200, 0.001, False), (0, 0.02, False),
+])
+def test_bf16_does_where_no_more_labels_change_than_chance_explains(changed, mean_difference, enough):
+    check = {"sentences": 2000, "mean_difference": mean_difference, "agreement": 1 - changed / 2000}
+    assert labelling.close_enough(check, spread=1.0) == enough
