@@ -26,6 +26,7 @@ from paddleslim_bilstm.teacher import Teacher, label, load_teacher, teacher_embe
 from paddleslim_bilstm.tokens import Sentences
 
 _EVAL_ITER = 1000  # of a long training, see TrainConfig.eval_iter
+_HOOKS = ["masking", "pos_replacement", "ngram_sampling"]  # the tutorial's, and nothing of ours beside them
 _FIRST_SENTENCES = 2001  # the fewest that label() checks bf16 on
 
 
@@ -54,7 +55,7 @@ def settings_of(job: dict, **sections: dict) -> Config:
     """Return a configuration with ``sections`` on top of the defaults."""
     sections["Global"] = {"seed": job["seed"], **sections.get("Global", {})}
     return load_config({"bert_to_bilstm": {"batch_size": job["batch_size"]},
-                        "DataAugmentation": {"n_iter": job["n_iter"]}, **sections})
+                        "DataAugmentation": {"n_iter": job["n_iter"], "hooks": _HOOKS}, **sections})
 
 
 def corpus_of(settings: Config, teacher: Teacher, texts: list[str]) -> Corpus:

@@ -74,7 +74,8 @@ def test_yaml_is_read_with_defaults_for_the_rest(written):
 def test_an_empty_section_takes_the_defaults():
     config = load_config({"bert_to_bilstm": None, "DataAugmentation": None, "QuantAware": None})
     assert config.distill.student.num_layers == 1 and config.distill.train_alone is True
-    assert [hook.name for hook in config.augmentation.hooks] == ["masking", "pos_replacement", "ngram_sampling"]
+    assert [hook.name for hook in config.augmentation.hooks] == ["masking", "pos_replacement", "ngram_sampling",
+                                                                    "crossover"]
     assert config.train.learning_rate is None and config.strategies == {"QuantAware": {}}
 
 
@@ -149,6 +150,14 @@ def test_wrong_settings_are_named_with_file_and_line(written, old, new, line, pa
 def test_what_makes_no_sense_for_the_task_is_refused(sections, parts):
     message = error_of({"bert_to_bilstm": None, **sections})
     assert all(part in message for part in parts)
+
+
+def test_hard_labels_and_crossover_do_not_go_together():
+    config = load_config({"bert_to_bilstm": {"alpha": 0.5}, "DataAugmentation": {"n_iter": 3}})
+    assert [hook.name for hook in config.augmentation.hooks] == ["masking", "pos_replacement", "ngram_sampling"]
+    assert config.augmentation.n_iter == 3
+    message = error_of({"bert_to_bilstm": {"alpha": 0.5}, "DataAugmentation": {"hooks": ["masking", "crossover"]}})
+    assert all(part in message for part in ("bert_to_bilstm.alpha: 0.5", "set it to 0", "crossover"))
 
 
 def test_the_task_chooses_the_metric():

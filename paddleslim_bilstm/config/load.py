@@ -11,6 +11,7 @@ from ..metrics import CLASS_METRICS, VALUE_METRICS
 from .checks import mapping, nearest
 from .schema import (
     CLASS_LOSSES,
+    CROSSOVER,
     PADDLESLIM_STRATEGIES,
     REFUSED_STRATEGIES,
     REGRESSION,
@@ -61,6 +62,18 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         raise written.error((), "has no section bert_to_bilstm; add it (\"bert_to_bilstm: {}\" takes the defaults)")
     config = Config(**sections, strategies=strategies)
     _check_task(config, written)
+    return config if config.distill.alpha == 0 else _with_labels_kept(config, written)
+
+
+def _with_labels_kept(config: Config, written: Source) -> Config:
+    """Return a config that uses hard labels without `crossover`, which joins sentences of different labels."""
+    if "hooks" not in _mapping_or_none(written.values.get("DataAugmentation"), ("DataAugmentation",), written):
+        kept = tuple(hook for hook in config.augmentation.hooks if hook.name != CROSSOVER)
+        return dataclasses.replace(config, augmentation=dataclasses.replace(config.augmentation, hooks=kept))
+    if CROSSOVER in [hook.name for hook in config.augmentation.hooks]:
+        raise written.error(("bert_to_bilstm", "alpha"), f"{config.distill.alpha:g} weighs hard labels, which the "
+                            f"sentences that {CROSSOVER} joins don't have; set it to 0 or leave {CROSSOVER} out of "
+                            "DataAugmentation.hooks")
     return config
 
 

@@ -109,10 +109,12 @@ class HookConfig:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+CROSSOVER = "crossover"  # not a default where alpha is above 0: it joins sentences of different labels
 DEFAULT_HOOKS = (
     HookConfig("masking", {"p_mask": 0.1}),
     HookConfig("pos_replacement", {"p_pos": 0.1}),
     HookConfig("ngram_sampling", {"p_ng": 0.25, "ngram_range": [2, 6]}),
+    HookConfig(CROSSOVER, {"p_cross": 0.5}),
 )
 
 
