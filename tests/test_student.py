@@ -91,16 +91,23 @@ def test_exported_student_answers_an_empty_sentence(tmp_path):
     assert np.isfinite(run_exported(prefix, np.array([[CLS, SEP]]))).all()
 
 
-def test_largest_states_ignore_what_lies_behind_a_sentence():
+@pytest.mark.parametrize("by_place", [False, True])
+def test_largest_states_ignore_what_lies_behind_a_sentence(by_place):
     states = np.random.default_rng(0).uniform(-1, 1, (6, 3, 4)).astype(np.float32)
     states[0, 1] = -0.999
     lengths, program = np.array([6, 1, 3], np.int32), paddle.static.Program()
     with paddle.static.program_guard(program):
         feeds = paddle.static.data("states", [-1, -1, 4]), paddle.static.data("lengths", [-1], "int32")
-        largest = largest_states(*feeds)
-    found = paddle.static.Executor().run(program, feed={"states": states, "lengths": lengths}, fetch_list=[largest])[0]
-    np.testing.assert_allclose(found, [states[:length, row].max(axis=0) for row, length in enumerate(lengths)],
-                               atol=1e-6)
+        feeds[0].stop_gradient = False
+        largest = largest_states(*feeds, by_place)
+        gradient, = paddle.static.gradients(largest, feeds[0])
+    found, slope = paddle.static.Executor().run(program, feed={"states": states, "lengths": lengths},
+                                                fetch_list=[largest, gradient])
+    expected = np.zeros_like(states)
+    for row, length in enumerate(lengths):
+        np.testing.assert_allclose(found[row], states[:length, row].max(axis=0), atol=1e-6)
+        expected[states[:length, row].argmax(axis=0), row, np.arange(4)] = 1
+    np.testing.assert_array_equal(slope, expected)
 
 
 @pytest.mark.parametrize("pooling", ["last", "max"])

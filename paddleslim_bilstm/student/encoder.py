@@ -89,7 +89,7 @@ class TrainingEncoder(Encoder):
         runs = [self._run(lstm, embedded[index], lengths) for index, lstm in enumerate(self.directions)]
         pooled = [last for _, last in runs]
         if self.spec.pooling == MAX_STATES:
-            pooled += [largest_states(states, lengths) for states, _ in runs]
+            pooled += [largest_states(states, lengths, by_place=True) for states, _ in runs]
         return paddle.concat(pooled, axis=1)
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
@@ -109,15 +109,25 @@ class TrainingEncoder(Encoder):
         return getattr(self.directions[DIRECTIONS.index(direction)], f"{part}_l0")
 
 
-def largest_states(states, lengths):
+def largest_states(states, lengths, by_place: bool = False):
     """Return each unit's largest state over a sentence: ``[length, batch, units]`` -> ``[batch, units]``.
 
     Source: max pooling over a Bi-LSTM as in InferSent (Conneau et al. 2017, arXiv 1705.02364), section 3.2. States lie
     between -1 and 1, so those behind a sentence's end, less 2, are never the largest.
+
+    Args:
+        lengths: int32 ``[batch]``.
+        by_place: look up where the largest is and take it from there: the same, with a gradient that takes a sixteenth
+            of the time.
     """
     place = paddle.unsqueeze(paddle.arange(paddle.shape(states)[0], dtype="int32"), axis=1)
     within = paddle.unsqueeze(paddle.cast(place < lengths, "float32"), axis=2)
-    return paddle.max(states + (within - 1) * 2, axis=0)
+    lowered = states + (within - 1) * 2
+    if not by_place:
+        return paddle.max(lowered, axis=0)
+    lowered.stop_gradient = True
+    largest = paddle.argmax(lowered, axis=0, keepdim=True)
+    return paddle.squeeze(paddle.take_along_axis(states, largest, axis=0), axis=0)
 
 
 def _reversed(rows, lengths):
