@@ -65,7 +65,8 @@ def test_doubts_are_logged_during_the_run_and_stand_in_the_report(tmp_path, capl
     rows = make_reviews(160, seed=5)
     config = {"Global": {"model_dir": str(make_tiny_teacher(tmp_path / "teacher")), "save_dir": str(tmp_path / "out"),
                          "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
-              "bert_to_bilstm": {"student": {"embed_dim": 4, "hidden_size": 4, "pooling": "last"}, "train_alone": False},
+              "bert_to_bilstm": {"student": {"embed_dim": 4, "hidden_size": 4, "pooling": "last"},
+                                 "train_alone": False},
               "DataAugmentation": {"n_iter": 0}, "TrainConfig": {"train_iter": 1, "learning_rate": 1e-9}}
     with caplog.at_level(logging.WARNING):  # a student that has not learned anything
         notes = compress(config, train=rows[:60], dev=rows[60:]).report.notes
