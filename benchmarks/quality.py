@@ -6,8 +6,8 @@
 Run it from the folder that holds data/ and teachers/ as the configs name them. Each row is a whole `compress` with
 one setting changed. With several seeds, augmentation, first weights and the order of batches all change. What is done
 is kept in OUTPUT/results.json, so the same command goes on where it was stopped; at the end it prints the table, and
-draws what each width of the student costs (OUTPUT/frontier.png). `--override` changes a setting of all rows, so that
-an ablation need not take a night; give it an OUTPUT of its own.
+draws what each width of the student costs (OUTPUT/frontier.png). `--override` changes a setting of all rows but
+those that are about it, so that an ablation need not take a night; give it an OUTPUT of its own.
 
 `--held-out N` judges on N sentences taken out of the training file instead of the dev file: the N longest of a random
 tenth, with everything that contains them or is contained in them taken out of training as well (SST-2's training
@@ -27,15 +27,14 @@ from pathlib import Path
 import numpy as np
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-_MASK, _POS, _NGRAM, _CROSS = ("{masking: {p_mask: 0.1}}", "{pos_replacement: {p_pos: 0.1}}",
-                               "{ngram_sampling: {p_ng: 0.25, ngram_range: [2, 6]}}", "{crossover: {p_cross: 0.5}}")
+_HOOKS = {"masking": "{masking: {p_mask: 0.1}}", "word replacement": "{pos_replacement: {p_pos: 0.1}}",
+          "n-grams": "{ngram_sampling: {p_ng: 0.25, ngram_range: [2, 6]}}", "crossover": "{crossover: {p_cross: 0.5}}"}
 
 
-def _hooks(*hooks: str) -> str:
-    return f"DataAugmentation.hooks=[{', '.join(hooks)}]"
+def _hooks_without(name: str) -> str:
+    kept = [hook for other, hook in _HOOKS.items() if other != name]
+    return f"DataAugmentation.hooks=[{', '.join(kept)}]"
 
-
-_EVERY_HOOK = {"masking": _MASK, "word replacement": _POS, "n-grams": _NGRAM, "crossover": _CROSS}
 
 VARIANTS = {  # name -> (config, overrides)
     "default": ("sst2.yaml", []),
@@ -44,10 +43,12 @@ VARIANTS = {  # name -> (config, overrides)
     "75 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=75"]),
     "last states alone": ("sst2.yaml", ["bert_to_bilstm.student.pooling=last"]),
     "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
-    **{f"no {name}": ("sst2.yaml", [_hooks(*(one for one in _EVERY_HOOK.values() if one != hook))])
-       for name, hook in _EVERY_HOOK.items()},
-    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0"]),
+    **{f"no {name}": ("sst2.yaml", [_hooks_without(name)]) for name in _HOOKS},
+    # about as many batches as the default takes at full size
+    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=35"]),
+    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=7"]),
     "no dropout": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0"]),
+    "4 epochs": ("sst2.yaml", ["TrainConfig.epochs=4"]),
 }
 _WIDTHS = {"default": "300 units", "150 units": "150 units", "75 units": "75 units"}  # variant -> name in the plot
 _COLUMNS = {"distilled": "accuracy %", "agreement": "agrees with the teacher %",
@@ -84,7 +85,7 @@ def _run_one(name: str, seed: int, overrides: list[str], output: Path) -> None:
     begin = time.perf_counter()
     result = compress(CONFIGS / config, overrides=[
         f"Global.seed={seed}", f"Global.save_dir={output / 'run'}", f"Global.cache_dir={output / 'cache'}",
-        f"bert_to_bilstm.train_alone={'true' if name == 'default' else 'false'}", *changes, *overrides])
+        f"bert_to_bilstm.train_alone={'true' if name == 'default' else 'false'}", *overrides, *changes])
     seconds = time.perf_counter() - begin
     report = json.loads((result.save_dir / "report.json").read_text())
     rows = {row["name"]: row for row in report["models"]}
@@ -142,7 +143,7 @@ def _draw_frontier(groups: dict[str, list[dict]], path: Path) -> None:
     """Draw accuracy (means over seeds) against latency and size: teacher, Bi-LSTM alone, int8 students by width."""
     from paddleslim_bilstm.report.latency import Latency
     from paddleslim_bilstm.report.plot import save_plot
-    from paddleslim_bilstm.report.rows import ModelRow
+    from paddleslim_bilstm.report.rows import ALONE, TEACHER, ModelRow
 
     def row(runs: list[dict], name: str, title: str) -> ModelRow | None:
         found = [one for run in runs for one in run["models"] if one["name"] == name]
@@ -154,7 +155,7 @@ def _draw_frontier(groups: dict[str, list[dict]], path: Path) -> None:
         return ModelRow(**{**found[0], "name": title, "accuracy": accuracy, "latency_ms": latency})
 
     everything = [run for runs in groups.values() for run in runs]
-    rows = [row(everything, "teacher", "teacher"), row(groups["default"], "Bi-LSTM alone", "Bi-LSTM alone"),
+    rows = [row(everything, TEACHER, TEACHER), row(groups["default"], ALONE, ALONE),
             *(row(groups[name], "QuantBiLSTM", f"int8, {title}") for name, title in _WIDTHS.items())]
     save_plot([one for one in rows if one], path)
 

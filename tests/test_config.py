@@ -75,7 +75,7 @@ def test_an_empty_section_takes_the_defaults():
     config = load_config({"bert_to_bilstm": None, "DataAugmentation": None, "QuantAware": None})
     assert config.distill.student.num_layers == 1 and config.distill.train_alone is True
     assert [hook.name for hook in config.augmentation.hooks] == ["masking", "pos_replacement", "ngram_sampling",
-                                                                    "crossover"]
+                                                             "crossover"]
     assert config.train.learning_rate is None and config.strategies == {"QuantAware": {}}
 
 

@@ -15,7 +15,7 @@ def crossover(sentences: Sentences, corpus: Corpus, rng: np.random.Generator, *,
               p_cross: Probability = 0.5) -> Sentences:
     """Put, with probability ``p_cross``, another sentence's end behind a sentence's beginning.
 
-    Each part has one token to all of its sentence's, uniformly, so sentences are as long as before on average. The
+    Each part has one token to all of its sentence's, uniformly, so sentences grow by one token on average. The
     other sentence is any of those that the hook gets, as likely as any other. What the new sentence means is for the
     teacher to say: crossed sentences teach the student how parts work together. Source: instance crossover (Luque
     2019, arXiv 1909.11241), which puts halves of two texts of one class together.
