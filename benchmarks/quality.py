@@ -51,8 +51,10 @@ VARIANTS = {  # name -> (config, overrides)
     "4 epochs": ("sst2.yaml", ["TrainConfig.epochs=4"]),
 }
 _WIDTHS = {"default": "300 units", "150 units": "150 units", "75 units": "75 units"}  # variant -> name in the plot
-_COLUMNS = {"distilled": "accuracy %", "agreement": "agrees with the teacher %",
-            "where the teacher errs": "accuracy where the teacher errs %", "int8": "int8 accuracy %"}
+_COLUMNS = {  # figure -> title, factor
+    "distilled": ("accuracy %", 100), "mse": ("MSE to the teacher's logits", 1),
+    "agreement": ("agrees with the teacher %", 100),
+    "where the teacher errs": ("accuracy where the teacher errs %", 100), "int8": ("int8 accuracy %", 100)}
 
 
 def main() -> None:
@@ -92,26 +94,27 @@ def _run_one(name: str, seed: int, overrides: list[str], output: Path) -> None:
     settings = report["config"]["Global"]
     dev = read_file(settings["dev_file"], "Global.dev_file", text_column=None, label_column=None, with_labels=True)
     predictor = Predictor(result.save_dir, "onnx")
-    answers = predictor.logits(dev.texts).argmax(-1)
+    logits, teacher_logits = predictor.logits(dev.texts), _teacher_logits(settings, dev.texts)
     names = list(predictor.label_names)
     truth = np.array([names.index(label) if label in names else int(label) for label in dev.labels])
-    errs = _teacher_classes(settings, dev.texts) != truth
+    errs = teacher_logits.argmax(-1) != truth
     figures = {"models": report["models"], "seconds": seconds, "teacher": rows["teacher"]["accuracy"],
                "distilled": rows["distilled"]["accuracy"], "agreement": rows["distilled"]["agreement"],
-               "where the teacher errs": float((answers == truth)[errs].mean())}
+               "mse": float(np.mean((logits - teacher_logits) ** 2)),
+               "where the teacher errs": float((logits.argmax(-1) == truth)[errs].mean())}
     figures.update({key: rows[row]["accuracy"] for key, row in (("alone", "Bi-LSTM alone"), ("int8", "QuantBiLSTM"))
                     if row in rows})
     (output / "last.json").write_text(json.dumps(figures))
 
 
-def _teacher_classes(settings: dict, texts: list[str]) -> np.ndarray:
+def _teacher_logits(settings: dict, texts: list[str]) -> np.ndarray:
     from paddleslim_bilstm.cpu import physical_cores
     from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
 
     teacher = load_teacher(settings["model_dir"], Path(settings["cache_dir"]) / "teachers")
     limit = settings["max_seq_length"] - 2
     return logits_of(InferenceModel(teacher.prefix, physical_cores()), teacher.tokenizer.encode(texts).truncate(limit),
-                     teacher.tokenizer).argmax(-1)
+                     teacher.tokenizer)
 
 
 def _held_out(arguments: argparse.Namespace) -> list[str]:
@@ -140,10 +143,10 @@ def _groups(results: dict[str, dict], arguments: argparse.Namespace) -> dict[str
 
 
 def _draw_frontier(groups: dict[str, list[dict]], path: Path) -> None:
-    """Draw accuracy (means over seeds) against latency and size: teacher, Bi-LSTM alone, int8 students by width."""
+    """Draw accuracy (means over seeds) against latency and size: teacher, alone, tutorial, int8 students by width."""
     from paddleslim_bilstm.report.latency import Latency
     from paddleslim_bilstm.report.plot import save_plot
-    from paddleslim_bilstm.report.rows import ALONE, TEACHER, ModelRow
+    from paddleslim_bilstm.report.rows import ALONE, DISTILLED, TEACHER, ModelRow
 
     def row(runs: list[dict], name: str, title: str) -> ModelRow | None:
         found = [one for run in runs for one in run["models"] if one["name"] == name]
@@ -156,30 +159,32 @@ def _draw_frontier(groups: dict[str, list[dict]], path: Path) -> None:
 
     everything = [run for runs in groups.values() for run in runs]
     rows = [row(everything, TEACHER, TEACHER), row(groups["default"], ALONE, ALONE),
+            row(groups["tutorial"], DISTILLED, "tutorial's recipe"),
             *(row(groups[name], "QuantBiLSTM", f"int8, {title}") for name, title in _WIDTHS.items())]
     save_plot([one for one in rows if one], path)
 
 
 def _table(groups: dict[str, list[dict]]) -> str:
     first = next(runs[0] for runs in groups.values() if runs)
-    lines = ["| recipe | runs | " + " | ".join(_COLUMNS.values()) + " | minutes |",
+    lines = ["| recipe | runs | " + " | ".join(title for title, _ in _COLUMNS.values()) + " | minutes |",
              "|---|---:|" + "---:|" * (len(_COLUMNS) + 1),
-             f"| teacher | | {100 * first['teacher']:.1f} | 100 | 0 | | |"]
+             f"| teacher | | {100 * first['teacher']:.1f} | 0 | 100 | 0 | | |"]
     alone = [100 * run["alone"] for runs in groups.values() for run in runs if "alone" in run]
     if alone:
-        lines.append(f"| Bi-LSTM alone | {len(alone)} | {_spread(alone)} | | | | |")
+        lines.append(f"| Bi-LSTM alone | {len(alone)} | {_spread(alone)} | | | | | |")
     for name, runs in groups.items():
         if runs:
-            cells = [_spread([100 * run[key] for run in runs if key in run]) for key in _COLUMNS]
+            cells = [_spread([factor * run[key] for run in runs if key in run], digits=1 if factor == 100 else 3)
+                     for key, (_, factor) in _COLUMNS.items()]
             minutes = np.median([run["seconds"] for run in runs]) / 60
             lines.append(f"| {name} | {len(runs)} | " + " | ".join(cells) + f" | {minutes:.0f} |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float], digits: int = 1) -> str:
     if not values:
         return ""
-    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+    return f"{np.mean(values):.{digits}f}" + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -87,7 +87,7 @@ def use_all_cores(at_once: int = 1) -> None:
 def keep_freed_memory() -> None:
     """Have glibc keep what Paddle frees: a batch's arrays otherwise go back to the kernel every time.
 
-    Their pages, zeroed and mapped anew in each batch, cost a seventh of a training step, and a little of labelling.
+    Their pages, zeroed and mapped anew in each batch, cost a seventh of a training step.
     """
     _call_glibc("mallopt", _M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
     _call_glibc("mallopt", _M_TRIM_THRESHOLD, _KEPT_BYTES)

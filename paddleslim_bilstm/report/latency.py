@@ -10,8 +10,8 @@ from typing import Callable
 
 import numpy as np
 import paddle
-from paddle.inference import Config, create_predictor
 
+from ..predict.runtimes import paddle_logits
 from ..tokens import Sentences, Tokenizer
 
 SINGLE_SENTENCES = 200
@@ -57,7 +57,7 @@ def measure_latency(prefix: Path, sentences: Sentences, tokenizer: Tokenizer) ->
         prefix: path of the model without ``.pdmodel``.
         sentences: real sentences, already cut to the length that is served; a sample is taken.
     """
-    return measure_speed(_plain_predictor(prefix), sentences, tokenizer,
+    return measure_speed(paddle_logits(prefix), sentences, tokenizer,
                          f"Paddle Inference {paddle.__version__}, 1 thread")
 
 
@@ -85,24 +85,6 @@ def measure_speed(run: Run, sentences: Sentences, tokenizer: Tokenizer, runtime:
     pass_s = statistics.median(sum(_times(run, batches)) for _ in range(PASSES))
     p50, p99 = np.percentile(per_sentence_s, [50, 99]) * 1000
     return Speed(Latency(float(p50), float(p99)), BATCH_SIZE * len(batches) / pass_s, runtime)
-
-
-def _plain_predictor(prefix: Path) -> Run:
-    config = Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
-    config.disable_glog_info()
-    config.set_cpu_math_library_num_threads(1)
-    predictor = create_predictor(config)
-    names = sorted(predictor.get_input_names(), key=lambda name: name in ("token_type_ids", "lengths"))  # ids first
-    inputs = [predictor.get_input_handle(name) for name in names]
-    output = predictor.get_output_handle(predictor.get_output_names()[0])
-
-    def run(input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
-        for handle, array in zip(inputs, (input_ids, token_type_ids)):
-            handle.copy_from_cpu(array)
-        predictor.run()
-        return output.copy_to_cpu()
-
-    return run
 
 
 def _times(run: Run, feeds: list[tuple[np.ndarray, np.ndarray]]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cpu import has_fast_bf16, keep_freed_memory
+from ..cpu import has_fast_bf16
 from ..errors import UserError
 from ..files import whole_file
 from ..progress import progress_bar
@@ -68,7 +68,6 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
     """
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
     precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
     shape = (len(sentences), teacher.num_classes)
     model = None
