@@ -6,12 +6,11 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import paddle
 
-from ..predict.runtimes import paddle_logits
+from ..predict.runtimes import Logits, paddle_logits
 from ..tokens import Sentences, Tokenizer
 
 SINGLE_SENTENCES = 200
@@ -20,8 +19,6 @@ BATCHES = 8
 PASSES = 3
 _FEWEST_SENTENCES = 40
 _BUDGET_S = 20.0  # of each of the two measurements; a slow model is measured on fewer sentences
-
-Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def measure_latency(prefix: Path, sentences: Sentences, tokenizer: Tokenizer) ->
                          f"Paddle Inference {paddle.__version__}, 1 thread")
 
 
-def measure_speed(run: Run, sentences: Sentences, tokenizer: Tokenizer, runtime: str) -> Speed:
+def measure_speed(run: Logits, sentences: Sentences, tokenizer: Tokenizer, runtime: str) -> Speed:
     """Measure any engine: ``run(input_ids, token_type_ids)``, both int64 ``[batch, length]``, returns the logits.
 
     Up to ``SINGLE_SENTENCES`` sentences, spread evenly over ``sentences``, are answered one at a time in
@@ -87,7 +84,7 @@ def measure_speed(run: Run, sentences: Sentences, tokenizer: Tokenizer, runtime:
     return Speed(Latency(float(p50), float(p99)), BATCH_SIZE * len(batches) / pass_s, runtime)
 
 
-def _times(run: Run, feeds: list[tuple[np.ndarray, np.ndarray]]) -> list[float]:
+def _times(run: Logits, feeds: list[tuple[np.ndarray, np.ndarray]]) -> list[float]:
     """Return the seconds that each of ``feeds`` takes."""
     seconds = []
     for input_ids, token_type_ids in feeds:
@@ -97,7 +94,7 @@ def _times(run: Run, feeds: list[tuple[np.ndarray, np.ndarray]]) -> list[float]:
     return seconds
 
 
-def _stride(run: Run, feeds: list, fewest: int) -> int:
+def _stride(run: Logits, feeds: list, fewest: int) -> int:
     """Warm up, and return which share of ``feeds`` (every first, second, third, ...) fits into the time budget."""
     warm_up = [feeds[index] for index in _spread(len(feeds), 10 if len(feeds) > 10 else 3)]
     _times(run, warm_up[:2])
