@@ -39,7 +39,7 @@ def _hooks_without(name: str) -> str:
 VARIANTS = {  # name -> (config, overrides)
     "default": ("sst2.yaml", []),
     "tutorial": ("tutorial_sst2.yaml", []),
-    "150 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=150"]),
+    "300 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=300"]),
     "75 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=75"]),
     "last states alone": ("sst2.yaml", ["bert_to_bilstm.student.pooling=last"]),
     "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
@@ -47,10 +47,10 @@ VARIANTS = {  # name -> (config, overrides)
     # about as many batches as the default takes at full size
     "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=35"]),
     "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=7"]),
-    "no dropout": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0"]),
+    "dropout 0.2": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0.2"]),
     "4 epochs": ("sst2.yaml", ["TrainConfig.epochs=4"]),
 }
-_WIDTHS = {"default": "300 units", "150 units": "150 units", "75 units": "75 units"}  # variant -> name in the plot
+_WIDTHS = {"300 units": "300 units", "default": "150 units", "75 units": "75 units"}  # variant -> name in the plot
 _COLUMNS = {  # figure -> title, factor
     "distilled": ("accuracy %", 100), "mse": ("MSE to the teacher's logits", 1),
     "agreement": ("agrees with the teacher %", 100),

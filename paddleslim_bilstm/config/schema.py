@@ -78,10 +78,10 @@ class StudentConfig:
     """
 
     embed_dim: int = setting(300, integer(1))
-    hidden_size: int = setting(300, integer(1))
+    hidden_size: int = setting(150, integer(1))
     num_layers: int = setting(1, integer(1))
     pooling: str = setting("max", choice("last", "max"))
-    dropout: float = setting(0.2, number(0, 1, below=True))
+    dropout: float = setting(0.0, number(0, 1, below=True))
     vocabulary: str = setting(TOKENS, choice(TOKENS, WORDS))
     min_count: int = setting(2, integer(2))
     embeddings: str = setting("teacher", path)
