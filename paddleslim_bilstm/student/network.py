@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Mapping
+
 import numpy as np
 import paddle
 from paddle import nn
@@ -81,8 +83,8 @@ def token_map_variable(vocabulary_size: int):
         name=TOKEN_MAP, shape=[vocabulary_size], dtype="int32", persistable=True, stop_gradient=True)
 
 
-def rows_of_feeds(spec: StudentSpec, token_map, *feeds) -> tuple:
-    """Return what `StudentNetwork` reads of an exported student's feeds: rows of its embedding, and lengths.
+def rows_of_feeds(spec: StudentSpec, token_map, value: Mapping[str, Any]) -> tuple:
+    """Return what `StudentNetwork` reads of a student's feeds: rows of its embedding, and lengths.
 
     A student of words is fed with them. Others answer the very feeds of the BERT that they replace: they read what
     stands between ``[CLS]`` and ``[SEP]``, skip the first token and take ``tokens - 2`` tokens after it (at least one);
@@ -90,12 +92,11 @@ def rows_of_feeds(spec: StudentSpec, token_map, *feeds) -> tuple:
 
     Args:
         token_map: int32 ``[vocabulary]``, or None for a student of words.
-        feeds: ``[batch, length]`` (lengths ``[batch]``), in the order of ``spec.feeds``.
+        value: the feeds by role, ``[batch, length]`` (lengths ``[batch]``).
 
     Returns:
         rows int64 ``[n, length]`` and lengths int32 ``[n]``; n is the batch, or twice that for pairs.
     """
-    value = {feed.role: one for feed, one in zip(spec.feeds, feeds)}
     if spec.reads_words:
         return value[IDS], paddle.clip(paddle.cast(value[LENGTHS], "int32"), min=1)
     ids = value[IDS] if value[IDS].dtype == paddle.int64 else paddle.cast(value[IDS], "int64")
@@ -115,7 +116,7 @@ def rows_of_feeds(spec: StudentSpec, token_map, *feeds) -> tuple:
 def logits_of_feeds(network: StudentNetwork, spec: StudentSpec, vocabulary_size: int, feeds: list):
     """Return the logits ``[batch, classes]`` of an exported student, from what `student_feeds` returned."""
     token_map = None if spec.reads_words else token_map_variable(vocabulary_size)
-    return network(*rows_of_feeds(spec, token_map, *feeds))
+    return network(*rows_of_feeds(spec, token_map, {feed.role: one for feed, one in zip(spec.feeds, feeds)}))
 
 
 def _sides(spec: StudentSpec, ids, types, not_padding) -> tuple:

@@ -65,7 +65,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     folder = Path(model_dir)
     if not folder.is_dir():
         raise UserError(f"Global.model_dir: {folder} is not a folder; name the folder of the fine-tuned classifier")
-    exported = _exported_files(folder, model_filename, params_filename)
+    exported = exported_files(folder, model_filename, params_filename)
     checkpoint = [] if exported else checkpoint_files(folder)
     if not exported and not checkpoint:
         raise UserError(f"{folder}: holds no model; looked for an inference model (one .pdmodel with its .pdiparams) "
@@ -104,7 +104,7 @@ def teacher_embeddings(teacher: Teacher) -> np.ndarray:
     return read_parameter(teacher.prefix, read_signature(teacher.prefix.with_name("model.pdmodel")).embedding)
 
 
-def _exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
+def exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
     """Return the program and the parameters of the exported model; empty where the folder holds none."""
     if model_filename is None:
         programs = sorted(folder.glob("*.pdmodel"))
