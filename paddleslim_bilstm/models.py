@@ -104,7 +104,7 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
     notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
         folder = run.step_dir(QUANT_BILSTM)
-        rounded = round_layers(weights, ["embedding"])
+        rounded = round_layers(weights, spec, ["embedding"])
         export_paddle_model(folder, spec, rounded)
         models.append(PaddleModel(f"{QUANT_BILSTM}, Paddle", folder, rounded))
     return [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..export.int8_array import Weights
 from ..export.onnx_model import build_onnx
 from ..files import whole_file
 from ..metrics import agreement, answers_of, score
 from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
+from ..student.graph import Weights
 from ..student.spec import StudentSpec
 from ..tokens import Reader, Sentences
-from .rounding import int8_layers, layer_arrays, round_layers
+from .rounding import int8_layers, round_layers
 
 _BATCH_SIZE = 32
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     def attempt(float_layers: list[str]) -> _Attempt:
         rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
-        model = build_onnx(round_layers(weights, rounded), spec).SerializeToString()
+        model = build_onnx(round_layers(weights, spec, rounded), spec).SerializeToString()
         found = answers(model)
         return _Attempt(tuple(float_layers), model, score(metric, labels, found, spec.num_classes),
                         agreement(found, float_answers))
@@ -76,7 +76,8 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     def holds(one: _Attempt) -> bool:
         return metric_before - one.metric <= max_accuracy_drop
 
-    by_bytes = sorted(int8_layers(spec), key=lambda layer: sum(weights[name].size for name in layer_arrays(layer)))
+    arrays = int8_layers(spec)
+    by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
     best = attempt([])
     while not holds(best):
         best = attempt(by_bytes[:len(best.float_layers) + 1])
