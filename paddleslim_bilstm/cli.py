@@ -14,6 +14,7 @@ from typing import Sequence
 
 from . import __version__
 from .errors import UserError
+from .host.versions import UnsupportedVersion
 from .stopping import Terminated
 
 USER_ERROR = 2
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser(argv).parse_args(argv)
         return arguments.run(arguments)
     except UserError as error:
+        return _fail(str(error))
+    except UnsupportedVersion as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:

@@ -21,6 +21,7 @@ from .doubts import one_answer, teacher_doubts
 from .errors import UserError
 from .files import fingerprint, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
+from .host.before_paddle import before_paddle
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
@@ -117,6 +118,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     Raises:
         UserError: something that the user can mend; nothing half-written is left behind.
     """
+    before_paddle()
+    paddle.enable_static()
     settings = config if isinstance(config, Config) else prepare(config, overrides)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
