@@ -39,6 +39,7 @@ class Command:
 COMMANDS = {
     "compress": Command("Distil a BERT classifier into a Bi-LSTM", "compress_command", goes_on=True),
     "finetune": Command("Fine-tune a pretrained BERT into a teacher", "finetune.command", goes_on=True),
+    "quickstart": Command("Make a small corpus and a teacher, and distil that", "quickstart.command", goes_on=True),
     "predict": Command("Label texts with a distilled Bi-LSTM", "predict.command"),
     "cache": Command("List or clear what earlier runs have computed", "cache_command"),
     "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "predict.evaluate_command"),
