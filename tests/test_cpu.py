@@ -89,6 +89,20 @@ def test_the_command_line_says_once_what_it_has_set(tmp_path, arguments):
     assert SWITCH in told[0] and all(f"{name}={value}" in told[0] for name, value in wanted_settings().items())
 
 
+def test_autocompression_applies_them_for_our_sections_only(tmp_path):
+    code = """
+import os, paddleslim_bilstm
+from paddleslim.auto_compression import AutoCompression
+for config in (["QuantPost"], ["bert_to_bilstm"]):
+    try:
+        AutoCompression(model_dir="absent", train_dataloader=None, config=config, save_dir="out")
+    except Exception:  # PaddleSlim, of the model
+        pass
+    print(os.environ.get("KMP_BLOCKTIME"))
+"""
+    assert run_python(code, tmp_path).stdout.splitlines()[-2:] == ["None", "0"]
+
+
 PRODUCT = """
 import zlib, numpy as np, paddle
 paddle.set_device("cpu")
