@@ -21,6 +21,7 @@ from .doubts import one_answer, teacher_doubts
 from .errors import UserError
 from .files import fingerprint, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
+from .host.before_paddle import before_paddle
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
@@ -85,7 +86,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim)
     if settings.global_.model_dir is None:
         raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher")
-    paddle.enable_static()
+    _begin()
     check_hooks(settings.augmentation.hooks)
     static_logit_loss(settings.distill.loss)
     check_optimizer(settings.train)
@@ -93,6 +94,12 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     chained_strategies(paddleslim_sections(settings))
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
+
+
+def _begin() -> None:
+    """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
+    before_paddle()
+    paddle.enable_static()
 
 
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
@@ -117,6 +124,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     Raises:
         UserError: something that the user can mend; nothing half-written is left behind.
     """
+    _begin()
     settings = config if isinstance(config, Config) else prepare(config, overrides)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "

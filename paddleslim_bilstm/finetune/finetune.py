@@ -16,6 +16,7 @@ from ..config import Config, load_config
 from ..config.schema import REGRESSION
 from ..errors import UserError
 from ..files import fingerprint, make_writable_folder, whole_folder, write_json
+from ..host.before_paddle import before_paddle
 from ..run_folder import cache_root
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.weights import read_config
@@ -48,6 +49,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         UserError: wrong settings or data, a model that can't be loaded, or a ``Global.model_dir`` that holds
             something else.
     """
+    before_paddle()
     config = config if isinstance(config, Config) else load_config(config, overrides)
     global_, folder = config.global_, _destination(config)
     started = time.perf_counter()

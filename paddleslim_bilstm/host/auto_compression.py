@@ -11,6 +11,7 @@ import yaml
 from paddleslim.common.dataloader import wrap_dataloader
 
 from ..errors import UserError
+from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
 
@@ -63,6 +64,29 @@ def extend(cls: type) -> None:
 
     __init__.knows_bert_to_bilstm = True
     cls.__init__, cls.compress, cls.single_strategy_compress = __init__, compress, single_strategy_compress
+
+
+def refuse_our_sections(reason: str) -> None:
+    """Have PaddleSlim's ``AutoCompression``, where there is one, raise `UnsupportedVersion` at our sections.
+
+    PaddleSlim itself would pass over them, and do something else than what the config says.
+    """
+    try:
+        from paddleslim.auto_compression import AutoCompression
+    except ImportError:
+        return
+    original_init = AutoCompression.__init__
+    signature = inspect.signature(original_init)
+
+    @functools.wraps(original_init)
+    def __init__(self, *args, **kwargs):
+        sections = _sections(signature.bind(self, *args, **kwargs).arguments.get("config"))
+        for name in (_STRATEGY, _DATA_HOOK):
+            if name in sections:
+                raise UnsupportedVersion(f"{name}: {reason}")
+        original_init(self, *args, **kwargs)
+
+    AutoCompression.__init__ = __init__
 
 
 class _Distillation:

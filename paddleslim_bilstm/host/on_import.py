@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import logging
 import sys
+
+from .versions import UnsupportedVersion, check_versions
+
+_log = logging.getLogger(__name__)
 
 _HOST = "paddleslim"
 
@@ -22,6 +27,13 @@ def register_when_imported() -> None:
 
 
 def _register() -> None:
+    try:
+        check_versions()
+    except UnsupportedVersion as error:  # raised here, it would end a script that may need nothing of ours
+        _log.warning("%s; bert_to_bilstm, DataAugmentation and logit_mse are not registered", error)
+        from .auto_compression import refuse_our_sections
+        refuse_our_sections(str(error))
+        return
     from .register import register
     register()
 

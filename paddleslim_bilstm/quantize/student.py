@@ -31,7 +31,6 @@ class QuantizationResult:
         float_layers: layers that the accuracy guard kept in float; empty is best.
         metric_before, metric_after: of the float and the int8 student on the dev set.
         agreement: share of dev sentences to which both give the same label, 0 to 1; for a regression their correlation.
-        size_before_bytes, size_after_bytes: of the float and the int8 ONNX file.
     """
 
     path: Path
@@ -39,8 +38,6 @@ class QuantizationResult:
     metric_before: float
     metric_after: float
     agreement: float
-    size_before_bytes: int
-    size_after_bytes: int
 
 
 def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
@@ -62,8 +59,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     def answers(model: bytes) -> np.ndarray:
         return answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
 
-    float_model = build_onnx(weights, spec).SerializeToString()
-    float_answers = answers(float_model)
+    float_answers = answers(build_onnx(weights, spec).SerializeToString())
     metric_before = score(metric, labels, float_answers, spec.num_classes)
 
     def attempt(float_layers: list[str]) -> _Attempt:
@@ -90,8 +86,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
                      ", ".join(best.float_layers), max_accuracy_drop, metric)
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
-    return QuantizationResult(Path(path), best.float_layers, metric_before, best.metric, best.agreement,
-                              len(float_model), len(best.model))
+    return QuantizationResult(Path(path), best.float_layers, metric_before, best.metric, best.agreement)
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,7 @@ def _loading(report: Report) -> str:
     if mkl is None:
         return text
     return (f"{text} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
-            "must be there before Paddle loads (`import paddleslim_bilstm` sees to it); without it Paddle is slower on "
-            "AMD processors.")
+            "must be there before Paddle loads; without it Paddle is slower on AMD processors.")
 
 
 def _duration(seconds: float) -> str:
