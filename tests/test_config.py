@@ -323,7 +323,7 @@ def hook(sentences, corpus, rng, *, copies: int = 1):
 
 @distillation_loss("{name}_loss", needs_classes=True)
 def loss(student_logits, teacher_logits):
-    return abs(student_logits - teacher_logits).mean()
+    return ((student_logits - teacher_logits) ** 2).mean()
 """
 
 
@@ -462,7 +462,8 @@ def fits(schema, value, whole):
         "minProperties": lambda rule: len(value) >= rule, "maxProperties": lambda rule: len(value) <= rule,
         "items": lambda rule: all(fits(rule, item, whole) for item in value),
         "required": lambda rule: set(rule) <= value.keys(),
-        "properties": lambda rule: all(fits(rule[key], value[key], whole) for key in rule.keys() & (value or {}).keys()),
+        "properties": lambda rule: all(
+            fits(rule[key], value[key], whole) for key in rule.keys() & (value or {}).keys()),
         "additionalProperties": lambda rule: all(
             rule is not False and fits(rule, item, whole) for key, item in (value or {}).items()
             if key not in schema.get("properties", {}))}

@@ -111,8 +111,8 @@ def test_a_loss_of_ones_own_works_in_paddleslims_static_and_dygraph_distillation
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     paddle.disable_static()
     try:
-        layer = BASIC_LOSS.get("logit_cubed")()
-        np.testing.assert_allclose(float(layer(paddle.to_tensor(student), paddle.to_tensor(teacher))), expected, rtol=1e-5)
+        loss = BASIC_LOSS.get("logit_cubed")()(paddle.to_tensor(student), paddle.to_tensor(teacher))
+        np.testing.assert_allclose(float(loss), expected, rtol=1e-5)
     finally:
         paddle.enable_static()
 

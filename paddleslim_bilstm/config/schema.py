@@ -160,7 +160,8 @@ def _schema(**keywords: Any) -> WithJsonSchema:
     return WithJsonSchema({name.rstrip("_"): value for name, value in keywords.items()})
 
 
-_CLASS = {"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]}
+_CLASS = {"type": "object", "required": ["type"], "properties": {
+    "type": {"type": "string", "description": "Name of the class; the other keys are its arguments."}}}
 _NAMES = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 _SEVERAL_NAMES = _schema(anyOf=[{"type": "string"}, _NAMES, {"type": "null"}])
 
@@ -172,8 +173,10 @@ TextColumn = Annotated[Any, PlainValidator(_text_column), _schema(
 Free = Annotated[Dict[str, Any], PlainValidator(mapping), _schema(type="object")]
 OptimizerBuilder = Annotated[Dict[str, Any], PlainValidator(_optimizer_builder), _schema(
     type="object", required=["optimizer"], additionalProperties=False,
-    properties={"optimizer": _CLASS, "grad_clip": _CLASS, "regularizer": _CLASS,
-                "weight_decay": {"type": "number", "minimum": 0}})]
+    properties={"optimizer": {**_CLASS, "description": "Of paddle.optimizer."},
+                "grad_clip": {**_CLASS, "description": "Of paddle.nn, such as ClipGradByNorm."},
+                "regularizer": {**_CLASS, "description": "Of paddle.regularizer; wins over weight_decay."},
+                "weight_decay": {"type": "number", "minimum": 0, "description": "Of all weights."}})]
 LearningRate = Annotated[Any, PlainValidator(_learning_rate), _schema(
     anyOf=[{"type": "number", "exclusiveMinimum": 0}, _CLASS, {"type": "null"}])]
 Hooks = Annotated[Tuple[HookConfig, ...], PlainValidator(_hooks), _schema(type="array", items={"anyOf": [
