@@ -150,6 +150,12 @@ def test_wrong_settings_are_named_with_file_and_line(written, old, new, line, pa
         assert part in message
 
 
+@pytest.mark.parametrize("value", [10**400, -1, True, "fast", {"learning_rate": 0.1}, {"type": 3}, float("nan")])
+def test_a_learning_rate_is_a_number_or_a_schedule(value):
+    assert "TrainConfig.learning_rate: must be" in error_of({"bert_to_bilstm": None,
+                                                             "TrainConfig": {"learning_rate": value}})
+
+
 @pytest.mark.parametrize("sections, parts", [
     ({"Global": {"task": "regression", "metric": "f1"}}, ["Global.metric: f1 is no metric of a regression", "pearson"]),
     ({"Global": {"metric": "pearson"}}, ["Global.metric: pearson is no metric of a classification", "accuracy"]),
@@ -224,6 +230,9 @@ def test_files_that_hold_no_configuration(written, tmp_path):
     assert "sections" in error_of(written(""))
     assert "sections" in error_of(written("just text"))
     assert "nested too deeply" in error_of(written("a: " + "[" * 5000))
+    endless = {"bert_to_bilstm": {}}
+    endless["bert_to_bilstm"]["student"] = endless
+    assert "nested too deeply" in error_of(endless)
     assert "no section bert_to_bilstm" in error_of(written("Global: {}"))
 
 

@@ -11,7 +11,7 @@ from reviews import make_reviews, write_reviews
 from teachers import make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.auto_compression import extend
+from paddleslim_bilstm.host.auto_compression import _sections, extend
 from paddleslim_bilstm.tokens import load_tokenizer
 
 FAST = {"Global": {"max_seq_length": 64}, "DataAugmentation": {"n_iter": 2},
@@ -176,6 +176,12 @@ def test_a_dict_without_our_sections_is_left_to_paddleslim(plain_paddleslim):
     config = {"Global": {"plugins": "absent"}, "QuantPost": {"quantize_op_types": ("matmul",)}}
     Plain("model", None, config=config)
     assert reached[0] is config
+
+
+def test_beside_a_data_hook_other_sections_may_hold_what_paddleslim_reads(tmp_path):
+    path = tmp_path / "hook.yaml"
+    path.write_text("DataAugmentation: {n_iter: 2}\nQuantAware: {quantize_op_types: !!python/tuple [matmul]}\n")
+    assert _sections(str(path)) == {"DataAugmentation": {"n_iter": 2}, "QuantAware": None, "Global": None}
 
 
 def test_in_our_configs_tags_are_refused(plain_paddleslim, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Dict, Literal, Mapping, Optional, Tuple, Union
 
@@ -99,7 +100,7 @@ def _typed(value: Any) -> Dict[str, Any]:
 
 def _weight_decay(value: Any) -> float:
     value = as_number(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         raise ValueError("must be a number from 0")
     return float(value)
 
@@ -124,7 +125,7 @@ def _learning_rate(value: Any) -> Union[None, float, Dict[str, Any]]:
     if value is None:
         return None
     number = as_number(value)
-    if not isinstance(number, bool) and isinstance(number, (int, float)) and 0 < number < float("inf"):
+    if not isinstance(number, bool) and isinstance(number, (int, float)) and 0 < number <= sys.float_info.max:
         return float(number)
     if isinstance(value, dict) and isinstance(value.get("type"), str):
         return mapping(value)

@@ -14,6 +14,7 @@ from .schema import EXPONENT_NUMBER
 Keys = tuple  # keys from the section down to a value: ("bert_to_bilstm", "student", "embed_dim")
 _MOST_NESTED = 50  # lists and mappings in one another
 _MOST_VALUES = 10_000  # aliases written out; a configuration has a hundred
+_TOO_DEEP = "lists and mappings are nested too deeply"
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -48,7 +49,10 @@ def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         UserError: the file is missing or no YAML, or an override is malformed.
     """
     if isinstance(source, Mapping):
-        result = Source(_copied(source), {(): "config"})
+        try:
+            result = Source(_copied(source), {(): "config"})
+        except RecursionError:
+            raise UserError(f"config: {_TOO_DEEP}") from None
     else:
         places = {(): str(source)}
         result = Source(_read_yaml(_read_text(Path(source)), str(source), places), places, Path(source).parent)
@@ -133,7 +137,6 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(f"{_TAG}float", EXPONENT_NUMBER, list("-+.0123456789"))
-_TOO_DEEP = "lists and mappings are nested too deeply"
 
 
 def _read_yaml(text: str, name: str, places: dict[Keys, str], only: str | None = None) -> Any:
