@@ -12,6 +12,7 @@ from teachers import make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.host.auto_compression import _sections, extend
+from paddleslim_bilstm.student.losses import LOSSES, check_loss
 from paddleslim_bilstm.tokens import load_tokenizer
 
 FAST = {"Global": {"max_seq_length": 64}, "DataAugmentation": {"n_iter": 2},
@@ -191,15 +192,22 @@ def test_in_our_configs_tags_are_refused(plain_paddleslim, tmp_path):
         plain_paddleslim[0]("model", None, config=str(path))
 
 
-def test_a_plugin_lies_beside_the_yaml_of_auto_compression(exported, tmp_path, monkeypatch):
-    (tmp_path / "beside.py").write_text(
-        "import paddle\nfrom paddleslim_bilstm import augmentation_hook, distillation_loss\n"
-        "@augmentation_hook('shy')\n"
-        "def shy(sentences, corpus, rng, *, times: int = 1):\n"
-        "    return sentences\n"
-        "@distillation_loss('logit_mae')\n"
-        "def logit_mae(student_logits, teacher_logits):\n"
-        "    return paddle.nn.functional.l1_loss(student_logits, teacher_logits)\n")
+PLUGIN = """\
+import paddle
+from paddleslim_bilstm import augmentation_hook, distillation_loss
+
+@augmentation_hook("shy")
+def shy(sentences, corpus, rng, *, times: int = 1):
+    return sentences
+
+@distillation_loss("logit_mae")
+def logit_mae(student_logits, teacher_logits):
+    return paddle.nn.functional.l1_loss(student_logits, teacher_logits)
+"""
+
+
+def test_a_plugin_lies_beside_the_yaml_of_auto_compression(exported, tmp_path):
+    (tmp_path / "beside.py").write_text(PLUGIN)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({"Global": {"plugins": ["beside"]}, "bert_to_bilstm": {"loss": "logit_mae"},
                                     "DataAugmentation": {"hooks": [{"shy": {"times": 2}}]},
@@ -226,14 +234,24 @@ def test_a_loss_of_ones_own_that_cannot_work_is_refused_before_any_work(exported
     assert part in str(error.value)
 
 
-def test_a_script_with_a_data_set_of_its_own_and_a_function_in_its_optimizer(exported, tmp_path):
-    """As PaddleSlim's example/auto_compression/nlp/run.py hands over its YAML."""
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_of_the_table_is_a_loss(name):
+    check_loss(name, 2)
+    if not LOSSES[name].needs_classes:
+        check_loss(name, 1)
+
+
+def test_a_script_with_a_data_set_of_its_own_a_function_in_its_optimizer_and_a_plugin(exported, tmp_path):
+    """As PaddleSlim's example/auto_compression/nlp/run.py hands over its YAML; and a loss of one's own in the chain."""
+    (tmp_path / "own.py").write_text(PLUGIN)
     tokenizer = load_tokenizer(exported)
     rows = make_reviews(120, seed=1)
-    config = {"Global": {"task_name": "sst-2", "dataset": "glue", "batch_size": 16, "max_seq_length": 64},
+    config = {"Global": {"task_name": "sst-2", "dataset": "glue", "batch_size": 16, "max_seq_length": 64,
+                         "plugins": [str(tmp_path / "own.py")]},
               "TrainConfig": {"epochs": 1, "eval_iter": 20, "learning_rate": 2e-3, "optimizer_builder": {
                   "optimizer": {"type": "AdamW"}, "weight_decay": 0.01, "apply_decay_param_fun": lambda name: True}},
-              "bert_to_bilstm": {**STUDENT, "loss": "skd"}, "DataAugmentation": {"n_iter": 1}}
+              "bert_to_bilstm": {**STUDENT, "loss": "logit_mae"}, "Distillation": {"loss": "logit_mae"},
+              "DataAugmentation": {"n_iter": 1, "hooks": ["shy", "masking"]}, "UnstructurePrune": {"ratio": 0.5}}
     compression = AutoCompression(
         model_dir=str(exported), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
         save_dir=str(tmp_path / "out"), config=config,
@@ -241,5 +259,5 @@ def test_a_script_with_a_data_set_of_its_own_and_a_function_in_its_optimizer(exp
         eval_callback=script_evaluation(tokenizer, rows[:40]))
     compression.compress()
     written = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert [model["name"] for model in written["models"]] == ["teacher", "distilled"]
+    assert [model["name"] for model in written["models"]] == ["teacher", "distilled", "UnstructurePrune"]
     assert written["config"]["Global"]["dataset"] is None
