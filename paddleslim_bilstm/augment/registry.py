@@ -78,7 +78,7 @@ def hook_fingerprint(name: str) -> str:
         UserError: there is no such hook.
     """
     function = hook_function(name)
-    ours = getattr(function, "__module__", "").startswith(f"{__package__}.")
+    ours = str(getattr(function, "__module__", None)).startswith(f"{__package__}.")
     return name if ours else f"{name} {checksum(source_of(function))}"
 
 
