@@ -24,6 +24,7 @@ COMPRESS = PREDICT + [
     "pyarrow>=21,<24",         # 24 needs NumPy 2; datasets, which paddlenlp imports, needs 21
     "setuptools<81",           # paddleslim imports pkg_resources, which later versions dropped
     "six", "decorator",        # paddleslim imports them without naming them
+    "pydantic>=2.7",           # describes keys by the text under them; paddlenlp brings it
     "filelock", "matplotlib", "onnx>=1.14", "textblob",
 ]
 

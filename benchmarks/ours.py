@@ -16,10 +16,10 @@ from paddleslim_bilstm.augment import Corpus, TransferSet, build_transfer_set
 from paddleslim_bilstm.config import Config, load_config
 from paddleslim_bilstm.cpu import physical_cores
 from paddleslim_bilstm.finetune.pretrained import load_pretrained, save_classifier
-from paddleslim_bilstm.host.losses import static_logit_loss
 from paddleslim_bilstm.host.optimizer import make_optimizer_of
 from paddleslim_bilstm.report.flops import flops
 from paddleslim_bilstm.student.evaluate import metric_on
+from paddleslim_bilstm.student.losses import loss_function
 from paddleslim_bilstm.student.recipe import Recipe, first_student
 from paddleslim_bilstm.student.train import Evaluate, TrainedStudent, TrainingSet
 from paddleslim_bilstm.teacher import Teacher, label, load_teacher, teacher_embeddings
@@ -77,7 +77,7 @@ def distil(settings: Config, teacher: Teacher, sentences: Sentences, logits: np.
     """Train the student on ``sentences`` as a run does, checkpoints in ``folder``."""
     names = tuple(str(number) for number in range(teacher.num_classes))
     spec, first, _ = first_student(settings, names, teacher.tokenizer, sentences, teacher_embeddings(teacher))
-    recipe = Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
+    recipe = Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                     "benchmark", folder)
     return recipe.distil(spec, first, TrainingSet(sentences, logits, None), "benchmark")
 

@@ -14,14 +14,14 @@ from .cpu import AT_IMPORT, SWITCH, apply_cpu_settings
 from .host.on_import import register_when_imported
 
 __version__ = "0.1.0"
-__all__ = ["BiLSTMClassifier", "Predictor", "UserError", "augmentation_hook", "compress"]
+__all__ = ["BiLSTMClassifier", "Predictor", "UserError", "augmentation_hook", "compress", "distillation_loss"]
 
 if os.environ.get(SWITCH) == AT_IMPORT:
     apply_cpu_settings()
 register_when_imported()
 
 _HOMES = {"BiLSTMClassifier": "export.dygraph", "Predictor": "predict", "UserError": "errors",
-          "augmentation_hook": "augment", "compress": "pipeline"}
+          "augmentation_hook": "augment", "compress": "pipeline", "distillation_loss": "student.losses"}
 
 
 def __getattr__(name: str):

@@ -20,7 +20,7 @@ from .stopping import Terminated
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
-_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "onnxruntime": "predict"}
+_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "pydantic": "cpu", "onnxruntime": "predict"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ COMMANDS = {
     "finetune": Command("Fine-tune a pretrained BERT into a teacher", "finetune.command", goes_on=True),
     "quickstart": Command("Make a small corpus and a teacher, and distil that", "quickstart.command", goes_on=True),
     "predict": Command("Label texts with a distilled Bi-LSTM", "predict.command"),
+    "config": Command("Check a configuration and print it in full, or print the JSON schema", "config.command"),
     "cache": Command("List or clear what earlier runs have computed", "cache_command"),
     "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "predict.evaluate_command"),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+CLASSIFICATION, REGRESSION = "classification", "regression"  # the tasks
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 VALUE_METRICS = ("pearson", "spearman")
 TITLES = {"accuracy": "accuracy", "f1": "F1", "macro_f1": "macro-F1", "matthews": "Matthews correlation",

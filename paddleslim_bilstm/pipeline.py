@@ -22,7 +22,6 @@ from .errors import UserError
 from .files import fingerprint, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.before_paddle import before_paddle
-from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.strategies import chained_strategies
 from .models import answers, export_students, measure, paddleslim_sections, run_strategies, write_onnx_models
@@ -34,6 +33,7 @@ from .run_folder import RunFolder
 from .student.checkpoint import CHECKPOINT_STUDENTS
 from .student.embeddings import check_embeddings
 from .student.evaluate import metric_of, metric_on
+from .student.losses import check_loss, loss_function
 from .student.network import TOKEN_MAP
 from .student.recipe import Recipe, first_student
 from .student.train import Evaluate, TrainingSet
@@ -77,18 +77,18 @@ class CompressionResult:
 
 
 def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *,
-            inside_paddleslim: bool = False) -> Config:
+            inside_paddleslim: bool = False, has_loader: bool = False) -> Config:
     """Read a configuration and check all that can be checked before any work starts.
 
     Raises:
         UserError: a setting is wrong; the message names it.
     """
-    settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim)
+    settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
     if settings.global_.model_dir is None:
         raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher")
     _begin()
     check_hooks(settings.augmentation.hooks)
-    static_logit_loss(settings.distill.loss)
+    check_loss(settings.distill.loss, 1 if settings.global_.task == REGRESSION else 2)
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)
     chained_strategies(paddleslim_sections(settings))
@@ -276,7 +276,7 @@ def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Ev
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
     dev_key = fingerprint(settings.global_.chosen_metric, *own.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
-    return Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
+    return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
 
 

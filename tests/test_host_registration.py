@@ -148,3 +148,42 @@ def test_logit_mse_works_in_paddleslims_dygraph_distillation():
         assert student.weight.grad is not None
     finally:
         paddle.enable_static()
+
+
+def test_a_loss_of_ones_own_works_in_paddleslims_static_and_dygraph_distillation():
+    from paddleslim import dist
+    from paddleslim.auto_compression import create_compressed_program
+    from paddleslim.dygraph.dist.losses.basic_loss import BASIC_LOSS
+
+    from paddleslim_bilstm import distillation_loss
+
+    @distillation_loss("logit_cubed")
+    def logit_cubed(student_logits, teacher_logits):
+        return paddle.mean(paddle.abs(student_logits - teacher_logits) ** 3)
+
+    rng = np.random.default_rng(0)
+    student, teacher = (rng.normal(size=(5, 3)).astype(np.float32) for _ in range(2))
+    expected = (np.abs(student - teacher) ** 3).mean()
+    assert create_compressed_program.logit_cubed and dist.logit_cubed
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        for name in ("student", "teacher"):
+            paddle.static.data(name, [-1, 3], "float32")
+        _, losses = create_compressed_program._parse_distill_loss(["teacher", "student"], "logit_cubed", 1.0)
+        found, = paddle.static.Executor(paddle.CPUPlace()).run(
+            feed={"student": student, "teacher": teacher}, fetch_list=[losses["logit_cubed"]])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    paddle.disable_static()
+    try:
+        loss = BASIC_LOSS.get("logit_cubed")()(paddle.to_tensor(student), paddle.to_tensor(teacher))
+        np.testing.assert_allclose(float(loss), expected, rtol=1e-5)
+    finally:
+        paddle.enable_static()
+
+
+def test_a_loss_is_not_called_like_something_of_paddleslims():
+    from paddleslim_bilstm import UserError, distillation_loss
+    for name in ("merge", "optimizer"):
+        with pytest.raises(UserError, match=f"distillation loss {name}: .* choose another"):
+            distillation_loss(name)(lambda student_logits, teacher_logits: student_logits)
+    with pytest.raises(ValueError, match="taken"):
+        distillation_loss("l2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from .array_file import ArrayWriter, read_array
 from .chunks import chunks_of, part_of
 from .corpus import Corpus
 from .pairs import change_in_turn
-from .registry import HookConfig, apply_hooks, full_params, hook_function
+from .registry import HookConfig, apply_hooks, full_params, hook_fingerprint
 from .seen import SeenHashes
 from .words import row_hashes
 
@@ -101,13 +100,13 @@ def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: i
                              max_tokens: int | None = None) -> str:
     """Return 32 hex digits that change with anything that the transfer set depends on.
 
-    That is: tokens, words, texts, vocabulary and tagger; hooks with their parameters and their source code; rounds,
-    seed and length; this package's version, the code of its augmentation and NumPy's version.
+    That is: tokens, words, texts, vocabulary and tagger; hooks with their parameters, and the modules of users' hooks;
+    rounds, seed and length; this package's version, the code of its augmentation and NumPy's version.
 
     Raises:
         UserError: a hook's name or parameters are wrong.
     """
-    hooks = [[hook.name, full_params(hook), _code(hook.name)] for hook in augmentation.hooks]
+    hooks = [[hook_fingerprint(hook.name), full_params(hook)] for hook in augmentation.hooks]
     texts = [] if corpus.texts is None else corpus.texts
     text_parts = [fingerprint("\0".join(texts[first:first + 100_000])) for first in range(0, len(texts), 100_000)]
     sentences = corpus.sentences
@@ -164,15 +163,6 @@ def _changed(corpus: Corpus, first: int, last: int, hooks: Sequence[HookConfig],
         return apply_hooks(hooks, *corpus.part(first, last), rng)
     sides, view = corpus.part(2 * first, 2 * last)
     return change_in_turn(sides, apply_hooks(hooks, sides, view, rng), round_ - 1 + first)
-
-
-def _code(hook: str) -> str:
-    function = hook_function(hook)
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # typed into an interpreter, or not a plain function
-        code = getattr(function, "__code__", None)
-        return f"{hook} {code.co_code.hex()} {code.co_consts}" if code else hook
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..config.arguments import add_config_arguments
+from ..config.command import add_config_arguments
 
 _EXAMPLES = """\
 examples:

@@ -7,10 +7,10 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import yaml
 from paddleslim.common.dataloader import wrap_dataloader
 
-from ..errors import UserError
+from ..config.reading import import_plugins
+from ..config.source import Source, read_section, read_source, section_names
 from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
@@ -100,7 +100,8 @@ class _Distillation:
             if arguments.get(name) is not None:
                 global_[name] = arguments[name]
         sections["Global"] = global_
-        self.settings = prepare(sections, inside_paddleslim=True)
+        self.settings = prepare(sections, inside_paddleslim=True,
+                                has_loader=arguments.get("train_dataloader") is not None)
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
 
@@ -110,12 +111,26 @@ class _Distillation:
 
 
 def _sections(config: Any) -> dict[str, Any]:
-    """Return the sections of a config as PaddleSlim takes it: a YAML file, a dict, or a list of strategy names."""
+    """Return the sections of a config as PaddleSlim takes it: a YAML file, a dict, or a list of strategy names.
+
+    A file without sections of ours is left to PaddleSlim, whatever it holds: of it only the names are returned. So are
+    those of the other sections beside ``DataAugmentation`` alone. With a section of ours, plug-ins are imported.
+    """
     if isinstance(config, str) and Path(config).is_file():
-        try:
-            config = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:  # such as the date 2026-99-99
-            raise UserError(f"{config}: not valid YAML: {error}") from None
+        names = section_names(config)
+        if _STRATEGY in names:
+            return _with_plugins(read_source(config))
+        sections = dict.fromkeys(names)
+        for name in ("Global", _DATA_HOOK) if _DATA_HOOK in names else ():
+            sections[name] = read_section(config, name)
+        return _with_plugins(Source(sections, {(): config}, Path(config).parent)) if _DATA_HOOK in names else sections
     if isinstance(config, (list, tuple, set)):
         return dict.fromkeys(config)
-    return dict(config) if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    return _with_plugins(read_source(config)) if {_STRATEGY, _DATA_HOOK} & config.keys() else dict(config)
+
+
+def _with_plugins(written: Source) -> dict[str, Any]:
+    import_plugins(written)
+    return written.values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
@@ -111,7 +110,7 @@ class _Batches(paddle.io.Dataset):
 
 def _train_config(train) -> dict[str, Any]:
     """Return PaddleSlim's ``TrainConfig`` of a step behind the distillation."""
-    settings = copy.deepcopy(asdict(train))
+    settings = train.model_dump()
     settings["eval_iter"] = settings["eval_iter"] or _EVAL_ITER
     settings["learning_rate"] = _tenth_of_rate(settings["learning_rate"])
     if settings["train_iter"] is not None:

@@ -82,7 +82,7 @@ def augmented_loader(sections: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
 def _refilled(batch: Mapping[str, np.ndarray], framing: Framing, rows: np.ndarray,
               sentences: Sentences) -> dict[str, np.ndarray]:
-    """Return the feeds of ``batch``, in their shapes and types, with ``sentences`` in its ``rows`` (bool ``[batch]``)."""
+    """Return the feeds of ``batch`` in their shapes, with ``sentences`` in its ``rows``, bool ``[batch]``."""
     width = batch[framing.ids_name].shape[1]
     sentences = sentences.truncate(width - framing.special_tokens(sentences.pairs))
     arrays = replace(framing, width=width).batch(sentences, np.arange(len(sentences)))

@@ -15,6 +15,7 @@ from ..text.rows import Where
 from ..tokens import Sentences
 from .checkpoint import CHECKPOINT_STUDENTS
 from .embeddings import TEACHER, first_embedding
+from .losses import loss_fingerprint
 from .network import TOKEN_MAP
 from .spec import StudentSpec
 from .train import (
@@ -107,7 +108,7 @@ class Recipe:
         plan = self._plan(steps)
         code = sorted(Path(__file__).parent.glob("*.py"))
         key = fingerprint(data_key, self.dev_key, asdict(spec), asdict(plan), self.settings.to_dict()["TrainConfig"],
-                          self.settings.distill.loss, *(first[weight] for weight in sorted(first)),
+                          loss_fingerprint(self.settings.distill.loss), *(first[weight] for weight in sorted(first)),
                           paddle.__version__, *code)
         checkpoint = self.folder / f"{name}-{key}.safetensors"
         if not checkpoint.is_file():

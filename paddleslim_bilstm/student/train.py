@@ -43,8 +43,8 @@ def has_label(labels: np.ndarray) -> np.ndarray:
 
 # evaluate(executor, program, feed_names, fetch_targets) -> metric, higher is better: PaddleSlim's eval_callback
 Evaluate = Callable[[Any, Any, list, list], float]
-# loss(teacher_logits_name, student_logits_name) -> scalar variable: the signature of PaddleSlim's static losses
-StaticLoss = Callable[[str, str], Any]
+# loss(student_logits, teacher_logits) -> scalar variable
+StaticLoss = Callable[[Any, Any], Any]
 # make_optimizer(total_steps) -> (optimizer, its learning-rate schedule or None)
 MakeOptimizer = Callable[[int], tuple]
 
@@ -223,7 +223,7 @@ class _Run:
             return hard
         if alpha < 1:
             teacher_logits = paddle.static.data("teacher_logits", [-1, spec.num_classes], "float32")
-            soft = loss(teacher_logits.name, logits.name)
+            soft = loss(logits, teacher_logits)
         return alpha * hard + (1 - alpha) * soft
 
     def _build_drop_in(self, spec, rows_count):

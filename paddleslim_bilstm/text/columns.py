@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Sequence, Tuple, Union
 
-from ..config.checks import nearest
-from ..errors import UserError
+from ..errors import UserError, nearest
 
 TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
 PAIR_COLUMNS = (("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text_a", "text_b"), ("text1", "text2"),

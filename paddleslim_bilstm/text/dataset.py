@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 import numpy as np
 
-from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
+from ..metrics import REGRESSION
 from .files import read_file
 from .labels import (
     LabelScheme,
@@ -21,6 +21,9 @@ from .labels import (
 )
 from .paddlenlp_data import read_paddlenlp
 from .rows import Rows, Text, check_kind, read_records
+
+if TYPE_CHECKING:  # predicting does without the configuration, and so without pydantic
+    from ..config import GlobalConfig
 
 _log = logging.getLogger(__name__)
 

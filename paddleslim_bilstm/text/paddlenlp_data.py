@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
-from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
+from ..metrics import REGRESSION
 from .columns import LABEL_COLUMNS
 from .rows import Rows, read_records
+
+if TYPE_CHECKING:
+    from ..config import GlobalConfig
 
 _NAME = re.compile(r"[\w-]+")
 
