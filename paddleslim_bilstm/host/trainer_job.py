@@ -53,17 +53,17 @@ def distil(trainer: Any, custom_evaluate: None = None,
         _check(trainer, custom_evaluate)
         save_dir = Path(trainer.args.output_dir) / STRATEGY
         with quiet_dygraph():
-            train, dev = _examples(trainer, "train_dataset"), _examples(trainer, "eval_dataset")
+            train, dev = read_examples(trainer, "train_dataset"), read_examples(trainer, "eval_dataset")
         longest = max(int(examples.lengths.max()) for examples in (train, dev) if examples is not None)
         settings = prepare(config or {}, _overrides(trainer, config, save_dir, longest))
-        _save_teacher(trainer, Path(settings.global_.model_dir))
+        save_teacher(trainer, Path(settings.global_.model_dir))
         paddle.enable_static()
-        return run_job(settings, train_dataloader=_loader(train, settings),
-                       eval_callback=None if dev is None else _evaluation(dev, _judge(trainer, settings)))
+        return run_job(settings, train_dataloader=examples_loader(train, settings),
+                       eval_callback=None if dev is None else evaluation_on(dev, _judge(trainer, settings)))
 
 
 @dataclass(frozen=True)
-class _Examples:
+class Examples:
     """A data set's rows as the trainer's collator makes them, special tokens included, without padding.
 
     Attributes:
@@ -138,14 +138,15 @@ def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int) -> list[
             *(f"{section}={{}}" for section in missing)]
 
 
-def _save_teacher(trainer: Any, folder: Path) -> None:
+def save_teacher(trainer: Any, folder: Path) -> None:
+    """Write the trainer's model, as it is now, and its tokenizer into ``folder``, in place of an earlier run's."""
     make_writable_folder(folder.parent, "CompressionArguments.output_dir")
     with quiet_dygraph(), whole_folder(folder) as partial:
         trainer.model.save_pretrained(str(partial), safe_serialization=True)
         trainer.tokenizer.save_pretrained(str(partial))
 
 
-def _examples(trainer: Any, name: str) -> _Examples | None:
+def read_examples(trainer: Any, name: str) -> Examples | None:
     """Return all rows of a data set, in its order; None where the trainer has no ``eval_dataset``."""
     dataset = getattr(trainer, name)
     if dataset is None and name == "eval_dataset":
@@ -169,10 +170,10 @@ def _examples(trainer: Any, name: str) -> _Examples | None:
         raise UserError(f"Trainer({name}=...): its examples have no {trainer.label_names[0]}; add them, or leave out "
                         f"{name}")
     dtype = np.float32 if trainer.model.config.num_labels == 1 else np.int64
-    return _Examples(input_ids, token_type_ids, np.concatenate(labels).astype(dtype) if labels else None, pad_id)
+    return Examples(input_ids, token_type_ids, np.concatenate(labels).astype(dtype) if labels else None, pad_id)
 
 
-def _loader(examples: _Examples, settings: Config) -> paddle.io.DataLoader:
+def examples_loader(examples: Examples, settings: Config) -> paddle.io.DataLoader:
     """Return a loader of the teacher's feeds and the labels, in the one form that ``QuantPost`` takes."""
     rng = np.random.default_rng([settings.global_.seed, 1])
     batches = plan_batches(examples.lengths, settings.distill.batch_size, rng)
@@ -187,7 +188,7 @@ def _loader(examples: _Examples, settings: Config) -> paddle.io.DataLoader:
 class _Batches(paddle.io.Dataset):
     """Batch ``i`` as the teacher's two feeds and, where there are any, the labels."""
 
-    def __init__(self, examples: _Examples, batches: list[np.ndarray]):
+    def __init__(self, examples: Examples, batches: list[np.ndarray]):
         self._examples, self._batches = examples, batches
 
     def __getitem__(self, position: int):
@@ -198,7 +199,7 @@ class _Batches(paddle.io.Dataset):
         return len(self._batches)
 
 
-def _evaluation(examples: _Examples, judge: Callable[[np.ndarray, np.ndarray], float]) -> Evaluate:
+def evaluation_on(examples: Examples, judge: Callable[[np.ndarray, np.ndarray], float]) -> Evaluate:
     """Return an ``eval_callback`` as PaddleSlim takes it: ``judge`` of the logits and labels, in the set's order."""
     batches = plan_batches(examples.lengths, _EVAL_BATCH_SIZE, np.random.default_rng(0))
 
