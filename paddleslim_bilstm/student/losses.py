@@ -44,12 +44,11 @@ def labelled_mse(logits, labels):
     return paddle.sum(errors * errors) / paddle.clip(paddle.sum(known), min=1.0)
 
 
-class LogitMSELoss(paddle.nn.Layer):
-    """The same loss for ``paddleslim.dygraph.dist.Distill``, there called ``logit_mse``."""
+class LogitMSELoss(paddle.nn.MSELoss):
+    """The same loss for ``paddleslim.dygraph.dist.Distill``, there called ``logit_mse``; ``reduction`` as `MSELoss`.
 
-    def forward(self, student_logits: paddle.Tensor, teacher_logits: paddle.Tensor) -> paddle.Tensor:
-        """Return the scalar loss of two float32 tensors ``[batch, classes]``."""
-        return paddle.nn.functional.mse_loss(student_logits, teacher_logits.detach())
+    Either side may come first: the gradient reaches both, and the optimizer holds the student's parameters alone.
+    """
 
 
 def _find(program: paddle.static.Program, name: str):
