@@ -102,7 +102,7 @@ def test_pairs_reach_the_engine_as_the_trainer_has_them(tmp_path):
     np.testing.assert_allclose(seen[0], expected, atol=1e-4)  # in the data set's order, whatever the batches
     assert seen[1].tolist() == [label for _, label in pairs[:30]]
     loader = examples_loader(train, load_config(CONFIG))
-    sentences, labels = read_loader(loader, teacher.tokenizer, teacher.feed_names)
+    sentences, labels = read_loader(loader, teacher.tokenizer, teacher.framing)
     tokens = teacher.tokenizer.encode([pair for pair, _ in pairs[30:]]).to_lists()
     found = {(tuple(first), tuple(second)): label for (first, second), label in zip(sentences.to_lists(), labels)}
     assert found == {(tuple(first), tuple(second)): label for (first, second), (_, label) in zip(tokens, pairs[30:])}
