@@ -4,6 +4,6 @@
 strategy ``bert_to_bilstm``, the data hook ``DataAugmentation`` and the loss ``logit_mse``; ``auto_compression`` puts
 them to work in ``AutoCompression``; ``chain`` runs PaddleSlim's own strategies on the student.
 
-PaddleNLP has a door of its own: ``paddlenlp_trainer`` puts the strategy into ``Trainer.compress``, ``trainer_job`` makes
-a job of a trainer.
+PaddleNLP has a door of its own: ``paddlenlp_trainer`` puts the strategy into ``Trainer.compress``, ``trainer_job``
+makes a job of a trainer.
 """
