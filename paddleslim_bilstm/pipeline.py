@@ -23,8 +23,7 @@ from .files import fingerprint, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.losses import static_logit_loss
 from .host.optimizer import check_optimizer, make_optimizer_of
-from .host.strategies import chained_strategies
-from .models import answers, export_students, measure, paddleslim_sections, run_strategies, write_onnx_models
+from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
 from .report.flops import parameters
 from .report.report import Report
 from .report.rows import DISTILLED, TEACHER, DevSet, measure_model, measure_onnx
@@ -90,7 +89,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     static_logit_loss(settings.distill.loss)
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)
-    chained_strategies(paddleslim_sections(settings))
+    check_strategies(settings)
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
 
@@ -146,6 +145,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     evaluate = eval_callback or _metric(own_dev_set)
     spec, first, notes = first_student(settings, text.label_names, own.reader, own.transfer,
                                        teacher_embeddings(teacher))
+    check_strategies(settings, spec)
     notes = (*own.notes, *notes, *_size_note(first, teacher))
 
     def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
@@ -179,7 +179,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                               predictions=dev_set.teacher_predictions)]
         rows += [measure(model, run, own_dev_set, eval_callback) for model in models]
         like = next(row for row in rows if row.name == DISTILLED)
-        rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes)
+        rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes, eval_callback)
                  for model in onnx_models]
     with run.stage("verify"):
         run.assemble(models[-1].folder, spec, final_weights)
@@ -188,7 +188,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("publish"):
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
                               transfer_set.counts, (*text.notes, *notes, *doubts, _precision_note(labels)),
-                              settings.global_.chosen_metric)
+                              settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate))
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
@@ -270,6 +270,13 @@ def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Ev
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
+
+
+def _chosen_by(eval_callback: Evaluate | None, evaluate: Evaluate | None) -> str | None:
+    """Return what chose the best checkpoint, where it was not the run's metric."""
+    if eval_callback is not None:
+        return f"your eval_callback, `{getattr(eval_callback, '__name__', type(eval_callback).__name__)}`"
+    return None if evaluate else "nothing: it is the last one, since no dev labels are known"
 
 
 def _told(doubts: list[str]) -> list[str]:

@@ -44,12 +44,13 @@ def labelled_mse(logits, labels):
     return paddle.sum(errors * errors) / paddle.clip(paddle.sum(known), min=1.0)
 
 
-class LogitMSELoss(paddle.nn.Layer):
-    """The same loss for ``paddleslim.dygraph.dist.Distill``, there called ``logit_mse``."""
+class LogitMSELoss(paddle.nn.MSELoss):
+    """The same loss for ``paddleslim.dygraph.dist.Distill``, there called ``logit_mse``.
 
-    def forward(self, student_logits: paddle.Tensor, teacher_logits: paddle.Tensor) -> paddle.Tensor:
-        """Return the scalar loss of two float32 tensors ``[batch, classes]``."""
-        return paddle.nn.functional.mse_loss(student_logits, teacher_logits.detach())
+    It takes ``reduction`` as ``paddle.nn.MSELoss`` does. `Distill` hands over the logits in the order of its
+    ``model_name_pairs``, which may name the teacher first, so gradients flow into both; ``Distill.parameters()``, which
+    the optimizer gets, are the student's alone.
+    """
 
 
 def _find(program: paddle.static.Program, name: str):
