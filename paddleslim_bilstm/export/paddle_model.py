@@ -15,7 +15,6 @@ from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_w
 from ..student.spec import StudentSpec
 
 MODEL_NAME = "model"
-_INT8_LARGEST = 127
 
 
 def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Path:
@@ -129,4 +128,5 @@ def _dequantized(program, scope, parameter: str, values: np.ndarray) -> np.ndarr
     shape = [1] * values.ndim
     if operator.attr("quant_axis") >= 0:
         shape[operator.attr("quant_axis")] = -1
-    return (values * (scale.reshape(shape) / _INT8_LARGEST)).astype(np.float32)
+    largest = 2 ** (operator.attr("bit_length") - 1) - 1
+    return (values * (scale.reshape(shape) / largest)).astype(np.float32)

@@ -69,7 +69,7 @@ def augmented_loader(sections: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         sentences = changed()
-        for batch in loader_batches(loader, framing):
+        for batch in loader_batches(loader, framing.feeds):
             rows = np.array([position.get(row, -1) for row in framing.contents(batch)])
             yield {**batch, **_refilled(batch, framing, rows >= 0, sentences.take(rows[rows >= 0]))}
 

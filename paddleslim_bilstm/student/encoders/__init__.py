@@ -5,7 +5,6 @@ A file in this folder is loaded by itself; a kind of your own in a plug-in is re
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 from abc import ABC, abstractmethod
 from importlib import import_module
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Callable, Mapping, Sequence
 
 import numpy as np
 
-from ...errors import UserError
+from ...errors import UserError, nearest
+from ...files import checksum, source_of
 from ..spec import StudentSpec
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ def student_encoder(name: str) -> Callable[[type[Encoder]], type[Encoder]]:
     return register
 
 
+def encoder_fingerprint(name: str) -> str:
+    """Return what changes with the code of the encoder called ``name``: for a user's with its whole module."""
+    kind = type(encoder_named(name))
+    return name if kind.__module__.startswith(f"{__name__}.") else f"{name} {checksum(source_of(kind))}"
+
+
 def encoder_named(name: str) -> Encoder:
     """Return the encoder that is registered as ``name``.
 
@@ -80,7 +86,6 @@ def encoder_named(name: str) -> Encoder:
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     if name not in _KINDS:
-        near = difflib.get_close_matches(name, _KINDS, 1)
         raise UserError(f"bert_to_bilstm.student.encoder: no encoder is called {name!r}"
-                        f"{f' (did you mean {near[0]!r}?)' if near else ''}; there are {', '.join(sorted(_KINDS))}")
+                        f"{nearest(name, sorted(_KINDS))}")
     return _KINDS[name]
