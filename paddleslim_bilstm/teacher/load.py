@@ -15,14 +15,14 @@ from ..errors import UserError
 from ..files import fingerprint, whole_folder
 from ..inference_file import ends_whole
 from ..sealed import check_folder, seal_folder
-from ..tokens import Tokenizer, load_tokenizer
+from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
-from .program import Signature, read_parameter, read_signature, save_reordered
+from .program import Signature, read_parameter, read_signature, save_logits_only
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 3  # counts up when the same files would give another copy
+_COPY_FORMAT = 4  # counts up when the same files would give another copy
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Teacher:
         tokenizer: the tokenizer that it was trained with.
         num_classes: columns of its logits; 1 for a regression.
         label_names: names of the classes by column, or None where the teacher's config has none.
-        feed_names: names of its inputs, word ids first.
+        framing: how a sentence or a pair becomes its inputs.
         max_length: tokens that it can take, special tokens included, or None where it has no limit.
     """
 
@@ -42,7 +42,7 @@ class Teacher:
     tokenizer: Tokenizer
     num_classes: int
     label_names: tuple[str, ...] | None
-    feed_names: tuple[str, ...]
+    framing: Framing
     max_length: int | None
 
     @property
@@ -85,7 +85,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     signature = read_signature(copy / "model.pdmodel")
     _check_vocabulary(folder, tokenizer, signature)
     return Teacher(copy / "model", tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
-                   signature.feeds, signature.max_length)
+                   Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length)
 
 
 def _is_sound(copy: Path) -> bool:
@@ -135,8 +135,8 @@ def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
         read_parameter(prefix, signature.embedding)
     except UserError as error:
         raise UserError(str(error).replace(f"{prefix}.pdiparams", str(parameters))) from None
-    if signature.reordered:
-        save_reordered(prefix, signature)
+    if not signature.plain:
+        save_logits_only(prefix, signature)
 
 
 def _check_vocabulary(folder: Path, tokenizer: Tokenizer, signature: Signature) -> None:
