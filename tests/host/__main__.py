@@ -1,12 +1,13 @@
 """PaddleSlim's own unit tests and examples, with this package in them.
 
     PADDLESLIM_BILSTM_HOST_CHECKOUT=PaddleSlim python tests/host output/host
-    ... python tests/host output/host --teacher teachers/minilm-sst2 --data data/sst2 --rounds 20     (the full SST-2)
+    ... python tests/host output/host --teacher teachers/minilm-sst2 --data data/sst2 --rounds 20 --epochs 2
     ... python tests/host output/host --only unit --files act/test_act_api.py
 
-The checkout is PaddleSlim's repository at a version near 2.6.0; what is tested is the installed paddleslim. It is left
-as it is: unit tests run in copies, twice, with the plugin imported and without (`unit_runs`), examples on local data
-(`example_runs`). Packages that PaddleSlim would install with pip in the midst of a test are refused.
+The second is SST-2 in full. The checkout is PaddleSlim's repository at a version near 2.6.0; what is tested is the
+installed paddleslim. The checkout is left as it is: unit tests run in copies, twice, with the plugin imported and
+without (`unit_runs`), examples on local data (`example_runs`). Packages that PaddleSlim would install with pip in the
+midst of a test are refused.
 
 The first argument is the folder for results. Give the same command again to go on: what is finished isn't repeated,
 unless the package, the checkout or the sizes have changed. Every process has a time limit, and they run one at a time.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {', '.join(_faults(result)) or 'done'}", flush=True)
         sizes = Sizes(options.teacher and str(Path(options.teacher).resolve()) or Sizes.teacher,
                       options.data and str(Path(options.data).resolve()), options.rows, options.rounds,
-                      options.batch_size)
+                      options.epochs, options.batch_size)
         run_examples(checkout, results, sizes, options.example_limit_s, on_example)
         tables.append(example_table(runs))
         failed = sum(bool(_faults(result)) for result in runs.values())
@@ -75,10 +77,12 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="folder with its train.tsv and dev.tsv, columns sentence and label 0 or 1")
     parser.add_argument("--rows", type=int, default=Sizes.rows, help="of train.tsv; all")
     parser.add_argument("--rounds", type=int, default=Sizes.rounds, help="of augmentation")
+    parser.add_argument("--epochs", type=int, default=Sizes.epochs, help="of the student")
     parser.add_argument("--batch-size", type=int, default=Sizes.batch_size, help="of the example's loaders")
     parser.add_argument("--example-limit-s", type=float, default=4 * 3600, help="seconds for a script of an example")
     return parser
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the running process is ended, too
     sys.exit(main())

@@ -2,8 +2,8 @@
 
 The scripts are the checkout's own, with ``import paddleslim_bilstm`` as one line on top. Their YAML is the
 checkout's, too: the folder of the model, the task and the batch size are filled in as the examples' READMEs have it,
-its strategies give way to ours, ``learning_rate`` and ``epochs``, which are a BERT's, go, and ``origin_metric`` is
-what the script itself measures of the teacher.
+its strategies give way to ours, ``learning_rate``, which is a BERT's, goes, ``epochs`` are the student's, and
+``origin_metric`` is what the script itself measures of the teacher.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Sizes:
     teacher: str = TINY
     data: str | None = None  # the folder with train.tsv and dev.tsv; the tiny teacher brings its own
     rows: int = 0            # of train.tsv; 0: all
-    rounds: int = 2          # DataAugmentation.n_iter
+    rounds: int = 5          # DataAugmentation.n_iter
+    epochs: int = 10         # over the transfer set
     batch_size: int = 16     # of the scripts' loaders
 
 
@@ -150,7 +151,8 @@ class _Runner:
 
     def _config(self, model: Path, sections: dict[str, Any]) -> Path:
         host = yaml.safe_load((self.example.folder(self.checkout) / self.example.yaml).read_text(encoding="utf-8"))
-        train = {key: value for key, value in host["TrainConfig"].items() if key not in ("learning_rate", "epochs")}
+        train = {key: value for key, value in host["TrainConfig"].items() if key != "learning_rate"}
+        train["epochs"] = self.sizes.epochs
         if self.origin_metric is not None:
             train["origin_metric"] = self.origin_metric
         config = {"Global": {**host["Global"], "model_dir": str(model), "model_filename": self.example.model_filename,
