@@ -46,7 +46,7 @@ class Teacher:
     max_length: int | None
 
     @property
-    def checksum(self) -> str:
+    def fingerprint(self) -> str:
         """Changes with the model's files and with how they are exported; says nothing of the tokenizer's rules."""
         return self.prefix.parent.name
 
