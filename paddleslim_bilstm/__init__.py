@@ -12,14 +12,14 @@ from .host.on_import import register_when_imported
 from .host.versions import check_versions
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "UserError", "augmentation_hook", "compress", "distillation_loss"]
+__all__ = ["BiLSTMClassifier", "Predictor", "UserError", "augmentation_hook", "compress", "distillation_loss"]
 
 check_versions()
 apply_cpu_settings()
 register_when_imported()
 
-_HOMES = {"compress": "pipeline", "Predictor": "predict", "augmentation_hook": "augment",
-          "distillation_loss": "student.losses", "UserError": "errors"}
+_HOMES = {"BiLSTMClassifier": "export.dygraph", "Predictor": "predict", "UserError": "errors",
+          "augmentation_hook": "augment", "compress": "pipeline", "distillation_loss": "student.losses"}
 
 
 def __getattr__(name: str):

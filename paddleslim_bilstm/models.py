@@ -70,7 +70,7 @@ def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: Stu
         return
     if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
         rng = np.random.default_rng([settings.global_.seed, 1])
-        train_dataloader = chain_dataloader(own.train, own.reader, spec, settings.distill.batch_size, rng)
+        train_dataloader = chain_dataloader(own.train, own.vocabulary, spec, settings.distill.batch_size, rng)
 
     def keep(name: str, folder: Path) -> None:
         target = run.step_dir(name)
@@ -99,7 +99,7 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
         return [], weights
     truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
-                              dev_set.tokenizer, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
+                              dev_set.reader, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
     notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
@@ -113,7 +113,7 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
 def answers(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
     """Return what the model predicts for the dev sentences: classes int64 ``[n]``, or numbers float32 ``[n]``."""
     logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
-                       dev_set.tokenizer)
+                       dev_set.reader)
     return metrics.answers_of(logits)
 
 

@@ -141,10 +141,10 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         doubts = _told(teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
     with run.stage("augment"):
         corpus, transfer_set, key = _augment(settings, text, teacher, run)
-        own = student_text(settings, text, corpus, transfer_set)
-        own_dev_set = replace(dev_set, sentences=own.dev, tokenizer=own.reader)
+        own = student_text(settings, text, corpus, transfer_set, teacher.framing)
+        own_dev_set = replace(dev_set, sentences=own.dev, reader=own.vocabulary)
     evaluate = eval_callback or _metric(own_dev_set)
-    spec, first, notes = first_student(settings, text.label_names, own.reader, own.transfer,
+    spec, first, notes = first_student(settings, text.label_names, own.vocabulary, own.transfer.pairs,
                                        teacher_embeddings(teacher))
     notes = (*own.notes, *notes, *_size_note(first, teacher))
 
@@ -183,7 +183,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                  for model in onnx_models]
     with run.stage("verify"):
         run.assemble(models[-1].folder, spec, final_weights)
-        own.save_vocabulary(run.final_dir)
+        own.vocabulary.save(run.final_dir)
         verify(models, run.final_dir, spec, final_weights, own_dev_set)
     with run.stage("publish"):
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
@@ -211,12 +211,12 @@ def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
 def _metric(dev_set: DevSet) -> Evaluate | None:
     if dev_set.labels is None:
         return None
-    return metric_on(dev_set.sentences, dev_set.labels, dev_set.tokenizer, dev_set.metric)
+    return metric_on(dev_set.sentences, dev_set.labels, dev_set.reader, dev_set.metric)
 
 
 def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
-    logits = logits_of(InferenceModel(teacher.prefix, physical_cores()), text.dev, teacher.tokenizer)
-    return DevSet(text.dev, text.dev_labels, metrics.answers_of(logits), teacher.num_classes, teacher.tokenizer,
+    logits = logits_of(InferenceModel(teacher.prefix, physical_cores()), text.dev, teacher.framing)
+    return DevSet(text.dev, text.dev_labels, metrics.answers_of(logits), teacher.num_classes, teacher.framing,
                   settings.global_.chosen_metric)
 
 
@@ -236,7 +236,7 @@ def _augment(settings: Config, text: TrainingText, teacher: Teacher,
              run: RunFolder) -> tuple[Corpus, TransferSet, str]:
     corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
     options = (corpus, settings.augmentation, settings.global_.seed)
-    limit = settings.global_.max_seq_length - text.train.num_special
+    limit = settings.global_.max_seq_length - teacher.framing.special_tokens(text.train.pairs)
     key = transfer_set_fingerprint(*options, limit)
     return corpus, build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
 

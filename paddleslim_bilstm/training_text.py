@@ -81,10 +81,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
                         require_train_labels=needs_labels)
     texts = [*data.train_texts, *data.unlabeled_texts]
     full, full_dev = teacher.tokenizer.encode(texts), teacher.tokenizer.encode(data.dev_texts)
-    if full.pairs and len(teacher.feed_names) == 1:
-        _log.warning("the teacher takes no token types, so it tells both sides of a pair only by [SEP]; the student "
-                     "will need token_type_ids beside %s", teacher.feed_names[0])
-    limit = _content_tokens(global_.max_seq_length, full)
+    limit = _content_tokens(global_.max_seq_length, teacher, full.pairs)
     counts = {"train": len(data.train_texts), "unlabeled": len(data.unlabeled_texts), "dev": len(data.dev_texts),
               "truncated_train": int((full.lengths > limit).sum()),
               "truncated_dev": int((full_dev.lengths > limit).sum()), **data.counts}
@@ -99,12 +96,12 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:
     from .host.loader_text import read_loader
-    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.feed_names,
+    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
                                     np.int64 if teacher.num_classes > 1 else np.float32)
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")
-    limit = _content_tokens(settings.global_.max_seq_length, sentences)
+    limit = _content_tokens(settings.global_.max_seq_length, teacher, sentences.pairs)
     counts = {"train": len(sentences), "truncated_train": int((sentences.lengths > limit).sum())}
     sentences = sentences.truncate(limit)
     shown = np.random.default_rng(settings.global_.seed).permutation(len(sentences))[:_SHOWN_SENTENCES]
@@ -114,10 +111,10 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> T
     return TrainingText(sentences, labels, None, sentences.take(shown), None, tuple(names), counts, (note,))
 
 
-def _content_tokens(max_seq_length: int, sentences: Sentences) -> int:
+def _content_tokens(max_seq_length: int, teacher: Teacher, pairs: bool) -> int:
     """Return how many tokens of a sentence or pair are served."""
-    left = max_seq_length - sentences.num_special
-    if left < 1 + sentences.pairs:
-        raise UserError(f"Global.max_seq_length: {max_seq_length} leaves no room for sentence pairs; set it to 5 "
-                        "or more")
-    return left
+    special = teacher.framing.special_tokens(pairs)
+    if max_seq_length < special + 1 + pairs:
+        raise UserError(f"Global.max_seq_length: {max_seq_length} leaves no room for sentence pairs; set it to "
+                        f"{special + 2} or more")
+    return max_seq_length - special

@@ -28,7 +28,7 @@ def student(tmp_path_factory):
     sentences = Sentences.from_lists([rng.integers(5, 40, rng.integers(1, 12)).tolist() for _ in range(600)])
     labels = np.array([np.mean(ids > 20) > 0.5 for ids in sentences], np.int64)
     weights = first_weights(SPEC, np.arange(40, dtype=np.int32), None, rng)
-    evaluate = metric_on(sentences, labels, TOKENIZER)
+    evaluate = metric_on(sentences, labels, TOKENIZER.framing)
     plan = TrainingPlan(300, 32, 0.0, 0.0, 50, None, 0)
     trained = train_student(SPEC, weights, TrainingSet(sentences, None, labels), plan, None,
                             lambda steps: (paddle.optimizer.Adam(0.02), None), evaluate)

@@ -6,7 +6,7 @@ import pytest
 from student_reference import random_student, reference_logits
 from test_student import TOKENIZER, VOCABULARY, adam, plan, weights_for
 
-from paddleslim_bilstm.export.onnx_model import padded_probe, probe_types, write_onnx
+from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.export.student_spec import read_spec, write_spec
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
@@ -44,12 +44,11 @@ def runtimes(folder, weights, spec):
                                    {"num_layers": 1, "pooling": "last"}])
 def test_all_runtimes_agree_with_the_book_wherever_the_second_side_begins(tmp_path, sizes):
     weights, spec = random_student(hidden_size=20, pairs=True, **sizes)
-    batch = padded_probe(80, spec.pad_id)
-    types = probe_types(batch, spec.pad_id)
+    batch, types = probe(80, spec)
     starts, used = types.argmax(axis=1), (batch != spec.pad_id).sum(axis=1)
     assert (starts[types.any(axis=1)] == 2).any() and (types.sum(axis=1) < 2).any()  # a side is empty
     by_the_book = reference_logits(weights, spec, batch, types)
-    assert np.ptp(by_the_book, axis=0).min() > 0.1 and used.max() == 130
+    assert np.ptp(by_the_book, axis=0).min() > 0.1 and used.max() == 131
     for name, run in runtimes(tmp_path, weights, spec).items():
         np.testing.assert_allclose(run(batch, types), by_the_book, err_msg=name,
                                    atol=0.1 * np.ptp(by_the_book) if name == "int8" else 1e-5)
@@ -59,11 +58,11 @@ def test_a_padded_batch_is_answered_as_each_pair_alone(tmp_path):
     weights, spec = random_student(vocab=VOCABULARY, pairs=True)
     pairs = random_pairs(24)
     assert (pairs.split == 0).any() and (pairs.split == pairs.lengths).any()
-    together = TOKENIZER.feeds(pairs, np.arange(len(pairs)))
+    together = TOKENIZER.framing.batch(pairs, np.arange(len(pairs)))
     for name, run in runtimes(tmp_path, weights, spec).items():
         answers = run(*together)
         assert np.isfinite(answers).all()
-        alone = np.concatenate([run(*TOKENIZER.feeds(pairs, np.array([row]))) for row in range(len(pairs))])
+        alone = np.concatenate([run(*TOKENIZER.framing.batch(pairs, np.array([row]))) for row in range(len(pairs))])
         np.testing.assert_allclose(answers, alone, err_msg=name,
                                    atol=0.05 * np.ptp(alone) if name == "int8" else 1e-5)
 
@@ -81,9 +80,9 @@ def test_swapped_sides_are_the_same_but_for_the_first_two_blocks_of_features(tmp
     ours, theirs = runtimes(tmp_path / "a", weights, spec), runtimes(tmp_path / "b", mirrored, spec)
     index = np.arange(9)
     for name in ("paddle", "onnx"):
-        answers = ours[name](*TOKENIZER.feeds(pairs, index))
-        np.testing.assert_allclose(theirs[name](*TOKENIZER.feeds(swapped, index)), answers, atol=1e-5)
-        assert np.abs(ours[name](*TOKENIZER.feeds(swapped, index)) - answers).max() > 1e-3
+        answers = ours[name](*TOKENIZER.framing.batch(pairs, index))
+        np.testing.assert_allclose(theirs[name](*TOKENIZER.framing.batch(swapped, index)), answers, atol=1e-5)
+        assert np.abs(ours[name](*TOKENIZER.framing.batch(swapped, index)) - answers).max() > 1e-3
 
 
 def test_a_single_sentence_in_its_feeds_counts_as_a_pair_without_second_side(tmp_path):
@@ -104,7 +103,7 @@ def test_it_learns_whether_two_sides_share_their_kind():
     spec = StudentSpec(12, 8, 1, ("other", "same"), TOKENIZER.pad_id, 32, pairs=True)
     train, dev = np.arange(450), np.arange(450, 600)
     trained = train_student(spec, weights_for(spec), TrainingSet(pairs.take(train), None, labels[train]), plan(200),
-                            None, adam, metric_on(pairs.take(dev), labels[dev], TOKENIZER))
+                            None, adam, metric_on(pairs.take(dev), labels[dev], TOKENIZER.framing))
     assert trained.metric > 0.95
 
 
@@ -122,7 +121,7 @@ def test_training_batches_hold_all_first_sides_then_all_second_sides_with_little
 def test_int8_guard_and_student_json(tmp_path):
     weights, spec = random_student(vocab=VOCABULARY, pairs=True)
     pairs = random_pairs(60, seed=3)
-    labels = reference_logits(weights, spec, *TOKENIZER.feeds(pairs, np.arange(60))).argmax(axis=1)
+    labels = reference_logits(weights, spec, *TOKENIZER.framing.batch(pairs, np.arange(60))).argmax(axis=1)
     result = quantize_student(tmp_path / "model.int8.onnx", weights, spec, pairs, labels, TOKENIZER, 0.0)
     assert result.metric_before == result.metric_after == 1.0
     write_spec(tmp_path, spec)

@@ -26,7 +26,7 @@ def test_feeds_are_those_of_the_rust_tokenizers_own_template(tokenizer):
         expected = tokenizer.rust.encode_batch(TEXTS)
     finally:
         tokenizer.rust.no_padding()
-    input_ids, token_type_ids = tokenizer.feeds(pairs, np.arange(len(pairs)))
+    input_ids, token_type_ids = tokenizer.framing.batch(pairs, np.arange(len(pairs)))
     np.testing.assert_array_equal(input_ids, [one.ids for one in expected])
     np.testing.assert_array_equal(token_type_ids, [one.type_ids for one in expected])
 
@@ -54,7 +54,7 @@ def test_pairs_are_cut_longest_first_as_bert_does():
 
 def test_taking_and_joining_pairs_keeps_their_sides(tokenizer):
     pairs = tokenizer.encode(TEXTS)
-    assert pairs.pairs and pairs.num_special == 3 and len(pairs) == len(TEXTS)
+    assert pairs.pairs and len(pairs) == len(TEXTS)
     chosen = Sentences.concatenate([pairs.take(np.array([3, 0])), pairs.take(pairs.lengths == 2)])
     assert chosen.to_lists() == [tuple(tokenizer.encode(TEXTS[row]).to_lists()) for row in (3, 0)]
     again = Sentences.from_sides(pairs.sides())

@@ -63,10 +63,10 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
     tokenizer = load_tokenizer(out)
     sentences = tokenizer.encode(["good .", "the film is not very funny .", "bad", "the story of this was dull ."])
     model = InferenceModel(out / "model", threads=1)
-    batch = sentences.padded(np.arange(4), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+    batch = tokenizer.framing.batch(sentences, np.arange(4))[0]
     together = model.run(batch, np.zeros_like(batch))
     for row in range(4):
-        ids = sentences.padded(np.array([row]), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+        ids = tokenizer.framing.batch(sentences, np.array([row]))[0]
         np.testing.assert_allclose(model.run(ids, np.zeros_like(ids))[0], together[row], atol=1e-5)
     texts = ["the food is great .", "the food is not great ."]
     paddle_logits = Predictor(out, runtime="paddle").logits(texts)

@@ -7,7 +7,7 @@ from onnx import numpy_helper
 from student_reference import output_folder, random_student, random_texts
 
 from paddleslim_bilstm.export.int8_array import Int8Array
-from paddleslim_bilstm.export.onnx_model import build_onnx, padded_probe
+from paddleslim_bilstm.export.onnx_model import build_onnx, probe
 from paddleslim_bilstm.predict.batches import sentence_logits
 from paddleslim_bilstm.predict.runtimes import onnx_logits
 from paddleslim_bilstm.quantize.rounding import int8_layers, layer_arrays, round_layers, to_int8
@@ -39,7 +39,7 @@ def test_a_matrix_that_is_multiplied_uses_7_bits_so_that_no_cpu_overflows():
 @pytest.mark.parametrize("sizes", [{}, {"num_layers": 2}, {"hidden_size": 40, "embed_dim": 30}])
 def test_the_int8_student_stays_close_to_the_float_one(sizes):
     weights, spec = random_student(**sizes)
-    batch = padded_probe(80, 0)
+    batch = probe(80, spec)[0]
     exact, rounded = (onnx_logits(build_onnx(one, spec).SerializeToString())(batch, batch * 0)
                       for one in (weights, round_layers(weights, int8_layers(spec))))
     assert np.abs(exact - rounded).max() < 0.1 * np.ptp(exact)
@@ -53,7 +53,7 @@ def test_each_layer_can_be_the_only_int8_one(layer):
     rounded = round_layers(weights, [layer])
     in_float = {name: one.to_float() if isinstance(one, Int8Array) else one for name, one in rounded.items()}
     assert {name for name, one in rounded.items() if isinstance(one, Int8Array)} == set(layer_arrays(layer))
-    batch = padded_probe(80, 0)
+    batch = probe(80, spec)[0]
     exact, found = (onnx_logits(build_onnx(one, spec).SerializeToString())(batch, batch * 0)
                     for one in (in_float, rounded))
     np.testing.assert_allclose(found, exact, atol=1e-6 if layer == "embedding" else 0.03 * np.ptp(exact))

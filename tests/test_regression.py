@@ -32,7 +32,7 @@ def rows(teacher, tmp_path_factory):
     """Reviews with the teacher's own numbers, a little off, as labels: its Pearson correlation is nearly 1."""
     loaded = load_teacher(teacher, tmp_path_factory.mktemp("work"))
     texts = [text for text, _ in make_reviews(380, seed=5)]
-    numbers = logits_of(InferenceModel(loaded.prefix, 1), loaded.tokenizer.encode(texts), loaded.tokenizer)[:, 0]
+    numbers = logits_of(InferenceModel(loaded.prefix, 1), loaded.tokenizer.encode(texts), loaded.framing)[:, 0]
     noise = np.random.default_rng(0).normal(0, 0.05 * numbers.std(), len(texts))
     return [(text, round(float(number), 3)) for text, number in zip(texts, numbers + noise)]
 

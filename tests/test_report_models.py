@@ -254,7 +254,7 @@ def test_predictions_come_from_the_model_when_none_are_given(bilstm):
         program, names, targets = paddle.static.load_inference_model(str(bilstm), executor)
         logits = []
         for index in range(3):
-            ids = sentences.padded(np.array([index]), 0, [TOKENIZER.cls_id], [TOKENIZER.sep_id])
+            ids = TOKENIZER.framing.batch(sentences, np.array([index]))[0]
             feed = {name: ids if name == "input_ids" else np.zeros_like(ids) for name in names}
             logits.append(executor.run(program, feed=feed, fetch_list=targets)[0][0])
     row = measure_model("student", bilstm, dev)

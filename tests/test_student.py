@@ -13,7 +13,7 @@ from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
 from paddleslim_bilstm.student.encoder import kept_units, largest_states
 from paddleslim_bilstm.student.losses import logit_mse
-from paddleslim_bilstm.student.network import BiLSTMClassifier
+from paddleslim_bilstm.student.network import StudentNetwork
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import NO_LABEL, TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
@@ -61,7 +61,7 @@ def adam(total_steps):
 
 def accuracy(data):
     from paddleslim_bilstm.student.evaluate import metric_on
-    return metric_on(data.sentences, data.labels, TOKENIZER)
+    return metric_on(data.sentences, data.labels, TOKENIZER.framing)
 
 
 def run_exported(prefix, input_ids):
@@ -78,10 +78,10 @@ def test_exported_student_answers_a_padded_batch_as_each_sentence_alone(tmp_path
     spec = StudentSpec(12, 8, num_layers, ("a", "b", "c"), PAD, 32, pooling=pooling)
     prefix = export_paddle_model(tmp_path, spec, weights_for(spec))
     sentences = random_sentences(9, np.random.default_rng(1), longest=20)
-    together = run_exported(prefix, sentences.padded(np.arange(9), PAD, [CLS], [SEP]))
+    together = run_exported(prefix, TOKENIZER.framing.batch(sentences, np.arange(9))[0])
     assert together.shape == (9, 3)
     for row in range(9):
-        alone = run_exported(prefix, sentences.padded(np.array([row]), PAD, [CLS], [SEP]))
+        alone = run_exported(prefix, TOKENIZER.framing.batch(sentences, np.array([row]))[0])
         np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
     assert np.ptp(together, axis=0).min() > 1e-3  # the sentences are told apart
 
@@ -121,7 +121,7 @@ def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(p
             program, startup = paddle.static.Program(), paddle.static.Program()
             with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
                 feeds = paddle.static.data("rows", [-1, -1], "int64"), paddle.static.data("lengths", [-1], "int32")
-                network = BiLSTMClassifier(spec, VOCABULARY, training=training)
+                network = StudentNetwork(spec, VOCABULARY, training=training)
                 output = network(*feeds)
             names.append(network.weight_names())
             if not training:
@@ -155,7 +155,7 @@ def test_the_metric_that_is_named_chooses_the_best_student(metric):
         ids = feed["input_ids"]
         return [np.stack([np.zeros(len(ids)), ((ids % 7 == 0) & (ids > 0)).sum(1) - 0.5], axis=1)]
 
-    measured = metric_on(data.sentences, labels, TOKENIZER, metric)(
+    measured = metric_on(data.sentences, labels, TOKENIZER.framing, metric)(
         SimpleNamespace(run=executor_run), None, ["input_ids", "token_type_ids"], [])
     answers = np.array([((ids % 7 == 0).sum() > 0) for ids in data.sentences]).astype(int)
     sklearn = pytest.importorskip("sklearn.metrics")

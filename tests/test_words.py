@@ -77,9 +77,9 @@ def test_what_augmentation_leaves_of_a_word_is_masked_or_unknown(tokenizer):
 def test_feeds_are_padded_words_and_their_numbers(tokenizer):
     vocabulary = build_word_vocabulary(tokenizer.encode(TEXTS), tokenizer, False, 2)
     sentences = vocabulary.encode(["the films", "", "good"], 32)
-    ids, lengths = vocabulary.feeds(sentences, np.array([2, 0, 1]))
+    ids, lengths = vocabulary.batch(sentences, np.array([2, 0, 1]))
     assert ids.tolist() == [[6, 0], [2, 4], [0, 0]] and lengths.tolist() == [1, 2, 0]
-    ids, lengths = vocabulary.feeds(sentences, np.array([1]))
+    ids, lengths = vocabulary.batch(sentences, np.array([1]))
     assert ids.shape == (1, 1) and lengths.tolist() == [0]
 
 

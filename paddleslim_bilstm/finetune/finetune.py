@@ -130,6 +130,6 @@ def _tokenized(dataset: Dataset, tokenizer: Tokenizer, max_seq_length: int) -> t
     """Return the train and dev sentences (or pairs) as tokens, cut so that [CLS] and [SEP] still fit."""
     def labelled(texts: list[str], labels: np.ndarray) -> Labelled:
         sentences = tokenizer.encode(texts)
-        return Labelled(sentences.truncate(max_seq_length - sentences.num_special), labels)
+        return Labelled(sentences.truncate(max_seq_length - tokenizer.framing.special_tokens(sentences.pairs)), labels)
 
     return labelled(dataset.train_texts, dataset.train_labels), labelled(dataset.dev_texts, dataset.dev_labels)

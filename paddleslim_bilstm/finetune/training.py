@@ -99,7 +99,7 @@ def predict(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences
     network.eval()
     logits: dict[int, np.ndarray] = {}
     with paddle.no_grad():
-        for batch in batches_by_length(sentences.lengths + sentences.num_special):
+        for batch in batches_by_length(sentences.lengths + tokenizer.framing.special_tokens(sentences.pairs)):
             logits.update(zip(batch.tolist(), _logits(network, tokenizer, sentences, batch).numpy()))
     return answers_of(np.stack([logits[row] for row in range(len(sentences))]))
 
@@ -190,7 +190,7 @@ def _keep_best(progress: Progress, run: _Run, best: dict[str, np.ndarray]) -> di
 
 
 def _logits(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences, batch: np.ndarray) -> paddle.Tensor:
-    ids, types = tokenizer.feeds(sentences, batch)
+    ids, types = tokenizer.framing.batch(sentences, batch)
     mask = (ids != tokenizer.pad_id).astype(np.int64)
     return network(input_ids=paddle.to_tensor(ids), token_type_ids=paddle.to_tensor(types),
                    attention_mask=paddle.to_tensor(mask))

@@ -7,6 +7,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from paddleslim.common.dataloader import wrap_dataloader
+
 from ..config.reading import import_plugins
 from ..config.source import Source, read_section, read_source, section_names
 
@@ -22,7 +24,7 @@ def extend(cls: type) -> None:
     """
     if getattr(cls.__init__, "knows_bert_to_bilstm", False):
         return
-    original_init, original_compress = cls.__init__, cls.compress
+    original_init, original_compress, original_step = cls.__init__, cls.compress, cls.single_strategy_compress
     signature = inspect.signature(original_init)
 
     @functools.wraps(original_init)
@@ -34,10 +36,13 @@ def extend(cls: type) -> None:
             self._distillation = _Distillation(sections, arguments)
             self.final_dir = self._distillation.settings.global_.save_dir
             return
-        if _DATA_HOOK in sections and "QuantPost" not in sections:
-            from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
-            arguments["train_dataloader"] = augmented_loader(sections[_DATA_HOOK], arguments)
-        original_init(**arguments)
+        self._plain_dataloader = None
+        if _DATA_HOOK not in sections:
+            return original_init(**arguments)
+        from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
+        plain = arguments.get("train_dataloader")
+        original_init(**{**arguments, "train_dataloader": augmented_loader(sections, arguments)})
+        self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
 
     @functools.wraps(original_compress)
     def compress(self):
@@ -46,8 +51,18 @@ def extend(cls: type) -> None:
         self.result = self._distillation.run()
         return None
 
+    @functools.wraps(original_step)
+    def single_strategy_compress(self, strategy, *args, **kwargs):
+        if strategy != "quant_post" or self._plain_dataloader is None:  # calibration sees the loader's own batches
+            return original_step(self, strategy, *args, **kwargs)
+        augmented, self.train_dataloader = self.train_dataloader, self._plain_dataloader
+        try:
+            return original_step(self, strategy, *args, **kwargs)
+        finally:
+            self.train_dataloader = augmented
+
     __init__.knows_bert_to_bilstm = True
-    cls.__init__, cls.compress = __init__, compress
+    cls.__init__, cls.compress, cls.single_strategy_compress = __init__, compress, single_strategy_compress
 
 
 class _Distillation:

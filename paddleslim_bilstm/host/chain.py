@@ -16,8 +16,7 @@ from ..cpu import use_all_cores
 from ..student.batches import plan_batches
 from ..student.network import student_feeds
 from ..student.spec import StudentSpec
-from ..student.words import WordVocabulary
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Reader, Sentences
 from .optimizer import DEFAULT_LEARNING_RATE
 
 # PaddleSlim's internal strategy names -> what the report calls the step
@@ -86,7 +85,7 @@ class _Chain(AutoCompression):
         self._on_step(_STEP_NAMES.get(strategy, strategy), Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
 
 
-def chain_dataloader(sentences: Sentences, reader: Tokenizer | WordVocabulary, spec: StudentSpec, batch_size: int,
+def chain_dataloader(sentences: Sentences, reader: Reader, spec: StudentSpec, batch_size: int,
                      rng: np.random.Generator) -> paddle.io.DataLoader:
     """Return a loader of the student's feeds over ``sentences``, in the one form that ``QuantPost`` takes."""
     batches = plan_batches(sentences.lengths, batch_size, rng)
@@ -97,13 +96,13 @@ def chain_dataloader(sentences: Sentences, reader: Tokenizer | WordVocabulary, s
 
 
 class _Batches(paddle.io.Dataset):
-    """Batch ``i`` as the student's two feeds, such as ``input_ids`` and ``token_type_ids``."""
+    """Batch ``i`` as the student's feeds, such as ``input_ids`` and ``token_type_ids``."""
 
-    def __init__(self, sentences: Sentences, reader: Tokenizer | WordVocabulary, batches: list[np.ndarray]):
+    def __init__(self, sentences: Sentences, reader: Reader, batches: list[np.ndarray]):
         self._sentences, self._reader, self._batches = sentences, reader, batches
 
     def __getitem__(self, position: int):
-        return self._reader.feeds(self._sentences, self._batches[position])
+        return self._reader.batch(self._sentences, self._batches[position])
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -11,6 +11,8 @@ from paddleslim.dygraph.dist.losses.basic_loss import BASIC_LOSS
 from ..errors import UserError
 from ..student.losses import LOSSES, DistillationLoss, LossFunction
 
+_LAYERS = {"logit_mse": paddle.nn.MSELoss}  # the same, and it takes a reduction
+
 
 def register_losses() -> None:
     """Make the losses of the table known to static runs (``Distillation: {loss: logit_mse}``) and to dygraph's.
@@ -33,7 +35,7 @@ def _register(loss: DistillationLoss) -> None:
             raise UserError(f"distillation loss {loss.name}: {module.__name__} has something else of that name; choose "
                             "another one")
         setattr(module, loss.name, _static(loss.function))
-    BASIC_LOSS.module_dict[loss.name] = _layer(loss.function)
+    BASIC_LOSS.module_dict[loss.name] = _LAYERS.get(loss.name) or _layer(loss.function)
 
 
 def _static(function: LossFunction):
@@ -50,9 +52,12 @@ def _static(function: LossFunction):
 
 
 def _layer(function: LossFunction) -> type:
-    """Return the class of a layer ``forward(student_logits, teacher_logits)``, as dygraph's losses are."""
+    """Return the class of a layer ``forward(student_logits, teacher_logits)``, as dygraph's losses are.
+
+    The gradient reaches both sides; the optimizer holds the student's parameters alone.
+    """
     class LogitLoss(paddle.nn.Layer):
         def forward(self, student_logits: paddle.Tensor, teacher_logits: paddle.Tensor) -> paddle.Tensor:
-            return function(student_logits, teacher_logits.detach())
+            return function(student_logits, teacher_logits)
 
     return LogitLoss

@@ -11,8 +11,9 @@ import numpy as np
 from ..characters import check_surrogates
 from ..errors import UserError
 from ..export.student_spec import read_spec
-from ..tokens import Sentences, load_tokenizer
-from .batches import TokenIds, batch_logits, sentence_logits
+from ..tokens import Framing, Sentences, load_tokenizer
+from ..tokens.framing import TokenIds
+from .batches import batch_logits, sentence_logits
 from .runtimes import onnx_logits, paddle_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
@@ -74,6 +75,7 @@ class Predictor:
         self.label_names = self._spec.label_names
         self.pairs = self._spec.pairs
         self._tokenizer = load_tokenizer(folder)
+        self._framing = Framing.of(self._tokenizer, self._spec.feeds, self._spec.width, self._spec.separators)
         self._words = None
         if self._spec.reads_words:
             from ..student.words import load_word_vocabulary  # here: few students need it
@@ -113,7 +115,7 @@ class Predictor:
         if self._words:
             sentences = self._words.encode(texts, self._spec.max_seq_length)
             return batch_logits(self._run, sentences, self._words, batch_size)
-        return sentence_logits(self._run, self._tokenize(texts), self._tokenizer, self._spec.max_seq_length, batch_size)
+        return sentence_logits(self._run, self._tokenize(texts), self._framing, self._spec.max_seq_length, batch_size)
 
     def _check_model(self, path: Path) -> None:
         """Try the model on the last token of the vocabulary: it must know it, and return a logit for each label."""
@@ -121,7 +123,7 @@ class Predictor:
         what = "words of words.txt" if self._words else "tokens of the tokenizer"
         last = Sentences.from_lists([[len(vocabulary) - 1]])
         try:
-            shape = self._run(*(self._words or self._tokenizer).feeds(last, np.array([0]))).shape
+            shape = self._run(*(self._words or self._framing).batch(last, np.array([0]))).shape
         except Exception:  # each runtime raises its own
             raise UserError(f"{path}: doesn't know all {len(vocabulary)} {what} beside it; copy the whole output "
                             "folder again") from None

@@ -15,8 +15,7 @@ from ..metrics import agreement, answers_of, score
 from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
 from ..student.spec import StudentSpec
-from ..student.words import WordVocabulary
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Reader, Sentences
 from .rounding import int8_layers, layer_arrays, round_layers
 
 _BATCH_SIZE = 32
@@ -45,7 +44,7 @@ class QuantizationResult:
 
 
 def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
-                     reader: Tokenizer | WordVocabulary, max_accuracy_drop: float = 0.005,
+                     reader: Reader, max_accuracy_drop: float = 0.005,
                      metric: str = "accuracy") -> QuantizationResult:
     """Write the student with int8 weights and dynamically rounded activations to ``path``.
 

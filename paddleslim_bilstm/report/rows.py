@@ -13,7 +13,7 @@ from ..cpu import physical_cores
 from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
 from ..teacher.engine import InferenceModel, logits_of
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Reader, Sentences
 from .flops import flops, parameters, size_bytes
 from .latency import BATCH_SIZE, Latency, Speed, measure_latency, measure_speed
 
@@ -32,7 +32,7 @@ class DevSet:
         teacher_predictions: the teacher's classes, int64 ``[n]`` (numbers, float32 for a regression), or None where
             there is no teacher.
         num_classes: of the teacher's head, 1 for a regression; decides which metrics are shown.
-        tokenizer: feeds the sentences to a model: the teacher's tokenizer, or the vocabulary of a student of words.
+        reader: feeds the sentences to a model: the teacher's framing, or the student's vocabulary.
         metric: what the run's models are judged by, a name of ``metrics``.
     """
 
@@ -40,13 +40,13 @@ class DevSet:
     labels: np.ndarray | None
     teacher_predictions: np.ndarray | None
     num_classes: int
-    tokenizer: Tokenizer
+    reader: Reader
     metric: str = "accuracy"
 
     @property
     def typical_tokens(self) -> int:
         """The median length of a sentence (or pair) in tokens, special ones included; FLOPs are stated for it."""
-        return int(np.median(self.sentences.lengths)) + self.sentences.num_special
+        return int(np.median(self.sentences.lengths)) + self.reader.special_tokens(self.sentences.pairs)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def measure_onnx(name: str, path: Path, dev: DevSet, like: ModelRow, file: str |
         like: the row of the Paddle model that it was made from, for its parameters and FLOPs.
     """
     run = onnx_logits(path, threads=1)
-    logits = batch_logits(run, dev.sentences, dev.tokenizer, BATCH_SIZE)
-    speed = measure_speed(run, dev.sentences, dev.tokenizer, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
+    logits = batch_logits(run, dev.sentences, dev.reader, BATCH_SIZE)
+    speed = measure_speed(run, dev.sentences, dev.reader, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
     return _row(name, metrics.answers_of(logits), dev, speed, parameters=like.parameters,
                 size_bytes=path.stat().st_size, flops=like.flops, flops_tokens=like.flops_tokens, file=file,
                 notes=notes)
@@ -118,8 +118,8 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
     prefix = Path(prefix)
     if predictions is None:
         model = InferenceModel(prefix, threads=physical_cores())
-        predictions = metrics.answers_of(logits_of(model, dev.sentences, dev.tokenizer))
-    speed = measure_latency(prefix, dev.sentences, dev.tokenizer)
+        predictions = metrics.answers_of(logits_of(model, dev.sentences, dev.reader))
+    speed = measure_latency(prefix, dev.sentences, dev.reader)
     return _row(name, predictions, dev, speed, metric=metric, parameters=parameters(prefix),
                 size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens, dev.sentences.pairs),
                 flops_tokens=dev.typical_tokens, file=file, notes=notes)

@@ -6,26 +6,26 @@ import numpy as np
 import paddle
 
 from ..metrics import answers_of, score
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Reader, Sentences
 
 _BATCH_SIZE = 64
 
 
-def metric_on(dev: Sentences, labels: np.ndarray, tokenizer: Tokenizer, metric: str = "accuracy"):
+def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = "accuracy"):
     """Return an ``eval_callback`` in PaddleSlim's shape that measures ``metric`` on ``dev``.
 
     Args:
         dev: content tokens, cut to the length that is served.
         labels: class ids, int64 ``[n]``, or a regression's numbers, float32 ``[n]``.
+        reader: makes the program's feeds.
         metric: a name of ``metrics``.
 
     Returns:
-        ``callback(executor, program, feed_names, fetch_targets) -> metric``, higher is better. The program takes
-        ``input_ids`` and, where it has a second feed, ``token_type_ids``.
+        ``callback(executor, program, feed_names, fetch_targets) -> metric``, higher is better.
     """
     order = np.argsort(dev.lengths, kind="stable")
     index = [order[start:start + _BATCH_SIZE] for start in range(0, len(order), _BATCH_SIZE)]
-    batches = [tokenizer.feeds(dev, rows) for rows in index]
+    batches = [reader.batch(dev, rows) for rows in index]
     truth = labels[order]
 
     def evaluate(executor, program, feed_names: list[str], fetch_targets: list) -> float:

@@ -9,11 +9,10 @@ import numpy as np
 import paddle
 
 from ..config import Config
-from ..config.schema import TOKENS
 from ..disk import Need, check_room
 from ..files import fingerprint
 from ..text.rows import Where
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Sentences
 from .checkpoint import CHECKPOINT_STUDENTS
 from .embeddings import TEACHER, first_embedding
 from .losses import loss_fingerprint
@@ -29,7 +28,7 @@ from .train import (
     has_label,
     train_student,
 )
-from .vocabulary import cut_vocabulary, kept_tokens
+from .vocabulary import TokenVocabulary
 from .weights import Weights, first_weights, size_bytes
 from .words import WordVocabulary
 
@@ -40,32 +39,25 @@ _EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000
 _WORD_VECTORS = 2  # sets the random stream of their missing words apart from those of weights and batches
 
 
-def first_student(settings: Config, label_names: tuple[str, ...], reader: Tokenizer | WordVocabulary,
-                  sentences: Sentences, teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
+def first_student(settings: Config, label_names: tuple[str, ...], vocabulary: TokenVocabulary | WordVocabulary,
+                  pairs: bool, teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
     """Return the untrained student, and notes for the report.
 
     Args:
-        reader: the vocabulary of a student of words; or the teacher's tokenizer, whose tokens are cut to those that
-            occur in ``sentences``.
-        sentences: the transfer set as the student reads it.
+        vocabulary: what it reads.
+        pairs: whether it reads pairs.
         teacher_embeddings: float32 ``[vocabulary, teacher units]``.
 
     Raises:
         UserError: the word vectors that the settings name can't be read.
     """
     sizes = settings.distill.student
-    if isinstance(reader, WordVocabulary):
-        token_map, words, pad_id = reader.token_map, reader.words, reader.pad_id
-        vocabulary, vectors = reader.kind, reader.mean_embeddings(teacher_embeddings)
-    else:
-        token_map, pad_id, vocabulary = cut_vocabulary(reader, sentences), reader.pad_id, TOKENS
-        kept = kept_tokens(token_map, reader.unk_id)
-        words, vectors = [reader.vocab[token] for token in kept], teacher_embeddings[kept]
-    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, pad_id,
-                       settings.global_.max_seq_length, sentences.pairs, vocabulary, sizes.pooling)
-    embedding, notes = first_embedding(sizes.embeddings, words, vectors, spec.embed_dim,
-                                       np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
-    first = first_weights(spec, token_map, embedding, np.random.default_rng(settings.global_.seed))
+    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, vocabulary.pad_id,
+                       settings.global_.max_seq_length, pairs, vocabulary.kind, sizes.pooling, vocabulary.feeds,
+                       vocabulary.width, vocabulary.sep_id, vocabulary.separators)
+    embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, vocabulary.embeddings(teacher_embeddings),
+                                       spec.embed_dim, np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
+    first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(settings.global_.seed))
     return spec, first, notes
 
 

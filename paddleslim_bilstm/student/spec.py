@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TOKEN_FEEDS = ("input_ids", "token_type_ids")
-WORD_FEEDS = ("word_ids", "lengths")
-VOCABULARIES = ("teacher", "words", "jieba")
+from ..tokens.framing import BERT_FEEDS, IDS, LENGTHS, Feed
+
+WORD_FEEDS = (Feed("word_ids", IDS), Feed("lengths", LENGTHS))
+TEACHER_TOKENS = "teacher"
+VOCABULARIES = (TEACHER_TOKENS, "words", "jieba")
 LAST_STATES, MAX_STATES = POOLINGS = ("last", "max")
 
 
@@ -23,9 +25,12 @@ class StudentSpec:
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
         pairs: reads pairs of sentences.
         vocabulary: what it reads: the ``teacher``'s tokens in the teacher's feeds, ``words``, or words of which
-            ``jieba`` cuts the Chinese ones; words in `WORD_FEEDS`.
+            ``jieba`` cuts the Chinese ones.
         pooling: what the tanh layer sees of the LSTM: the ``last`` states of both directions, as in the paper, or
             beside them the ``max`` of every unit over the sentence.
+        feeds: its inputs, in order: those of the BERT that it replaces, or `WORD_FEEDS`.
+        width: the length of every batch, where the BERT that it replaces has a fixed one.
+        sep_id, separators: what stands between the sides of a pair, and how often; needed where no feed holds types.
     """
 
     embed_dim: int
@@ -35,8 +40,12 @@ class StudentSpec:
     pad_id: int
     max_seq_length: int
     pairs: bool = False
-    vocabulary: str = "teacher"
+    vocabulary: str = TEACHER_TOKENS
     pooling: str = LAST_STATES
+    feeds: tuple[Feed, ...] = BERT_FEEDS
+    width: int | None = None
+    sep_id: int | None = None
+    separators: int = 1
 
     @property
     def num_classes(self) -> int:
@@ -44,11 +53,7 @@ class StudentSpec:
 
     @property
     def reads_words(self) -> bool:
-        return self.vocabulary != "teacher"
-
-    @property
-    def feed_names(self) -> tuple[str, str]:
-        return WORD_FEEDS if self.reads_words else TOKEN_FEEDS
+        return self.vocabulary != TEACHER_TOKENS
 
     @property
     def num_features(self) -> int:

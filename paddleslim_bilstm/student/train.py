@@ -19,7 +19,7 @@ from .batches import padded_rows, plan_batches, widths
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
 from .encoder import kept_units
 from .losses import labelled_mse
-from .network import TOKEN_MAP, BiLSTMClassifier, logits_of_feeds, read_weights, student_feeds, write_weights
+from .network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_weights, student_feeds, write_weights
 from .spec import StudentSpec
 from .weights import DIRECTIONS, Weights
 
@@ -192,7 +192,7 @@ class _Run:
         with paddle.static.program_guard(self._program, startup), paddle.utils.unique_name.guard():
             rows = paddle.static.data("rows", [-1, -1], "int64")
             lengths = paddle.static.data("lengths", [-1], "int32")
-            network = BiLSTMClassifier(spec, rows_count, plan.dropout, training=True)
+            network = StudentNetwork(spec, rows_count, plan.dropout, training=True)
             self._network, self._dropout, self._seed = network, plan.dropout, plan.seed
             kept = paddle.static.data("kept", network.embedded_shape(-1, -1), "uint8") if plan.dropout else None
             logits = network(rows, lengths, kept)
@@ -223,7 +223,7 @@ class _Run:
         with paddle.static.program_guard(self._drop_in, paddle.static.Program()), paddle.utils.unique_name.guard():
             feeds = student_feeds(spec)
             self._feed_names = [feed.name for feed in feeds]
-            network = BiLSTMClassifier(spec, rows_count)
+            network = StudentNetwork(spec, rows_count)
             self._fetches = [logits_of_feeds(network, spec, len(self._token_map), feeds)]
 
     def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:

@@ -17,6 +17,7 @@ from ..progress import progress_bar
 from ..sealed import read_sealed_json, write_sealed_json
 from ..text.rows import Where
 from ..tokens import Sentences
+from ..tokens.framing import IDS
 from .engine import InferenceModel, logits_of, runs_on_gpu
 from .load import Teacher
 
@@ -81,7 +82,7 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
             chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
             if chunk is None:
                 model = model or InferenceModel(teacher.prefix, threads, bf16=precision == "bf16")
-                chunk = logits_of(model, sentences.take(rows), teacher.tokenizer, bar.update)
+                chunk = logits_of(model, sentences.take(rows), teacher.framing, bar.update)
                 _check_finite(chunk, start, sentences, teacher, where)
                 _write_chunk(path, seed, chunk)
             else:
@@ -113,7 +114,7 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
     model = InferenceModel(teacher.prefix, threads)
-    expected = logits_of(model, sample, teacher.tokenizer)
+    expected = logits_of(model, sample, teacher.framing)
     _check_padding(model, sample, teacher)
     if len(expected) > 1 and np.ptp(expected, axis=0).max() < _CONSTANT_SPREAD:
         _log.warning("THE TEACHER ANSWERS THE SAME TO EVERY SENTENCE: %s on all of %d; check that its checkpoint is "
@@ -122,7 +123,7 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
     precision, check = "fp32", {}
     if len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
         check = compare(expected, logits_of(InferenceModel(teacher.prefix, threads, bf16=True), sample,
-                                            teacher.tokenizer))
+                                            teacher.framing))
         if close_enough(check, spread=float(expected.std(axis=0).mean())):
             precision = "bf16"
         else:
@@ -152,16 +153,20 @@ def close_enough(check: dict[str, Any], spread: float) -> bool:
 
 
 def _check_padding(model: InferenceModel, sample: Sentences, teacher: Teacher) -> None:
-    tokenizer = teacher.tokenizer
+    """Warn of a teacher whose logits depend on the padding; one of fixed width is always padded."""
+    framing, most = teacher.framing, teacher.max_length or np.inf
+    if framing.width is not None:
+        return
     shortest = np.argmin(sample.lengths, keepdims=True)
-    alone, types = tokenizer.feeds(sample, shortest)
-    extra = ((0, 0), (0, int(min(_EXTRA_PADDING, (teacher.max_length or np.inf) - alone.shape[1]))))
-    padded, padded_types = np.pad(alone, extra, constant_values=tokenizer.pad_id), np.pad(types, extra)
-    change = np.abs(model.run(padded, padded_types) - model.run(alone, types)).max()
+    alone = framing.batch(sample, shortest)
+    extra = ((0, 0), (0, int(min(_EXTRA_PADDING, most - alone[0].shape[1]))))
+    padded = [np.pad(array, extra, constant_values=framing.pad_id if feed.role == IDS else 0)
+              for feed, array in zip(framing.feeds, alone)]
+    change = np.abs(model.run(*padded) - model.run(*alone)).max()
     if change > _MAX_PADDING_CHANGE:
         _log.warning("the teacher's logits change by %.2g when a sentence is padded with %s, so its labels are "
                      "a little off: it was exported without a mask made from the padding", change,
-                     tokenizer.vocab[tokenizer.pad_id])
+                     teacher.tokenizer.vocab[framing.pad_id])
 
 
 def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: Teacher, where: Where | None) -> None:

@@ -15,14 +15,14 @@ from ..errors import UserError
 from ..files import fingerprint, whole_folder
 from ..inference_file import ends_whole
 from ..sealed import check_folder, seal_folder
-from ..tokens import Tokenizer, load_tokenizer
+from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
-from .program import Signature, read_parameter, read_signature, save_reordered
+from .program import Signature, read_parameter, read_signature, save_logits_only
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 3  # counts up when the same files would give another copy
+_COPY_FORMAT = 4  # counts up when the same files would give another copy
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Teacher:
         tokenizer: the tokenizer that it was trained with.
         num_classes: columns of its logits; 1 for a regression.
         label_names: names of the classes by column, or None where the teacher's config has none.
-        feed_names: names of its inputs, word ids first.
+        framing: how a sentence or a pair becomes its inputs.
         max_length: tokens that it can take, special tokens included, or None where it has no limit.
     """
 
@@ -42,7 +42,7 @@ class Teacher:
     tokenizer: Tokenizer
     num_classes: int
     label_names: tuple[str, ...] | None
-    feed_names: tuple[str, ...]
+    framing: Framing
     max_length: int | None
 
     @property
@@ -65,7 +65,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     folder = Path(model_dir)
     if not folder.is_dir():
         raise UserError(f"Global.model_dir: {folder} is not a folder; name the folder of the fine-tuned classifier")
-    exported = _exported_files(folder, model_filename, params_filename)
+    exported = exported_files(folder, model_filename, params_filename)
     checkpoint = [] if exported else checkpoint_files(folder)
     if not exported and not checkpoint:
         raise UserError(f"{folder}: holds no model; looked for an inference model (one .pdmodel with its .pdiparams) "
@@ -85,7 +85,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     signature = read_signature(copy / "model.pdmodel")
     _check_vocabulary(folder, tokenizer, signature)
     return Teacher(copy / "model", tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
-                   signature.feeds, signature.max_length)
+                   Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length)
 
 
 def _is_sound(copy: Path) -> bool:
@@ -104,7 +104,7 @@ def teacher_embeddings(teacher: Teacher) -> np.ndarray:
     return read_parameter(teacher.prefix, read_signature(teacher.prefix.with_name("model.pdmodel")).embedding)
 
 
-def _exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
+def exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
     """Return the program and the parameters of the exported model; empty where the folder holds none."""
     if model_filename is None:
         programs = sorted(folder.glob("*.pdmodel"))
@@ -135,8 +135,8 @@ def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
         read_parameter(prefix, signature.embedding)
     except UserError as error:
         raise UserError(str(error).replace(f"{prefix}.pdiparams", str(parameters))) from None
-    if signature.reordered:
-        save_reordered(prefix, signature)
+    if not signature.plain:
+        save_logits_only(prefix, signature)
 
 
 def _check_vocabulary(folder: Path, tokenizer: Tokenizer, signature: Signature) -> None:
