@@ -84,7 +84,7 @@ def distil(settings: Config, teacher: Teacher, sentences: Sentences, logits: np.
 
 def evaluation(teacher: Teacher, texts: list[str], labels: list[int]) -> Evaluate:
     """Return the evaluation that a run has: accuracy on the dev set."""
-    return metric_on(teacher.tokenizer.encode(texts), np.array(labels), teacher.tokenizer)
+    return metric_on(teacher.tokenizer.encode(texts), np.array(labels), teacher.framing)
 
 
 def prepare(job: dict) -> dict:

@@ -16,7 +16,6 @@ from typing import Any, Callable, Iterator
 
 import numpy as np
 
-from . import __version__
 from .errors import UserError
 
 
@@ -124,11 +123,6 @@ def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__} where an object must be; {remedy}")
     return value
-
-
-def fingerprint(*parts: Any) -> str:
-    """Return the `checksum` of ``parts`` and of this package's version: the name of what is computed from them."""
-    return checksum(__version__, *parts)
 
 
 def checksum(*parts: Any) -> str:

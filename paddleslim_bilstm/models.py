@@ -11,25 +11,31 @@ import numpy as np
 
 from . import metrics
 from .config import Config
+from .config.schema import REGRESSION, WORDS
 from .cpu import physical_cores
+from .errors import UserError
 from .export.onnx_model import write_onnx
 from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
-from .host.chain import chain_dataloader, run_chain
+from .host.chain import chain_dataloader, converted_loader, run_chain
+from .host.rehearsal import rehearse
 from .host.strategies import chained_strategies
 from .inference_file import forget_call_stacks
 from .predict.runtimes import paddle_logits
+from .quantize.paddle_embedding import put_int8_embedding
 from .quantize.rounding import round_layers
 from .quantize.student import quantize_student
 from .report.rows import ALONE, DISTILLED, DevSet, ModelRow, measure_model
 from .run_folder import RunFolder
 from .student.evaluate import metric_of
-from .student.spec import StudentSpec
+from .student.spec import WORD_FEEDS, StudentSpec
 from .student.train import Evaluate, TrainedStudent
 from .student.weights import Weights
 from .student_text import StudentText
 from .teacher import InferenceModel, logits_of
+from .tokens import BERT_FEEDS
 
 QUANT_BILSTM = "QuantBiLSTM"
+QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,40 @@ def export_students(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | N
     return models
 
 
+def check_strategies(settings: Config, spec: StudentSpec | None = None) -> None:
+    """Refuse strategies of PaddleSlim that can't do what they are set to do, by a rehearsal on a tiny student.
+
+    Args:
+        spec: the student; before the text is read it isn't known, so what any kind of student can do is let through.
+
+    Raises:
+        UserError: a key or a value can't work; the message names it.
+    """
+    strategies = chained_strategies(paddleslim_sections(settings))
+    if not strategies:
+        return
+    refusals = []
+    for kind in [spec] if spec else _possible_kinds(settings, "node" in strategies.get("Distillation", {})):
+        try:
+            return rehearse(strategies, settings.train, kind)
+        except UserError as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
+    """Return specs of the students that the settings may mean, the likeliest first; their sizes mean nothing.
+
+    The nodes of pairs have other names, so where the settings name some, both kinds are asked.
+    """
+    student, columns = settings.distill.student, settings.global_.text_column
+    labels = ("score",) if settings.global_.task == REGRESSION else ("0", "1")
+    known = not names_nodes or columns is not None
+    return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling,
+                        WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder)
+            for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
+
+
 def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, models: list[PaddleModel],
                    train_dataloader: Any, evaluate: Evaluate | None) -> None:
     """Run PaddleSlim's strategies on the distilled student, and add each step's model to ``models``."""
@@ -71,6 +111,8 @@ def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: Stu
     if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
         rng = np.random.default_rng([settings.global_.seed, 1])
         train_dataloader = chain_dataloader(own.train, own.vocabulary, spec, settings.distill.batch_size, rng)
+    elif "QuantPost" in strategies:
+        train_dataloader = converted_loader(train_dataloader, spec)
 
     def keep(name: str, folder: Path) -> None:
         target = run.step_dir(name)
@@ -103,11 +145,18 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
     notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
-        folder = run.step_dir(QUANT_BILSTM)
-        rounded = round_layers(weights, ["embedding"])
-        export_paddle_model(folder, spec, rounded)
-        models.append(PaddleModel(f"{QUANT_BILSTM}, Paddle", folder, rounded))
+        models.append(_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights))
     return [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights
+
+
+def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights: Weights) -> PaddleModel:
+    """Write the last model with an int8 embedding; the layers that PaddleSlim has quantized stay so."""
+    name, rounded = f"{QUANT_BILSTM}, Paddle", round_layers(weights, spec, ["embedding"])
+    if last.name in QUANTIZED_BY_PADDLESLIM:
+        put_int8_embedding(last.folder / MODEL_NAME, folder, spec, rounded["embedding"])
+        return PaddleModel(name, folder)
+    export_paddle_model(folder, spec, rounded)
+    return PaddleModel(name, folder, rounded)
 
 
 def answers(model: PaddleModel, dev_set: DevSet) -> np.ndarray:

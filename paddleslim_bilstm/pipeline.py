@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -19,11 +19,11 @@ from .cpu import physical_cores
 from .disk import Need, check_room, explained_write_errors
 from .doubts import one_answer, teacher_doubts
 from .errors import UserError
-from .files import fingerprint, make_writable_folder
+from .files import checksum, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
+from .host.before_paddle import before_paddle
 from .host.optimizer import check_optimizer, make_optimizer_of
-from .host.strategies import chained_strategies
-from .models import answers, export_students, measure, paddleslim_sections, run_strategies, write_onnx_models
+from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
 from .report.flops import parameters
 from .report.report import Report
 from .report.rows import DISTILLED, TEACHER, DevSet, measure_model, measure_onnx
@@ -31,6 +31,7 @@ from .report.write import write_report
 from .run_folder import RunFolder
 from .student.checkpoint import CHECKPOINT_STUDENTS
 from .student.embeddings import check_embeddings
+from .student.encoders import encoder_named
 from .student.evaluate import metric_of, metric_on
 from .student.losses import check_loss, loss_function
 from .student.network import TOKEN_MAP
@@ -39,6 +40,7 @@ from .student.train import Evaluate, TrainingSet
 from .student.weights import Weights, size_bytes
 from .student_text import StudentText, student_text
 from .teacher import (
+    LABELS_FORMAT,
     InferenceModel,
     Labels,
     Teacher,
@@ -85,14 +87,21 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
     if settings.global_.model_dir is None:
         raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher")
-    paddle.enable_static()
+    _begin()
     check_hooks(settings.augmentation.hooks)
+    encoder_named(settings.distill.student.encoder)
     check_loss(settings.distill.loss, 1 if settings.global_.task == REGRESSION else 2)
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)
-    chained_strategies(paddleslim_sections(settings))
+    check_strategies(settings)
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
+
+
+def _begin() -> None:
+    """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
+    before_paddle()
+    paddle.enable_static()
 
 
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
@@ -117,6 +126,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     Raises:
         UserError: something that the user can mend; nothing half-written is left behind.
     """
+    _begin()
     settings = config if isinstance(config, Config) else prepare(config, overrides)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
@@ -146,13 +156,14 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     evaluate = eval_callback or _metric(own_dev_set)
     spec, first, notes = first_student(settings, text.label_names, own.vocabulary, own.transfer.pairs,
                                        teacher_embeddings(teacher))
+    check_strategies(settings, spec)
     notes = (*own.notes, *notes, *_size_note(first, teacher))
 
     def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
         return text.where(transfer_set.source[sentences])
 
     with run.stage("label"):
-        key = fingerprint(key, teacher.fingerprint, teacher.tokenizer.cls_id, teacher.tokenizer.sep_id)
+        key = checksum(LABELS_FORMAT, key, teacher.fingerprint, asdict(teacher.framing))
         _check_room(settings, run, teacher, transfer_set, key, size_bytes(first))
         labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores(), where)
     recipe = _recipe(settings, text, own, evaluate, run, cached=eval_callback is None)
@@ -164,7 +175,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("distil"):
         hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
         data = TrainingSet(own.transfer, labels.logits, hard, where)
-        data_key = fingerprint(key, labels.precision, [] if hard is None else hard)
+        data_key = checksum(key, labels.precision, [] if hard is None else hard)
         distilled = recipe.distil(spec, first, data, data_key)
     with run.stage("export"):
         models = export_students(run, spec, alone, distilled)
@@ -179,7 +190,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                               predictions=dev_set.teacher_predictions)]
         rows += [measure(model, run, own_dev_set, eval_callback) for model in models]
         like = next(row for row in rows if row.name == DISTILLED)
-        rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes)
+        rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes, eval_callback)
                  for model in onnx_models]
     with run.stage("verify"):
         run.assemble(models[-1].folder, spec, final_weights)
@@ -188,7 +199,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("publish"):
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
                               transfer_set.counts, (*text.notes, *notes, *doubts, _precision_note(labels)),
-                              settings.global_.chosen_metric)
+                              settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate))
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
@@ -266,10 +277,17 @@ def _size_note(first: Weights, teacher: Teacher) -> tuple[str, ...]:
 def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Evaluate | None, run: RunFolder,
             cached: bool) -> Recipe:
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
-    dev_key = fingerprint(settings.global_.chosen_metric, *own.dev.content,
+    dev_key = checksum(settings.global_.chosen_metric, *own.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
+
+
+def _chosen_by(eval_callback: Evaluate | None, evaluate: Evaluate | None) -> str | None:
+    """Return what chose the best checkpoint, where it was not the run's metric."""
+    if eval_callback is not None:
+        return f"your eval_callback, `{getattr(eval_callback, '__name__', type(eval_callback).__name__)}`"
+    return None if evaluate else "nothing: it is the last one, since no dev labels are known"
 
 
 def _told(doubts: list[str]) -> list[str]:

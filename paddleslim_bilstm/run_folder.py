@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from .config import Config
 from .cpu import give_back_freed_memory
 from .errors import UserError
+from .export.paddle_model import MODEL_NAME
 from .export.student_file import save_student
 from .export.student_spec import SPEC_FILE
 from .files import checksum, copy_whole, make_writable_folder, remove, remove_leftovers, replace_folder, sync_folder
@@ -24,7 +25,7 @@ from .tokens import TOKENIZER_FILES
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 CACHE_KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
 FRESH = "fresh"  # beside them: what runs that started over have computed so far
-_LAST = ("model.pdmodel", SPEC_FILE)  # without the first Paddle has no model, without the second a Predictor
+_PADDLE_FILES = (".pdmodel", ".pdiparams")
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,15 @@ _log = logging.getLogger(__name__)
 def cache_root(setting: str | None = None) -> Path:
     """Return the folder of all caches: ``setting``, or the environment's, or ``~/.cache/paddleslim_bilstm``."""
     return Path(setting or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "paddleslim_bilstm")
+
+
+def published_name(model_filename: str | None) -> str:
+    """Return what the final Paddle model is called, without suffix: by PaddleSlim's rule, as the teacher is.
+
+    Examples: ``None -> "model"``, ``"inference.pdmodel" -> "inference"``, ``"__model__" -> "__model__"``.
+    """
+    name = Path(model_filename or MODEL_NAME).name
+    return name[:-len(".pdmodel")] if name.endswith(".pdmodel") else name
 
 
 class RunFolder:
@@ -47,13 +57,17 @@ class RunFolder:
         seconds: how long each stage took, in order.
 
     Raises:
-        UserError: a folder can't be written, or another run is writing to ``save_dir``.
+        UserError: a folder can't be written, another run is writing to ``save_dir``, or it is the teacher's.
     """
 
     def __init__(self, settings: Config, fresh: bool = False):
         self._settings = settings.global_
         self.save_dir = make_writable_folder(self._settings.save_dir, "Global.save_dir").resolve()
+        if self._settings.model_dir and Path(self._settings.model_dir).resolve() == self.save_dir:
+            raise UserError(f"Global.save_dir: {self.save_dir} is the teacher's folder, whose files the student's "
+                            "would replace; name another one")
         self.work_dir = self.save_dir / "work"
+        self._model_name = published_name(self._settings.model_filename)
         self.cache_dir = make_writable_folder(cache_root(self._settings.cache_dir), "Global.cache_dir").resolve()
         self._fresh, self._own_cache = fresh, self.cache_dir / FRESH / checksum(str(self.save_dir))
         self._lock = FileLock(self.save_dir / ".lock")  # the system frees it when a run is killed
@@ -120,7 +134,9 @@ class RunFolder:
         """Put the final model, its ONNX files, the float student and the tokenizer files into ``final_dir``."""
         tokenizer_dir = Path(self._settings.tokenizer_dir or self._settings.model_dir)
         tokenizer_files = [tokenizer_dir / name for name in TOKENIZER_FILES if (tokenizer_dir / name).is_file()]
-        for file in (*final.iterdir(), *self.onnx_dir.iterdir(), *tokenizer_files):
+        for file in final.iterdir():
+            copy_whole(file, self.final_dir / (self._model_name + file.suffix))
+        for file in (*self.onnx_dir.iterdir(), *tokenizer_files):
             copy_whole(file, self.final_dir / file.name)
         save_student(self.final_dir, weights, spec)
 
@@ -129,12 +145,19 @@ class RunFolder:
 
         Only renames are left to do by now, and until the last of them nothing there can be taken for a whole model.
         """
-        for stale in (*(self.save_dir / name for name in _LAST), *self.save_dir.glob("*.onnx")):
+        last = (f"{self._model_name}.pdmodel", SPEC_FILE)  # without them neither Paddle nor a Predictor has a model
+        for stale in (*self._earlier_model(), *self.save_dir.glob("*.onnx"), *(self.save_dir / name for name in last)):
             stale.unlink(missing_ok=True)
         replace_folder(self._steps_dir, self.save_dir / "steps")
-        for file in sorted(self.final_dir.iterdir(), key=lambda file: (file.name in _LAST, file.name)):
+        for file in sorted(self.final_dir.iterdir(), key=lambda file: (file.name in last, file.name)):
             os.replace(file, self.save_dir / file.name)
         sync_folder(self.save_dir)
+
+    def _earlier_model(self) -> list[Path]:
+        """Return the files of the model that an earlier run, perhaps under other names, has published."""
+        if not (self.save_dir / SPEC_FILE).is_file():
+            return []
+        return [file for suffix in _PADDLE_FILES for file in self.save_dir.glob(f"*{suffix}")]
 
     def clear(self) -> None:
         """Remove what was in the making; what a fresh run has computed takes the place of what was cached."""

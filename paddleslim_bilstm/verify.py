@@ -12,14 +12,13 @@ from .export.paddle_model import MODEL_NAME, read_paddle_model, student_logits
 from .export.student_file import WEIGHTS_FILE, load_student
 from .files import checksum
 from .inference_file import ends_whole
-from .models import PaddleModel
+from .models import QUANTIZED_BY_PADDLESLIM, PaddleModel
 from .predict.runtimes import Logits, onnx_logits, paddle_logits
 from .report.rows import DevSet
 from .student.spec import StudentSpec
 
 _PROBE_SENTENCES = 8
 _TOLERANCE = 1e-4  # of the largest logit
-_QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
 
 
 def verify(models: Sequence[PaddleModel], final_dir: Path, spec: StudentSpec, weights: Mapping[str, np.ndarray],
@@ -47,14 +46,15 @@ def verify(models: Sequence[PaddleModel], final_dir: Path, spec: StudentSpec, we
         prefix = model.folder / MODEL_NAME
         if not ends_whole(prefix.with_suffix(".pdiparams")):
             raise _refusal(prefix.with_suffix(".pdiparams"), "is cut")
-        quantized = quantized or model.name in _QUANTIZED_BY_PADDLESLIM
+        quantized = quantized or model.name in QUANTIZED_BY_PADDLESLIM
         found = _answers(paddle_logits, prefix, batch)
         if model.weights is not None or not quantized:
             own = read_paddle_model(prefix, spec) if model.weights is None else model.weights
             _compare(prefix, found, student_logits(spec, own, *batch))
     for file in models[-1].folder.iterdir():
-        if checksum(file) != checksum(final_dir / file.name):
-            raise _refusal(final_dir / file.name, "is not what was copied there")
+        copy, = final_dir.glob(f"*{file.suffix}")
+        if checksum(file) != checksum(copy):
+            raise _refusal(copy, "is not what was copied there")
     for file in final_dir.glob("*.onnx"):
         found = _answers(onnx_logits, file, batch)
         if file.name == "model.onnx":

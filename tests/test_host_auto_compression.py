@@ -77,7 +77,7 @@ def test_a_script_in_paddleslims_style_needs_only_the_import(exported, tmp_path)
     assert [model["name"] for model in models] == ["teacher", "distilled", "QuantPost"]
     assert all(0 <= model["metric"] <= 1 for model in models)
     executor = paddle.static.Executor(paddle.CPUPlace())
-    program, feeds, fetches = paddle.static.load_inference_model(str(tmp_path / "out" / "model"), executor)
+    program, feeds, fetches = paddle.static.load_inference_model(str(tmp_path / "out" / "inference"), executor)
     assert script_evaluation(tokenizer, rows[:40])(executor, program, feeds, fetches) == models[-1]["metric"]
 
 

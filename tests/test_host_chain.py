@@ -48,7 +48,7 @@ def run(student, tmp_path, sections, **train):
     def on_step(name, model):
         steps[name] = metric_of(model / "model", evaluate), parameters(model / "model")
 
-    loader = chain_dataloader(sentences, TOKENIZER, SPEC, 32, np.random.default_rng(0))
+    loader = chain_dataloader(sentences, TOKENIZER.framing, SPEC, 32, np.random.default_rng(0))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     run_chain(folder, chained_strategies(settings.strategies), settings.train, loader, evaluate, tmp_path / "work",
               on_step)

@@ -1,13 +1,16 @@
 """What ``import paddleslim_bilstm`` does to PaddleSlim, in fresh interpreters and in both import orders."""
 
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 
+import paddleslim_bilstm
 from paddleslim_bilstm.host.versions import UnsupportedVersion, check_versions
 
 CHECK = """
@@ -21,8 +24,12 @@ CHECK = """
 IMPORTS = "import paddleslim; from paddleslim.auto_compression import AutoCompression, config_helpers, strategy_config"
 
 
-def run_python(code):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+ROOT = str(Path(paddleslim_bilstm.__file__).parents[1])
+
+
+def run_python(code, environment=None):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
+                          env={**os.environ, **(environment or {})})
     assert done.returncode == 0, done.stderr
     return done
 
@@ -44,15 +51,71 @@ def test_importing_the_package_loads_neither_paddle_nor_paddleslim():
     """)
 
 
-def test_a_warning_says_what_is_lost_when_paddle_came_first():
-    done = run_python("""
-        import os
-        for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_paddle_num_threads", "FLAGS_enable_pir_api"):
-            os.environ.pop(name, None)
-        import paddle
+@pytest.fixture(scope="module", params=["paddleslim-2.4.0", "paddlepaddle-3.0.0"])
+def other_version(request, tmp_path_factory):
+    """The environment of a machine where another version is installed, as far as its metadata says."""
+    folder = tmp_path_factory.mktemp(request.param)
+    name, version = request.param.split("-")
+    metadata = folder / f"{request.param}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), ROOT, os.environ.get("PYTHONPATH", "")])}
+
+
+def test_the_light_parts_work_beside_other_versions(other_version):
+    run_python("""
+        import sys
         import paddleslim_bilstm
-    """)
-    assert "import paddleslim_bilstm first" in done.stderr
+        from paddleslim_bilstm import Predictor, UserError, augmentation_hook
+        from paddleslim_bilstm.cli import main
+        try:
+            main(["predict", "--help"])
+        except SystemExit:
+            pass
+        assert main(["predict", "absent"]) == 2
+        assert not {"paddle", "paddleslim"} & set(sys.modules)
+    """, other_version)
+
+
+def test_compress_is_refused_beside_other_versions_before_paddle_is_loaded(other_version, tmp_path):
+    (tmp_path / "run.yaml").write_text("bert_to_bilstm: {}\nFinetune: {model: absent}\n")
+    done = run_python(f"""
+        import sys
+        import paddleslim_bilstm
+        from paddleslim_bilstm.cli import main
+        from paddleslim_bilstm.host.versions import UnsupportedVersion
+        try:
+            paddleslim_bilstm.compress
+        except UnsupportedVersion as error:
+            assert "works with paddleslim 2.6.0" in str(error)
+        else:
+            raise AssertionError
+        for command in ("compress", "finetune"):
+            assert main([command, {str(tmp_path / "run.yaml")!r}]) == 2
+        assert not {{"paddle", "paddleslim"}} & set(sys.modules)
+    """, other_version)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and all(line.startswith("error: ") and "works with paddleslim" in line for line in lines)
+
+
+@pytest.mark.parametrize("other_version", ["paddleslim-2.4.0"], indirect=True)
+def test_beside_other_versions_a_script_of_its_own_runs_and_our_sections_are_refused(other_version, tmp_path):
+    done = run_python(f"""
+        import paddleslim_bilstm
+        {IMPORTS}
+        assert "bert_to_bilstm" not in strategy_config.SUPPORTED_CONFIG
+        def start(config):
+            try:
+                AutoCompression(model_dir={str(tmp_path)!r}, train_dataloader=None, config=config,
+                                save_dir={str(tmp_path)!r})
+            except Exception as error:
+                return type(error).__name__, str(error)
+        assert start(["QuantPost"])[0] != "UnsupportedVersion"
+        for section in ("bert_to_bilstm", "DataAugmentation"):
+            name, message = start({{"QuantPost": {{}}, section: None}})
+            assert name == "UnsupportedVersion" and message.startswith(section) and "2.6.0" in message
+    """, other_version)
+    assert done.stderr.count("are not registered") == 1
 
 
 @pytest.mark.parametrize("installed", [{"paddleslim": "2.4.0"}, {"paddlepaddle": "3.0.0"},

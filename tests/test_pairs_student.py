@@ -10,13 +10,14 @@ from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.export.student_spec import read_spec, write_spec
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
+from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.quantize.student import quantize_student
 from paddleslim_bilstm.report.flops import flops
 from paddleslim_bilstm.student.batches import padded_rows, plan_batches, widths
 from paddleslim_bilstm.student.evaluate import metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingSet, train_student
+from paddleslim_bilstm.student.weights import num_features
 from paddleslim_bilstm.tokens import Sentences
 
 
@@ -35,13 +36,13 @@ def runtimes(folder, weights, spec):
     """The student in each of its forms, by name."""
     paddle_run = paddle_logits(export_paddle_model(folder, spec, weights))
     write_onnx(folder / "model.onnx", weights, spec, reference=paddle_run)
-    write_onnx(folder / "model.int8.onnx", round_layers(weights, int8_layers(spec)), spec)
+    write_onnx(folder / "model.int8.onnx", round_layers(weights, spec), spec)
     return {"paddle": paddle_run, "onnx": onnx_logits(folder / "model.onnx"),
             "int8": onnx_logits(folder / "model.int8.onnx")}
 
 
 @pytest.mark.parametrize("sizes", [{"num_layers": 1}, {"num_layers": 2, "pad_id": 3, "classes": 2},
-                                   {"num_layers": 1, "pooling": "last"}])
+                                   {"num_layers": 1, "pooling": "last"}, {"encoder": "bigru", "pooling": "attention"}])
 def test_all_runtimes_agree_with_the_book_wherever_the_second_side_begins(tmp_path, sizes):
     weights, spec = random_student(hidden_size=20, pairs=True, **sizes)
     batch, types = probe(80, spec)
@@ -72,7 +73,7 @@ def test_swapped_sides_are_the_same_but_for_the_first_two_blocks_of_features(tmp
     weights, spec = random_student(vocab=VOCABULARY, pairs=True)
     pairs = random_pairs(9, seed=2)
     swapped = Sentences.from_sides(pairs.sides().take(np.arange(18).reshape(9, 2)[:, ::-1].reshape(-1)))
-    block = spec.num_features // 4
+    block = num_features(spec) // 4
     first, second, rest = np.split(weights["hidden.weight"], [block, 2 * block])
     mirrored = {**weights, "hidden.weight": np.concatenate([second, first, rest])}
     (tmp_path / "a").mkdir()
@@ -122,7 +123,7 @@ def test_int8_guard_and_student_json(tmp_path):
     weights, spec = random_student(vocab=VOCABULARY, pairs=True)
     pairs = random_pairs(60, seed=3)
     labels = reference_logits(weights, spec, *TOKENIZER.framing.batch(pairs, np.arange(60))).argmax(axis=1)
-    result = quantize_student(tmp_path / "model.int8.onnx", weights, spec, pairs, labels, TOKENIZER, 0.0)
+    result = quantize_student(tmp_path / "model.int8.onnx", weights, spec, pairs, labels, TOKENIZER.framing, 0.0)
     assert result.metric_before == result.metric_after == 1.0
     write_spec(tmp_path, spec)
     assert read_spec(tmp_path) == spec

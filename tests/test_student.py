@@ -11,9 +11,9 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
-from paddleslim_bilstm.student.encoder import kept_units, largest_states
 from paddleslim_bilstm.student.losses import logit_mse
-from paddleslim_bilstm.student.network import StudentNetwork
+from paddleslim_bilstm.student.network import StudentNetwork, kept_units
+from paddleslim_bilstm.student.pooling import largest_states
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import NO_LABEL, TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
@@ -110,9 +110,10 @@ def test_largest_states_ignore_what_lies_behind_a_sentence(by_place):
     np.testing.assert_array_equal(slope, expected)
 
 
-@pytest.mark.parametrize("pooling", ["last", "max"])
-def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(pooling):
-    spec = replace(SPEC, pooling=pooling)
+@pytest.mark.parametrize("encoder", ["bilstm", "bigru"])
+@pytest.mark.parametrize("pooling", ["last", "max", "attention"])
+def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(pooling, encoder):
+    spec = replace(SPEC, pooling=pooling, encoder=encoder)
     rng = np.random.default_rng(1)
     rows, lengths = rng.integers(0, VOCABULARY, (5, 9)), np.array([9, 1, 4, 9, 2], np.int32)
     executor, logits, names = paddle.static.Executor(), [], []
@@ -137,9 +138,10 @@ def test_dropout_keeps_its_share_and_the_same_units_for_the_same_seed():
     assert abs(first.mean() - 0.8) < 0.006
 
 
-def test_student_learns_the_teachers_logits():
-    data = token_sum_task()
-    student = train_student(SPEC, weights_for(), data, plan(200), logit_mse, adam, accuracy(data))
+@pytest.mark.parametrize("kind", [{}, {"encoder": "bigru"}, {"pooling": "attention"}])
+def test_student_learns_the_teachers_logits(kind):
+    data, spec = token_sum_task(), replace(SPEC, **kind)
+    student = train_student(spec, weights_for(spec), data, plan(200), logit_mse, adam, accuracy(data))
     assert student.metric > 0.9
     assert student.metric == max(metric for _, metric in student.evaluations)
 

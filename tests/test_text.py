@@ -217,7 +217,7 @@ def test_files_and_unlabelled_text_together(written, caplog):
     assert data.train_texts == ["good", "bad", "good", "bad"] and data.unlabeled_texts == ["one", "two", "one"]
     assert data.train_labels.dtype == np.int64 and data.train_labels.tolist() == [1, 0, 0, 0]
     assert data.dev_labels.tolist() == [1, 0] and data.label_names == ["neg", "pos"]
-    assert data.train_lines.tolist() == [2, 3, 5, 6] and data.dev_lines.tolist() == [2, 3]
+    assert data.train_rows[0].places == [2, 3, 5, 6]
     assert data.counts["train_rows"] == 4 and data.counts["train_empty_skipped"] == 1
     assert data.counts["train_duplicates"] == 2 and data.counts["train_conflicting_labels"] == 1
     assert data.counts["unlabeled_duplicates"] == 1 and data.counts["dev_texts_in_train"] == 1

@@ -21,7 +21,7 @@ from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
+from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.student.words import build_word_vocabulary, load_word_vocabulary
 from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
@@ -142,7 +142,7 @@ def test_every_format_answers_a_padded_batch_as_each_sentence_alone(tmp_path, nu
     prefix = export_paddle_model(tmp_path, spec, weights)
     paddle = paddle_logits(prefix)
     write_onnx(tmp_path / "model.onnx", weights, spec, reference=paddle)
-    write_onnx(tmp_path / "int8.onnx", round_layers(weights, int8_layers(spec)), spec)
+    write_onnx(tmp_path / "int8.onnx", round_layers(weights, spec), spec)
     rng = np.random.default_rng(0)
     lengths = np.array([1, 5, 12, 3])
     ids = rng.integers(0, 50, (4, 12))

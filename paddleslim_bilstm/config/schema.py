@@ -249,12 +249,15 @@ class StudentConfig(Section):
 
     embed_dim: Count = 300
     """Width of the embedding."""
+    encoder: Text = "bilstm"
+    """The kind of student: bilstm, bigru, or one of a plug-in."""
     hidden_size: Count = 150
-    """Units of the LSTM in each direction."""
+    """Units of the encoder in each direction."""
     num_layers: Count = 1
-    """Stacked bidirectional LSTM layers."""
-    pooling: Literal["last", "max"] = "max"
-    """What the tanh layer sees: the last states of both directions; with max each unit's largest beside them."""
+    """Stacked bidirectional layers."""
+    pooling: Literal["last", "max", "attention"] = "max"
+    """What the tanh layer sees: the last states of both directions; with max each unit's largest beside them, with
+    attention a weighted mean of all states."""
     dropout: ShareBelow1 = 0.0
     """Share of the embedding dropped in training."""
     vocabulary: Literal["teacher", "words"] = TOKENS

@@ -23,7 +23,7 @@ from .student_file import load_student, save_student
 class BiLSTMClassifier(nn.Layer):
     """A Bi-LSTM that is called like the BERT classifier it replaces, in dygraph.
 
-    It trains under ``paddleslim.dygraph.dist.Distill``, Paddle's QAT and PTQ, and ``paddle.Model``; its answers are those
+    It trains under ``paddleslim.dygraph.dist.Distill``, QAT, PTQ and ``paddle.Model``; its answers are those
     of the inference model with the same weights.
 
     Args:

@@ -15,11 +15,11 @@ from onnx import TensorProto, helper
 
 from ..files import whole_file
 from ..predict.runtimes import Logits, onnx_logits
-from ..student.spec import MAX_STATES, StudentSpec
+from ..student.encoders import encoder_named
+from ..student.graph import RUNTIME_DOMAIN, Graph, Weights, add_embedding, add_linear
+from ..student.spec import StudentSpec
 from ..tokens import Framing, Sentences
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
-from .int8_array import Weights
-from .onnx_layers import RUNTIME_DOMAIN, Graph, add_embedding, add_largest, add_linear, add_lstm
 from .onnx_pairs import add_comparison, add_sides
 
 _OPSET = 17
@@ -60,15 +60,8 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     rows, lengths = _add_words(graph) if spec.reads_words else _add_tokens(graph, weights["token_map"], spec, one)
     steps = graph.add("Max", "sequence_lens", [lengths, graph.constant("least_length", np.array(1, np.int32))])
 
-    states = add_embedding(graph, weights["embedding"], rows)
-    for layer in range(spec.num_layers):
-        if layer:
-            states = _add_join(graph, f"between.{layer}", states, [0, 2, 1, 3], [0, 0, -1])
-        states, final = add_lstm(graph, weights, layer, states, steps)
-    summary = _add_join(graph, "last_states", final, [1, 0, 2], [0, -1])
-    if spec.pooling == MAX_STATES:
-        largest = _add_join(graph, "largest_states", add_largest(graph, states, steps, one), [1, 0, 2], [0, -1])
-        summary = graph.add("Concat", "pooled_states", [summary, largest], axis=1)
+    embedded = add_embedding(graph, weights["embedding"], rows)
+    summary = encoder_named(spec.encoder).add_nodes(graph, weights, spec, embedded, steps)
     if spec.pairs:
         summary = add_comparison(graph, summary, lengths, one)
     hidden = add_linear(graph, weights, "hidden", summary, "hidden")
@@ -143,12 +136,6 @@ def _add_sentence(graph: Graph, ids: str, used: str, one: str) -> tuple[str, str
     tokens = graph.add("Slice", "after_cls", [ids, one, last, one])
     count = graph.add("ReduceSum", "used_tokens", [used, one], keepdims=0)
     return tokens, graph.add("Sub", "inner_tokens", [count, graph.constant("ends", np.array(2, np.int32))])
-
-
-def _add_join(graph: Graph, name: str, states: str, order: list[int], shape: list[int]) -> str:
-    """Bring the axis of the two directions beside the units and merge them."""
-    moved = graph.add("Transpose", f"{name}.moved", [states], perm=order)
-    return graph.add("Reshape", name, [moved, graph.constant(f"{name}.shape", np.array(shape, np.int64))])
 
 
 def _compare(path: str | Path, ours: Logits, reference: Logits, *feeds: np.ndarray) -> None:

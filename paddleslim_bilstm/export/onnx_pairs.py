@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from .onnx_layers import Graph
+from ..student.graph import Graph
 
 
 def add_sides(graph: Graph, ids: str, types: str | None, used: str, one: str, sep_id: int | None,

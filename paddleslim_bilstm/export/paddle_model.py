@@ -10,12 +10,11 @@ import numpy as np
 import paddle
 
 from ..inference_file import save_inference_model
+from ..student.graph import Int8Array, Weights
 from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_weights, student_feeds, write_weights
 from ..student.spec import StudentSpec
-from .int8_array import Int8Array, Weights
 
 MODEL_NAME = "model"
-_INT8_LARGEST = 127
 
 
 def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Path:
@@ -62,7 +61,7 @@ def _built(spec: StudentSpec, weights: Weights) -> Iterator[tuple]:
             names[TOKEN_MAP] = TOKEN_MAP
         if isinstance(embedding, Int8Array):
             del names["embedding"]
-            network.encoder.embedder = _Int8Embedding(embedding, place)
+            network.embedder = _Int8Embedding(embedding, place)
         logits = logits_of_feeds(network, spec, len(weights[TOKEN_MAP]), feeds)
         write_weights(paddle.static.global_scope(), names, weights, place)
         yield executor, program, feeds, logits
@@ -129,4 +128,5 @@ def _dequantized(program, scope, parameter: str, values: np.ndarray) -> np.ndarr
     shape = [1] * values.ndim
     if operator.attr("quant_axis") >= 0:
         shape[operator.attr("quant_axis")] = -1
-    return (values * (scale.reshape(shape) / _INT8_LARGEST)).astype(np.float32)
+    largest = 2 ** (operator.attr("bit_length") - 1) - 1
+    return (values * (scale.reshape(shape) / largest)).astype(np.float32)

@@ -23,6 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..config import load_config
 
     config = load_config(arguments.config, arguments.override)  # a wrong setting is told before Paddle is imported
+    from ..host.before_paddle import before_paddle
+    before_paddle()
     from ..metrics import TITLES
     from .finetune import best_dev_metric, finetune
 

@@ -15,7 +15,8 @@ import paddle
 from ..config import Config, load_config
 from ..config.schema import REGRESSION
 from ..errors import UserError
-from ..files import fingerprint, make_writable_folder, whole_folder, write_json
+from ..files import checksum, make_writable_folder, whole_folder, write_json
+from ..host.before_paddle import before_paddle
 from ..run_folder import cache_root
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.weights import read_config
@@ -25,6 +26,7 @@ from .pretrained import load_pretrained, save_classifier
 from .training import Labelled, train_classifier
 
 RECORD_FILE = "finetune.json"
+_FORMAT = 1  # of a state on the way: counts up when the same input would give another one
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         UserError: wrong settings or data, a model that can't be loaded, or a ``Global.model_dir`` that holds
             something else.
     """
+    before_paddle()
     config = config if isinstance(config, Config) else load_config(config, overrides)
     global_, folder = config.global_, _destination(config)
     started = time.perf_counter()
@@ -101,9 +104,8 @@ def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labell
     """Return the file for the state on the way, named after all that the result depends on."""
     arrays = [array for part in labelled for array in (*part.sentences.content, part.labels)]
     weights = network.state_dict()
-    code = sorted(Path(__file__).parent.glob("*.py"))
-    key = fingerprint(config.to_dict()["Finetune"], config.global_.chosen_metric, config.global_.seed,
-                      paddle.__version__, *arrays, *(weights[name].numpy() for name in sorted(weights)), *code)
+    key = checksum(_FORMAT, config.to_dict()["Finetune"], config.global_.chosen_metric, config.global_.seed,
+                      paddle.__version__, *arrays, *(weights[name].numpy() for name in sorted(weights)))
     folder = make_writable_folder(cache_root(config.global_.cache_dir) / "finetune", "Global.cache_dir")
     return folder / f"{key}.safetensors"
 

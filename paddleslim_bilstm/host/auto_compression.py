@@ -7,24 +7,36 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from paddleslim.auto_compression.compressor import _logger as host_log
 from paddleslim.common.dataloader import wrap_dataloader
 
 from ..config.reading import import_plugins
 from ..config.source import Source, read_section, read_source, section_names
+from ..errors import UserError
+from ..files import copy_whole
+from ..report.table import score_of
+from ..run_folder import published_name
+from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
+_REFUSED_ARGUMENTS = {
+    "input_shapes": "the student takes batches of any width, at no loss of speed",
+    "target_speedup": "PaddleSlim chooses strategies by it where the config names none, and this one names them",
+}
 
 
 def extend(cls: type) -> None:
     """Teach the class ``AutoCompression`` our sections, in place.
 
     With ``bert_to_bilstm`` in its config, the constructor checks the config and ``compress()`` runs our engine; the
-    result is in ``.result``. With ``DataAugmentation`` alone, the batches of ``train_dataloader`` are augmented on
-    the way into PaddleSlim's own strategies. Every other config goes to PaddleSlim untouched.
+    result is in ``.result``, and ``.final_metric`` and ``export_onnx()`` are what they are in PaddleSlim. With
+    ``DataAugmentation`` alone, the batches of ``train_dataloader`` are augmented on the way into PaddleSlim's own
+    strategies. Every other config goes to PaddleSlim untouched.
     """
     if getattr(cls.__init__, "knows_bert_to_bilstm", False):
         return
     original_init, original_compress, original_step = cls.__init__, cls.compress, cls.single_strategy_compress
+    original_export = cls.export_onnx
     signature = inspect.signature(original_init)
 
     @functools.wraps(original_init)
@@ -33,8 +45,13 @@ def extend(cls: type) -> None:
         sections = _sections(arguments.get("config"))
         self._distillation = None
         if _STRATEGY in sections:
-            self._distillation = _Distillation(sections, arguments)
-            self.final_dir = self._distillation.settings.global_.save_dir
+            self._distillation = distillation = _Distillation(sections, arguments)
+            self.final_dir = distillation.settings.global_.save_dir
+            self.model_filename, self.params_filename = distillation.file_names
+            try:
+                self.deploy_hardware = arguments.get("deploy_hardware", "gpu")  # checked by PaddleSlim's own setter
+            except AssertionError as error:
+                raise UserError(f"deploy_hardware: {error}") from None
             return
         self._plain_dataloader = None
         if _DATA_HOOK not in sections:
@@ -49,6 +66,10 @@ def extend(cls: type) -> None:
         if self._distillation is None:
             return original_compress(self)
         self.result = self._distillation.run()
+        self.final_metric = self._distillation.final_metric(self.result)
+        if self._distillation.has_eval_callback:
+            host_log.info("==> The metric of final model is %.4f", self.final_metric)
+        host_log.info("==> The ACT compression has been completed and the final model is saved in `%s`", self.final_dir)
         return None
 
     @functools.wraps(original_step)
@@ -61,8 +82,54 @@ def extend(cls: type) -> None:
         finally:
             self.train_dataloader = augmented
 
+    @functools.wraps(original_export)
+    def export_onnx(self, model_name="quant_model.onnx", deploy_backend="tensorrt"):
+        if self._distillation is None:
+            return original_export(self, model_name, deploy_backend)
+        return _export_onnx(Path(self.final_dir), model_name)
+
     __init__.knows_bert_to_bilstm = True
-    cls.__init__, cls.compress, cls.single_strategy_compress = __init__, compress, single_strategy_compress
+    cls.__init__, cls.compress, cls.export_onnx = __init__, compress, export_onnx
+    cls.single_strategy_compress = single_strategy_compress
+
+
+def refuse_our_sections(reason: str) -> None:
+    """Have PaddleSlim's ``AutoCompression``, where there is one, raise `UnsupportedVersion` at our sections.
+
+    PaddleSlim itself would pass over them, and do something else than what the config says.
+    """
+    try:
+        from paddleslim.auto_compression import AutoCompression
+    except ImportError:
+        return
+    original_init = AutoCompression.__init__
+    signature = inspect.signature(original_init)
+
+    @functools.wraps(original_init)
+    def __init__(self, *args, **kwargs):
+        sections = _sections(signature.bind(self, *args, **kwargs).arguments.get("config"))
+        for name in (_STRATEGY, _DATA_HOOK):
+            if name in sections:
+                raise UnsupportedVersion(f"{name}: {reason}")
+        original_init(self, *args, **kwargs)
+
+    AutoCompression.__init__ = __init__
+
+
+def _export_onnx(folder: Path, model_name: str) -> None:
+    """Put the student's ONNX file, the int8 one if there is one, where PaddleSlim's ``export_onnx`` puts its own.
+
+    It is one for ONNX Runtime, whatever backend the caller names.
+
+    Raises:
+        UserError: there is none; ``compress()`` has not run.
+    """
+    found = next((file for name in ("model.int8.onnx", "model.onnx") if (file := folder / name).is_file()), None)
+    if found is None:
+        raise UserError(f"export_onnx: {folder} holds no model.onnx; call compress() first")
+    (folder / "ONNX").mkdir(exist_ok=True)
+    copy_whole(found, folder / "ONNX" / model_name)
+    host_log.info("Convert model to ONNX: %s", folder / "ONNX" / model_name)
 
 
 class _Distillation:
@@ -70,6 +137,9 @@ class _Distillation:
 
     def __init__(self, sections: dict[str, Any], arguments: dict[str, Any]):
         from ..pipeline import prepare  # the pipeline imports this room
+        for name in _REFUSED_ARGUMENTS:
+            if arguments.get(name) is not None:
+                raise UserError(f"{name}: {_REFUSED_ARGUMENTS[name]}; leave it out")
         sections = {name: dict(value) if isinstance(value, dict) else value for name, value in sections.items()}
         global_ = dict(sections.get("Global") or {})
         for name in ("model_dir", "model_filename", "params_filename", "save_dir"):
@@ -80,6 +150,23 @@ class _Distillation:
                                 has_loader=arguments.get("train_dataloader") is not None)
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
+
+    @property
+    def has_eval_callback(self) -> bool:
+        return self._eval_callback is not None
+
+    @property
+    def file_names(self) -> tuple[str, str]:
+        """What the final model's two files are called."""
+        name = published_name(self.settings.global_.model_filename)
+        return f"{name}.pdmodel", f"{name}.pdiparams"
+
+    def final_metric(self, result) -> float:
+        """Return the metric of the final Paddle model: the caller's own, or else the run's; -1.0 where there is none,
+        as in PaddleSlim."""
+        final = [row for row in result.report.models if not (row.file or "").endswith(".onnx")][-1]
+        metric = final.metric if self.has_eval_callback else score_of(final, result.report.metric)
+        return -1.0 if metric is None else metric
 
     def run(self):
         from ..pipeline import compress

@@ -13,17 +13,28 @@ from paddleslim.auto_compression import AutoCompression
 from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 
 from ..cpu import use_all_cores
+from ..errors import UserError
 from ..student.batches import plan_batches
 from ..student.network import student_feeds
 from ..student.spec import StudentSpec
-from ..tokens import Reader, Sentences
-from .optimizer import DEFAULT_LEARNING_RATE
+from ..tokens import Feed, Reader, Sentences
+from .loader_text import loader_batches
+from .optimizer import DEFAULT_LEARNING_RATE, missing_length
+from .reasons import reason_of
 
 # PaddleSlim's internal strategy names -> what the report calls the step
 _STEP_NAMES = {"quant_post": "QuantPost", "qat_dis": "QuantAware", "unstructure_prune_dis": "UnstructurePrune",
                "asp_prune_dis": "ASPPrune", "single_teacher_dis": "Distillation"}
 _EVAL_ITER = 1000  # PaddleSlim's default
 OnStep = Callable[[str, Path], None]
+
+
+class StepFailed(Exception):
+    """PaddleSlim raised ``__cause__`` in ``step``, one of its sections; None where it hadn't begun with any."""
+
+    def __init__(self, step: str | None):
+        super().__init__(step)
+        self.step = step
 
 
 def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train, train_dataloader, eval_callback,
@@ -34,23 +45,49 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
         student: folder of the student's inference model; it is copied, since PaddleSlim rewrites its input.
         strategies: keyword arguments by strategy, from `strategies.chained_strategies`.
         train: the ``TrainConfig`` section. The steps only train on what is trained, so each takes a tenth of its epochs
-            (one at least), iterations and learning rate: PaddleSlim's own rule for quantization behind pruning.
+            (one at least), iterations and learning rate: PaddleSlim's own rule for quantization behind pruning. Its
+            ``origin_metric`` is the teacher's, so PaddleSlim does not hold the student against it.
         train_dataloader: a ``paddle.io.DataLoader`` with ``feed_list`` and ``return_list=False``.
         eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric``.
         work_dir: for PaddleSlim's files; emptied before and after.
         on_step: called as ``on_step(name, folder)`` after each step, with the folder of the step's inference model.
+
+    Raises:
+        UserError: a step fails; the message names it and says why.
     """
     use_all_cores()
+    try:
+        run_steps(student, strategies, train, train_dataloader, eval_callback, work_dir, on_step)
+    except StepFailed as failed:
+        if isinstance(failed.__cause__, (OSError, MemoryError, UserError)):  # of the machine, or explained already
+            raise failed.__cause__ from None
+        step, reason = failed.step or ", ".join(strategies), reason_of(failed.__cause__)
+        raise UserError(f"{step}: failed in PaddleSlim ({reason}); the trained students are kept: mend or remove the "
+                        "section, and the same command goes on from them") from failed.__cause__
+
+
+def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train, train_dataloader, eval_callback,
+              work_dir: Path, on_step: OnStep) -> None:
+    """Do the work of `run_chain`.
+
+    Raises:
+        StepFailed: whatever PaddleSlim raised is its ``__cause__``.
+    """
     shutil.rmtree(work_dir, ignore_errors=True)
     shutil.copytree(student, work_dir / "student")
     config = {name: dict(section) for name, section in strategies.items()}
-    config["TrainConfig"] = _train_config(train)
+    config["TrainConfig"] = _train_config(train, train_dataloader)
+    chain = None
     # names made from here on differ from those in the student's program: a step whose output were called like its
     # input is a cycle to PaddleSlim's graph passes, about every other time
     with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
-        _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
-               params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
-               train_dataloader=train_dataloader, eval_callback=eval_callback).compress()
+        try:
+            chain = _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
+                           params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
+                           train_dataloader=train_dataloader, eval_callback=eval_callback)
+            chain.compress()
+        except Exception as error:  # PaddleSlim and Paddle raise what they like
+            raise StepFailed(chain and chain.step) from error
     shutil.rmtree(work_dir, ignore_errors=True)
 
 
@@ -64,6 +101,7 @@ class _Chain(AutoCompression):
 
     def __init__(self, on_step: OnStep, **arguments: Any):
         self._on_step = on_step
+        self.step: str | None = None  # that is running
         super().__init__(**arguments)
 
     def _get_final_train_config(self, train_config, strategy_config, model_type):
@@ -79,20 +117,38 @@ class _Chain(AutoCompression):
         return trained
 
     def single_strategy_compress(self, strategy, config, strategy_idx, train_config):
+        self.step = _STEP_NAMES.get(strategy, strategy)
         if strategy_idx > 0:
             self.updated_model_dir = str(Path(self.tmp_dir) / f"strategy_{strategy_idx}")
         super().single_strategy_compress(strategy, config, strategy_idx, train_config)
-        self._on_step(_STEP_NAMES.get(strategy, strategy), Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
+        self._on_step(self.step, Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
 
 
 def chain_dataloader(sentences: Sentences, reader: Reader, spec: StudentSpec, batch_size: int,
                      rng: np.random.Generator) -> paddle.io.DataLoader:
     """Return a loader of the student's feeds over ``sentences``, in the one form that ``QuantPost`` takes."""
     batches = plan_batches(sentences.lengths, batch_size, rng)
+    return feeds_loader(_Batches(sentences, reader, batches), spec)
+
+
+def converted_loader(loader: Any, spec: StudentSpec) -> paddle.io.DataLoader:
+    """Return the user's loader in the one form that ``QuantPost`` takes; as it is, if it has it.
+
+    Args:
+        loader: whatever PaddleSlim's other strategies take: a generator function, or a ``paddle.io.DataLoader`` of
+            dicts or of tuples in the order of the teacher's feeds. What is no feed, such as labels, is left out.
+    """
+    if isinstance(loader, paddle.io.DataLoader) and loader.feed_list and not loader.return_list:
+        return loader
+    return feeds_loader(_UsersBatches(loader, spec.feeds), spec)
+
+
+def feeds_loader(batches: paddle.io.Dataset, spec: StudentSpec) -> paddle.io.DataLoader:
+    """Return a loader of ``batches``, each the student's feeds as arrays."""
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
         feeds = student_feeds(spec)
-    return paddle.io.DataLoader(_Batches(sentences, reader, batches), feed_list=feeds, batch_size=None,
-                                return_list=False, places=paddle.framework._current_expected_place())
+    return paddle.io.DataLoader(batches, feed_list=feeds, batch_size=None, return_list=False,
+                                places=paddle.framework._current_expected_place())
 
 
 class _Batches(paddle.io.Dataset):
@@ -108,15 +164,30 @@ class _Batches(paddle.io.Dataset):
         return len(self._batches)
 
 
-def _train_config(train) -> dict[str, Any]:
+class _UsersBatches(paddle.io.IterableDataset):
+    """The batches of a user's loader, each as a tuple of the student's feeds."""
+
+    def __init__(self, loader: Any, feeds: tuple[Feed, ...]):
+        self._loader, self._feeds = loader, feeds
+
+    def __iter__(self):
+        for batch in loader_batches(self._loader, self._feeds):
+            yield tuple(batch[feed.name] for feed in self._feeds)
+
+
+def _train_config(train, train_dataloader) -> dict[str, Any]:
     """Return PaddleSlim's ``TrainConfig`` of a step behind the distillation."""
-    settings = train.model_dump()
+    settings = copy.deepcopy(dict(vars(train)))
+    settings["origin_metric"] = None
     settings["eval_iter"] = settings["eval_iter"] or _EVAL_ITER
-    settings["learning_rate"] = _tenth_of_rate(settings["learning_rate"])
     if settings["train_iter"] is not None:
         settings["train_iter"] = max(settings["train_iter"] // 10, 1)
     if settings["epochs"] is not None or settings["train_iter"] is None:
         settings["epochs"] = max((settings["epochs"] or 1) // 10, 1)
+    settings["learning_rate"] = rate = _tenth_of_rate(settings["learning_rate"])
+    if isinstance(rate, dict) and (length := missing_length(rate)):
+        steps = np.inf if settings["epochs"] is None else settings["epochs"] * sum(1 for _ in train_dataloader())
+        rate[length] = int(min(steps, settings["train_iter"] or np.inf))
     return settings
 
 

@@ -69,7 +69,7 @@ def augmented_loader(sections: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         sentences = changed()
-        for batch in loader_batches(loader, framing):
+        for batch in loader_batches(loader, framing.feeds):
             rows = np.array([position.get(row, -1) for row in framing.contents(batch)])
             yield {**batch, **_refilled(batch, framing, rows >= 0, sentences.take(rows[rows >= 0]))}
 
@@ -82,7 +82,7 @@ def augmented_loader(sections: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
 def _refilled(batch: Mapping[str, np.ndarray], framing: Framing, rows: np.ndarray,
               sentences: Sentences) -> dict[str, np.ndarray]:
-    """Return the feeds of ``batch`` with ``sentences`` in its ``rows`` (bool ``[batch]``), shapes and types as before."""
+    """Return the feeds of ``batch`` in their shapes, with ``sentences`` in its ``rows``, bool ``[batch]``."""
     width = batch[framing.ids_name].shape[1]
     sentences = sentences.truncate(width - framing.special_tokens(sentences.pairs))
     arrays = replace(framing, width=width).batch(sentences, np.arange(len(sentences)))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import UserError
-from ..tokens import Framing, Sentences, Tokenizer
-from ..tokens.framing import Row
+from ..tokens import Feed, Framing, Sentences, Tokenizer
+from ..tokens.framing import IDS, Row
 
 _LABEL_FEEDS = ("labels", "label")
 
 
-def loader_batches(loader: Any, framing: Framing) -> Iterator[dict[str, np.ndarray]]:
+def loader_batches(loader: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, np.ndarray]]:
     """Yield one epoch of ``loader`` as arrays by feed name.
 
     PaddleSlim takes loaders whose batches are dicts, lists with one dict, or tuples in the order of the model's feeds;
@@ -22,7 +22,8 @@ def loader_batches(loader: Any, framing: Framing) -> Iterator[dict[str, np.ndarr
     Raises:
         UserError: a batch has too few arrays, or none with the token ids.
     """
-    names = [feed.name for feed in framing.feeds]
+    names = [feed.name for feed in feeds]
+    ids_name = next(feed.name for feed in feeds if feed.role == IDS)
     for batch in loader() if callable(loader) else loader:
         if isinstance(batch, (list, tuple)) and len(batch) == 1 and isinstance(batch[0], Mapping):
             batch = batch[0]
@@ -31,8 +32,8 @@ def loader_batches(loader: Any, framing: Framing) -> Iterator[dict[str, np.ndarr
                 raise UserError(f"train_dataloader: a batch has {len(batch)} arrays, but the teacher's feeds are "
                                 f"{', '.join(names)}; yield a dict by feed name")
             batch = dict(zip((*names, "labels"), batch))
-        if framing.ids_name not in batch:
-            raise UserError(f"train_dataloader: a batch has {', '.join(batch)}, but no {framing.ids_name!r}, the "
+        if ids_name not in batch:
+            raise UserError(f"train_dataloader: a batch has {', '.join(batch)}, but no {ids_name!r}, the "
                             "teacher's token ids; name its arrays as the teacher's feeds are named")
         yield {name: np.asarray(value) for name, value in batch.items()}
 
@@ -49,7 +50,7 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing,
         UserError: a batch has no token ids, or the loader is empty.
     """
     found: dict[Row, float | None] = {}
-    for batch in loader_batches(loader, framing):
+    for batch in loader_batches(loader, framing.feeds):
         labels = next((batch[name].reshape(-1) for name in _LABEL_FEEDS if name in batch), None)
         for position, row in enumerate(framing.contents(batch)):
             if any(row):

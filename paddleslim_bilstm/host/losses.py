@@ -54,10 +54,15 @@ def _static(function: LossFunction):
 def _layer(function: LossFunction) -> type:
     """Return the class of a layer ``forward(student_logits, teacher_logits)``, as dygraph's losses are.
 
-    The gradient reaches both sides; the optimizer holds the student's parameters alone.
+    It is made with the function's own options, such as ``reduction``. Either side may come first, as in PaddleSlim's
+    losses: the gradient reaches both, and the optimizer holds the student's parameters alone.
     """
     class LogitLoss(paddle.nn.Layer):
+        def __init__(self, **options):
+            super().__init__()
+            self._options = options
+
         def forward(self, student_logits: paddle.Tensor, teacher_logits: paddle.Tensor) -> paddle.Tensor:
-            return function(student_logits, teacher_logits)
+            return function(student_logits, teacher_logits, **self._options)
 
     return LogitLoss

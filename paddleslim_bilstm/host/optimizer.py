@@ -67,7 +67,12 @@ def _learning_rate(setting, total_steps: int):
     if not isinstance(setting, dict):
         return float(setting)
     schedule = copy.deepcopy(dict(setting))
-    name = _LENGTH_NAMES.get(schedule.get("type"))
-    if name:
-        schedule.setdefault(name, total_steps)
+    if name := missing_length(schedule):
+        schedule[name] = total_steps
     return schedule
+
+
+def missing_length(schedule: dict) -> str | None:
+    """Return what a schedule calls its own length, ``T_max`` for one, where it needs one and has none."""
+    name = _LENGTH_NAMES.get(schedule.get("type"))
+    return name if name not in schedule else None

@@ -29,6 +29,7 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
     - Strategies that train (`QuantAware`, `UnstructurePrune`, `ASPPrune`) need PaddleSlim's ``Distillation``; where the
       config has none, the student before the step teaches with ``logit_mse``.
     - ``QuantPost.batch_nums`` becomes 32 batches: PaddleSlim's default calibrates on all training text, for minutes.
+    - ``Distillation.alpha`` becomes a float: PaddleSlim fails on ``1``.
     - ``UnstructurePrune.prune_params_type`` becomes None (all weights): PaddleSlim's default, ``conv1x1_only``,
       finds nothing to prune in a Bi-LSTM.
 
@@ -41,6 +42,9 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
     strategies = {name: dict(section or {}) for name, section in sections.items()}
     for name, section in strategies.items():
         _check_keys(name, section)
+    if "QuantPost" in strategies and "QuantAware" in strategies:
+        raise UserError("QuantPost: quantizes the layers that QuantAware has quantized, at which PaddleSlim crashes; "
+                        "leave out one of the two")
     if "QuantPost" in strategies:
         strategies["QuantPost"].setdefault("batch_nums", _CALIBRATION_BATCHES)
         if strategies["QuantPost"].get("algo") == "avg":
@@ -51,9 +55,21 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
             raise UserError("UnstructurePrune.prune_params_type: 'conv1x1_only' prunes nothing in a Bi-LSTM; "
                             "leave the key out to prune all weights")
     if "Distillation" in strategies or any(name in strategies for name in _NEEDS_DISTILLATION):
-        strategies.setdefault("Distillation", {}).setdefault("loss", "logit_mse")
-        _check_loss(strategies["Distillation"]["loss"])
+        distillation = strategies.setdefault("Distillation", {})
+        distillation.setdefault("loss", "logit_mse")
+        _check_loss(distillation["loss"])
+        if "alpha" in distillation:
+            distillation["alpha"] = _weights_of_loss(distillation["alpha"])
     return strategies
+
+
+def _weights_of_loss(alpha: Any) -> float | list[float]:
+    """Return ``Distillation.alpha`` as floats; PaddleSlim would take 0 for 1."""
+    values = alpha if isinstance(alpha, list) else [alpha]
+    if not values or not all(isinstance(value, (int, float)) and value > 0 for value in values):
+        raise UserError(f"Distillation.alpha: {alpha!r} is no weight of the loss; give a number above 0, or a list of "
+                        "them where loss is a list")
+    return [float(value) for value in alpha] if isinstance(alpha, list) else float(alpha)
 
 
 def _check_loss(loss: Any) -> None:

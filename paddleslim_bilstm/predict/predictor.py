@@ -80,7 +80,7 @@ class Predictor:
         if self._spec.reads_words:
             from ..student.words import load_word_vocabulary  # here: few students need it
             self._words = load_word_vocabulary(folder, self._tokenizer, self._spec.vocabulary == "jieba")
-        path = folder / _MODEL_FILES[self.runtime]
+        path = _model_file(folder, self.runtime)
         if self.runtime == "paddle":
             self._run = paddle_logits(path.with_suffix(""), threads)
         else:
@@ -179,7 +179,12 @@ def _choose_runtime(folder: Path, runtime: str | None) -> str:
                         "`paddleslim-bilstm compress`, or ask for the runtime paddle")
     if runtime not in RUNTIMES:
         raise UserError(f"runtime: {runtime!r} is none of {', '.join(RUNTIMES)}")
-    if not (folder / _MODEL_FILES[runtime]).is_file():
-        raise UserError(f"{folder / _MODEL_FILES[runtime]}: no such file; choose another runtime "
-                        f"({', '.join(RUNTIMES)})")
+    if not (file := _model_file(folder, runtime)).is_file():
+        raise UserError(f"{file}: no such file; choose another runtime ({', '.join(RUNTIMES)})")
     return runtime
+
+
+def _model_file(folder: Path, runtime: str) -> Path:
+    """Return the file of ``runtime``'s model; the Paddle model may be called as its teacher was."""
+    programs = list(folder.glob("*.pdmodel")) if runtime == "paddle" else []
+    return programs[0] if len(programs) == 1 else folder / _MODEL_FILES[runtime]

@@ -48,6 +48,8 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     Raises:
         UserError: Paddle can't load it.
     """
+    from ..host.before_paddle import before_paddle
+    before_paddle()
     from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor
     config = Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")

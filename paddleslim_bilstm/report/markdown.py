@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..config.schema import WORDS
 from ..metrics import TITLES, VALUE_METRICS
+from ..run_folder import published_name
 from .data_table import data_table
 from .hardware import describe
 from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
@@ -16,7 +17,7 @@ import numpy as np
 import zlib  # before Paddle: Paddle 2.6 brings its own copy
 from paddle.inference import Config, create_predictor
 
-config = Config("model.pdmodel", "model.pdiparams")
+config = Config("MODEL.pdmodel", "MODEL.pdiparams")
 config.set_cpu_math_library_num_threads(1)
 predictor = create_predictor(config)
 
@@ -75,16 +76,16 @@ def _method(report: Report) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([
         *_quality_method(report),
-        f"- The best checkpoint is chosen by {TITLES[report.metric]}.",
+        f"- The best checkpoint is chosen by {report.chosen_by or TITLES[report.metric]}.",
         "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
         "the model's files on disk.",
         f"- **FLOPs**: two for each multiply-add of matrix products, convolutions and LSTMs in the exported program, "
         f"for one sentence of {flops_tokens} tokens, `[CLS]` and `[SEP]` included.",
-        f"- **p50, p99**: milliseconds from token ids to logits at batch 1, over up to {SINGLE_SENTENCES} dev "
-        f"sentences in {runtimes}; each sentence counts with its median of {PASSES} passes after a warm-up, so p99 "
-        "shows the long sentences.",
-        f"- **sent./s**: batches of {BATCH_SIZE} dev sentences of similar length, same runtime, median of {PASSES} "
-        "passes.",
+        f"- **p50, p99**: milliseconds from token ids to logits at batch 1, over up to {SINGLE_SENTENCES} "
+        f"{_sentences(report)} in {runtimes}; each sentence counts with its median of {PASSES} passes after a "
+        "warm-up, so p99 shows the long sentences.",
+        f"- **sent./s**: batches of {BATCH_SIZE} {_sentences(report)} of similar length, same runtime, median of "
+        f"{PASSES} passes.",
         f"- **Machine**: {describe(dict(report.hardware))}.",
         f"- **CPU settings**: {settings}.",
         f"- **Software**: {packages}.",
@@ -96,19 +97,25 @@ def _quality_method(report: Report) -> list[str]:
         return ["- **Pearson, Spearman**: correlation of a model's numbers with the labels, on the whole dev set.",
                 "- **corr.**: Pearson correlation of a model's numbers with the teacher's."]
     return ["- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more.",
-            "- **agree**: the share of dev sentences on which a model predicts the teacher's class."]
+            f"- **agree**: the share of {_sentences(report)} on which a model predicts the teacher's class."]
+
+
+def _sentences(report: Report) -> str:
+    """Say what models are compared on: training sentences where no dev set was named."""
+    return "dev sentences" if report.data.get("dev") else "training sentences"
 
 
 def _loading(report: Report) -> str:
     mkl = report.hardware["cpu_settings"].get("MKL_DEBUG_CPU_TYPE")
     words = report.config.get("bert_to_bilstm", {}).get("student", {}).get("vocabulary") == WORDS
     parts = _WORDS if words else _TOKENS
-    text = f"{parts['what']} In this folder:\n\n{_LOADING.replace('FEEDS', parts['feeds'])}\n\n{parts['tokenizer']}"
+    name = published_name(report.config.get("Global", {}).get("model_filename"))
+    code = _LOADING.replace("FEEDS", parts["feeds"]).replace("MODEL", name)
+    text = f"{parts['what']} In this folder:\n\n{code}\n\n{parts['tokenizer']}"
     if mkl is None:
         return text
     return (f"{text} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
-            "must be there before Paddle loads (`import paddleslim_bilstm` sees to it); without it Paddle is slower on "
-            "AMD processors.")
+            "must be there before Paddle loads; without it Paddle is slower on AMD processors.")
 
 
 def _duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ class Report:
         versions, hardware: as in hardware.py.
         metric: what the models are judged by, a name of ``metrics``.
         notes: what a reader should know about the run as a whole.
+        chosen_by: what chose the best checkpoint, if not ``metric``.
     """
 
     models: tuple[ModelRow, ...]
@@ -35,6 +36,7 @@ class Report:
     hardware: Mapping[str, Any]
     metric: str = "accuracy"
     notes: tuple[str, ...] = ()
+    chosen_by: str | None = None
 
     @property
     def headline(self) -> str:

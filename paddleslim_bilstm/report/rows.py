@@ -12,10 +12,12 @@ from .. import metrics
 from ..cpu import physical_cores
 from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
+from ..student.train import Evaluate
 from ..teacher.engine import InferenceModel, logits_of
 from ..tokens import Reader, Sentences
 from .flops import flops, parameters, size_bytes
 from .latency import BATCH_SIZE, Latency, Speed, measure_latency, measure_speed
+from .onnx_evaluation import metric_of_onnx
 
 TEACHER = "teacher"
 ALONE = "Bi-LSTM alone"
@@ -91,18 +93,25 @@ class ModelRow:
 
 
 def measure_onnx(name: str, path: Path, dev: DevSet, like: ModelRow, file: str | None = None,
-                 notes: tuple[str, ...] = ()) -> ModelRow:
+                 notes: tuple[str, ...] = (), eval_callback: Evaluate | None = None) -> ModelRow:
     """Measure a student's ONNX file in ONNX Runtime on one CPU thread.
 
     Args:
         like: the row of the Paddle model that it was made from, for its parameters and FLOPs.
+        eval_callback: the user's own evaluation.
     """
+    metric = None
+    if eval_callback is not None:
+        try:
+            metric = metric_of_onnx(path, eval_callback)
+        except Exception as error:  # whatever the user's function asks of the stand-in
+            notes = (*notes, f"Your eval_callback can't be run on ONNX Runtime ({type(error).__name__}).")
     run = onnx_logits(path, threads=1)
     logits = batch_logits(run, dev.sentences, dev.reader, BATCH_SIZE)
     speed = measure_speed(run, dev.sentences, dev.reader, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
     return _row(name, metrics.answers_of(logits), dev, speed, parameters=like.parameters,
                 size_bytes=path.stat().st_size, flops=like.flops, flops_tokens=like.flops_tokens, file=file,
-                notes=notes)
+                metric=metric, notes=notes)
 
 
 def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None, metric: float | None = None,

@@ -16,7 +16,7 @@ from .rows import ModelRow
 def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping[str, Any],
                  seconds: Mapping[str, float], data_counts: Mapping[str, Any],
                  transfer_set: Mapping[str, Any], notes: Sequence[str] = (),
-                 metric: str = "accuracy") -> Report:
+                 metric: str = "accuracy", chosen_by: str | None = None) -> Report:
     """Write report.json, report.md and report.png into ``save_dir`` and return the report.
 
     Args:
@@ -24,11 +24,12 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
         config: JSON-able settings.
         seconds: of each stage, in order.
         metric: what the models are judged by, a name of ``metrics``.
+        chosen_by: what chose the best checkpoint, if not ``metric``.
     """
     if not rows:
         raise ValueError("a report needs at least one model")
     report = Report(tuple(rows), config, seconds, data_counts, transfer_set, versions(), hardware(), metric,
-                    tuple(notes))
+                    tuple(notes), chosen_by)
     folder = Path(save_dir)
     with whole_file(folder / "report.png") as partial:
         save_plot(report.models, partial, metric)

@@ -38,14 +38,14 @@ class DistillationLoss:
     of_user: bool = False
 
 
-def logit_mse(student_logits, teacher_logits):
-    """Return the mean squared error between the logits.
+def logit_mse(student_logits, teacher_logits, reduction: str = "mean"):
+    """Return the mean squared error between the logits; ``reduction`` as in ``paddle.nn.MSELoss``.
 
     Source: Tang et al. 2019 (arXiv 1903.12136), section 3.2: ``L = ||z_teacher - z_student||^2``, here averaged
     over classes as in PaddleNLP's tutorial (``paddle.nn.MSELoss``).
     """
     import paddle
-    return paddle.nn.functional.mse_loss(student_logits, teacher_logits)
+    return paddle.nn.functional.mse_loss(student_logits, teacher_logits, reduction)
 
 
 def _paddleslims(name: str, needs_classes: bool) -> DistillationLoss:

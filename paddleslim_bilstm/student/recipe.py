@@ -10,11 +10,12 @@ import paddle
 
 from ..config import Config
 from ..disk import Need, check_room
-from ..files import fingerprint
+from ..files import checksum
 from ..text.rows import Where
 from ..tokens import Sentences
 from .checkpoint import CHECKPOINT_STUDENTS
 from .embeddings import TEACHER, first_embedding
+from .encoders import encoder_fingerprint
 from .losses import loss_fingerprint
 from .network import TOKEN_MAP
 from .spec import StudentSpec
@@ -32,6 +33,7 @@ from .vocabulary import TokenVocabulary
 from .weights import Weights, first_weights, size_bytes
 from .words import WordVocabulary
 
+_FORMAT = 1  # of trained students: counts up when the same input would give another one
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
 _FEWEST_STEPS = 2000  # small data is gone through more often
@@ -54,7 +56,7 @@ def first_student(settings: Config, label_names: tuple[str, ...], vocabulary: To
     sizes = settings.distill.student
     spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, vocabulary.pad_id,
                        settings.global_.max_seq_length, pairs, vocabulary.kind, sizes.pooling, vocabulary.feeds,
-                       vocabulary.width, vocabulary.sep_id, vocabulary.separators)
+                       vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder)
     embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, vocabulary.embeddings(teacher_embeddings),
                                        spec.embed_dim, np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
     first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(settings.global_.seed))
@@ -93,7 +95,7 @@ class Recipe:
         data = TrainingSet(train.take(rows), None, labels[rows], where and (lambda batch: where(rows[batch])))
         embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
         weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
-        data_key = fingerprint(*data.sentences.content, data.labels)
+        data_key = checksum(*data.sentences.content, data.labels)
         steps = max(ALONE_EPOCHS * self._epoch_steps(len(rows)), min(_FEWEST_STEPS, self._steps(transfer_sentences)))
         return self._train("alone", spec, weights, data, data_key, None, steps)
 
@@ -106,10 +108,10 @@ class Recipe:
         if spec.num_classes == 1:
             first = _at_the_mean(first, data)
         plan = self._plan(steps)
-        code = sorted(Path(__file__).parent.glob("*.py"))
-        key = fingerprint(data_key, self.dev_key, asdict(spec), asdict(plan), self.settings.to_dict()["TrainConfig"],
+        key = checksum(_FORMAT, data_key, self.dev_key, asdict(spec), encoder_fingerprint(spec.encoder),
+                          asdict(plan), self.settings.to_dict()["TrainConfig"],
                           loss_fingerprint(self.settings.distill.loss), *(first[weight] for weight in sorted(first)),
-                          paddle.__version__, *code)
+                          paddle.__version__)
         checkpoint = self.folder / f"{name}-{key}.safetensors"
         if not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])

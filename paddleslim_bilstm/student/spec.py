@@ -1,4 +1,4 @@
-"""What a student looks like."""
+"""What a student looks like (needs neither Paddle nor ONNX)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from ..tokens.framing import BERT_FEEDS, IDS, LENGTHS, Feed
 WORD_FEEDS = (Feed("word_ids", IDS), Feed("lengths", LENGTHS))
 TEACHER_TOKENS = "teacher"
 VOCABULARIES = (TEACHER_TOKENS, "words", "jieba")
-LAST_STATES, MAX_STATES = POOLINGS = ("last", "max")
+LAST_STATES, MAX_STATES, ATTENTION = POOLINGS = ("last", "max", "attention")
 
 
 @dataclass(frozen=True)
 class StudentSpec:
-    """The sizes of a Bi-LSTM student and what it answers.
+    """The sizes of a student and what it answers.
 
     Attributes:
         embed_dim: units of the embedding.
-        hidden_size: units of the LSTM in each direction, and of the tanh layer behind it.
-        num_layers: stacked bidirectional LSTM layers.
+        hidden_size: units of the encoder in each direction, and of the tanh layer behind it.
+        num_layers: stacked bidirectional layers.
         label_names: the classes, in the order of the logits; one name for the one output of a regression.
         pad_id: the token id that pads a batch.
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
         pairs: reads pairs of sentences.
         vocabulary: what it reads: the ``teacher``'s tokens in the teacher's feeds, ``words``, or words of which
             ``jieba`` cuts the Chinese ones.
-        pooling: what the tanh layer sees of the LSTM: the ``last`` states of both directions, as in the paper, or
-            beside them the ``max`` of every unit over the sentence.
+        pooling: what the tanh layer sees of the encoder: the ``last`` states of both directions, as in the paper, or
+            beside them the ``max`` of every unit over the sentence, or the mean that ``attention`` weighs.
         feeds: its inputs, in order: those of the BERT that it replaces, or `WORD_FEEDS`.
         width: the length of every batch, where the BERT that it replaces has a fixed one.
         sep_id, separators: what stands between the sides of a pair, and how often; needed where no feed holds types.
+        encoder: the kind of student, a name of `student.encoders`.
     """
 
     embed_dim: int
@@ -46,6 +47,7 @@ class StudentSpec:
     width: int | None = None
     sep_id: int | None = None
     separators: int = 1
+    encoder: str = "bilstm"
 
     @property
     def num_classes(self) -> int:
@@ -54,9 +56,3 @@ class StudentSpec:
     @property
     def reads_words(self) -> bool:
         return self.vocabulary != TEACHER_TOKENS
-
-    @property
-    def num_features(self) -> int:
-        """What the tanh layer sees: the pooled states of both directions; of a pair those of both sides, compared."""
-        pooled = (4 if self.pooling == MAX_STATES else 2) * self.hidden_size
-        return 4 * pooled if self.pairs else pooled

@@ -24,6 +24,7 @@ from .load import Teacher
 _log = logging.getLogger(__name__)
 
 CHUNK_SENTENCES = 65_536
+LABELS_FORMAT = 1  # counts up when the same sentences and teacher would get other logits
 _CHECK_SENTENCES = 2_000
 # A label that changes is one on the edge: a logit moves by less than a hundredth of what it varies between sentences.
 _MIN_AGREEMENT = 0.999

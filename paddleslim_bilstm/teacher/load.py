@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 
 from ..errors import UserError
-from ..files import fingerprint, whole_folder
+from ..files import checksum, whole_folder
 from ..inference_file import ends_whole
 from ..sealed import check_folder, seal_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
@@ -46,7 +46,7 @@ class Teacher:
     max_length: int | None
 
     @property
-    def fingerprint(self) -> str:
+    def checksum(self) -> str:
         """Changes with the model's files and with how they are exported; says nothing of the tokenizer's rules."""
         return self.prefix.parent.name
 
@@ -72,7 +72,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
                         f"and for a checkpoint ({' or '.join(CONFIG_FILES)} with {' or '.join(WEIGHT_FILES)})")
     tokenizer = load_tokenizer(tokenizer_dir or folder)
     files = exported or checkpoint
-    key = fingerprint(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
+    key = checksum(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
     copy = Path(work_dir) / f"teacher-{key}"
     if not _is_sound(copy):
         with whole_folder(copy) as partial:

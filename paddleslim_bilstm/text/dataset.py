@@ -38,7 +38,6 @@ class Dataset:
             labels and needs none.
         dev_labels: class ids [n] int64, or numbers [n] float32.
         label_names: name of each of the teacher's classes; of a regression's one output: "score".
-        train_lines, dev_lines: where each row stands in its file (line from 1) or list (position from 0), int64.
         train_rows: the rows behind ``train_texts`` and, second, ``unlabeled_texts``; they know their places.
         counts: what was read and what was odd about it, for the report: "train_rows", "train_empty_skipped",
             "train_duplicates", "train_conflicting_labels", of pairs "train_one_side_empty", the same for dev and
@@ -51,8 +50,6 @@ class Dataset:
     dev_labels: np.ndarray
     unlabeled_texts: list[Text]
     label_names: list[str]
-    train_lines: np.ndarray
-    dev_lines: np.ndarray
     train_rows: tuple[Rows, Rows]
     counts: dict[str, int]
 
@@ -104,8 +101,6 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         dev_labels=scheme.ids_of(dev_rows.labels),
         unlabeled_texts=unlabeled_rows.texts,
         label_names=scheme.names,
-        train_lines=np.array(train_rows.places, np.int64),
-        dev_lines=np.array(dev_rows.places, np.int64),
         train_rows=(train_rows, unlabeled_rows),
         counts=_counts(train_rows, dev_rows, unlabeled_rows))
 

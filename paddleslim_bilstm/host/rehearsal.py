@@ -1,0 +1,168 @@
+"""PaddleSlim's strategies rehearsed on a tiny student: what they can't do is refused before any work."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import tempfile
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Iterator, Mapping
+
+import numpy as np
+import paddle
+from paddle.incubate.asp.supported_layer_list import supported_layers_and_prune_func_map
+
+from ..errors import UserError
+from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
+from ..student.spec import StudentSpec
+from ..student.weights import first_weights
+from ..tokens import Framing, Sentences
+from .chain import StepFailed, feeds_loader, run_steps
+from .reasons import reason_of
+
+_UNITS, _TOKENS, _LENGTH, _SENTENCES = 8, 16, 6, 4
+_TOLERANCE = 0.5  # of the largest logit: an untrained student's, its activations rounded by the scale of a batch
+_passed: set[str] = set()  # rehearsals of this process that went well
+Strategies = Mapping[str, Mapping[str, Any]]
+
+
+def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
+    """Run the chain on an untrained student of 8 units, a batch a step, as silently as if it had not been.
+
+    Args:
+        strategies: keyword arguments by strategy, from `strategies.chained_strategies`.
+        train: the ``TrainConfig`` section.
+        kind: what the student is; its sizes don't matter.
+
+    Raises:
+        UserError: a step fails; the message names the section, the key if it is one key's value, and PaddleSlim's
+            reason.
+    """
+    kind = replace(kind, embed_dim=_UNITS, hidden_size=_UNITS, pad_id=0, sep_id=_TOKENS - 1, max_seq_length=_LENGTH,
+                   label_names=tuple(map(str, range(kind.num_classes))))
+    key = repr((strategies, vars(train), kind))
+    if key in _passed:
+        return
+    with _unnoticed():
+        failed = _failure(strategies, train, kind)
+        if failed is None:
+            return _passed.add(key)
+        reason = reason_of(failed.__cause__)
+        for section, key, value, others in _without_each(strategies, train, failed.step):
+            if _failure(*others, kind) is None:
+                raise UserError(f"{section}.{key}: {value!r} can't be used on a Bi-LSTM ({reason}); take another "
+                                "value, or leave the key out") from failed.__cause__
+    if isinstance(failed.__cause__, (OSError, MemoryError)):
+        raise failed.__cause__
+    raise UserError(f"{failed.step or ', '.join(strategies)}: can't be run on a Bi-LSTM with these values ({reason}); "
+                    "correct the section, or leave it out") from failed.__cause__
+
+
+def _failure(strategies: Strategies, train: Any, spec: StudentSpec) -> StepFailed | None:
+    """Return how the chain fails on an untrained student, if it does."""
+    weights = first_weights(spec, np.arange(_TOKENS, dtype=np.int32), None, np.random.default_rng(0))
+    batch = _batch(spec)
+    train = SimpleNamespace(**{**vars(train), "epochs": 1, "train_iter": 1, "eval_iter": 1, "target_metric": None})
+
+    def check(step: str, folder: Path) -> None:
+        found = _logits(folder / MODEL_NAME, batch)
+        trained = read_paddle_model(folder / MODEL_NAME, spec)
+        if step != "QuantPost":  # whose weights are not read back
+            expected = student_logits(spec, trained, *batch.values())
+            if not np.abs(found - expected).max() <= _TOLERANCE * max(1.0, np.abs(expected).max()):
+                raise ValueError("its weights can't be read back")
+        if _must_prune(step, strategies) and all(value.all() for value in trained.values() if value.ndim == 2):
+            raise ValueError("it prunes nothing")
+
+    with tempfile.TemporaryDirectory() as folder:
+        student = Path(folder) / "student"
+        student.mkdir()
+        export_paddle_model(student, spec, weights)
+        loader = feeds_loader(_Batch(tuple(batch.values())), spec)
+        try:
+            run_steps(student, strategies, train, loader, lambda *_: 1.0, Path(folder) / "chain", check)
+        except StepFailed as failed:
+            return failed
+    return None
+
+
+def _must_prune(step: str, strategies: Strategies) -> bool:
+    """Return whether ``step`` leaves zeros after a single batch: gradual pruning, or one by a threshold, needn't."""
+    section = strategies.get(step, {})
+    return step == "ASPPrune" or (step == "UnstructurePrune" and section.get("prune_strategy") is None
+                                  and section.get("prune_mode", "ratio") == "ratio")
+
+
+def _logits(prefix: Path, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    executor = paddle.static.Executor(paddle.framework._current_expected_place())
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        program, feed_names, outputs = paddle.static.load_inference_model(str(prefix), executor)
+        return executor.run(program, feed={name: batch[name] for name in feed_names}, fetch_list=outputs)[0]
+
+
+class _Batch(paddle.io.Dataset):
+    """A data set of one batch."""
+
+    def __init__(self, batch: tuple[np.ndarray, ...]):
+        self._batch = batch
+
+    def __getitem__(self, position: int):
+        return self._batch
+
+    def __len__(self) -> int:
+        return 1
+
+
+def _batch(spec: StudentSpec) -> dict[str, np.ndarray]:
+    """Return four sentences (or pairs) of a few tokens as the student's feeds."""
+    rng = np.random.default_rng(0)
+    names = [feed.name for feed in spec.feeds]
+    if spec.reads_words:
+        return dict(zip(names, (rng.integers(1, _TOKENS, (_SENTENCES, _LENGTH)), np.full(_SENTENCES, _LENGTH))))
+    cls_id, sep_id = _TOKENS - 2, _TOKENS - 1
+    sides = Sentences.from_lists(rng.integers(1, cls_id, (2 * _SENTENCES, _LENGTH // 2)).tolist())
+    sentences = Sentences.from_sides(sides) if spec.pairs else sides.take(np.arange(_SENTENCES))
+    framing = Framing(spec.feeds, spec.pad_id, cls_id, sep_id, spec.width, spec.separators)
+    return dict(zip(names, framing.batch(sentences, np.arange(_SENTENCES))))
+
+
+def _without_each(strategies: Strategies, train: Any, step: str | None) -> Iterator[tuple[str, str, Any, tuple]]:
+    """Yield section, key, its value, and ``(strategies, train)`` without it, for each key that was set.
+
+    The keys of the step that failed come first, then those of ``Distillation``, which all steps share.
+    """
+    for section in sorted(strategies, key=lambda name: (name != step, name != "Distillation")):
+        for key, value in strategies[section].items():
+            others = {name: one for name, one in strategies[section].items() if name != key}
+            yield section, key, value, ({**strategies, section: others}, train)
+    defaults = vars(type(train)())
+    for key, value in vars(train).items():
+        if value != defaults[key]:
+            yield "TrainConfig", key, value, (strategies, SimpleNamespace(**{**vars(train), key: defaults[key]}))
+
+
+@contextmanager
+def _unnoticed() -> Iterator[None]:
+    """Keep what happens inside from the screen, the logs, and the process's programs, names and random numbers."""
+    states = random.getstate(), np.random.get_state(), paddle.get_rng_state()
+    disabled, sink = logging.root.manager.disable, io.StringIO()
+    prunable = dict(supported_layers_and_prune_func_map)
+    logging.disable(logging.CRITICAL)
+    try:
+        with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()), \
+                paddle.utils.unique_name.guard(), warnings.catch_warnings(), redirect_stdout(sink), \
+                redirect_stderr(sink):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        paddle.set_rng_state(states[2])
+        supported_layers_and_prune_func_map.clear()
+        supported_layers_and_prune_func_map.update(prunable)
