@@ -11,8 +11,6 @@ from paddleslim.dygraph.dist.losses.basic_loss import BASIC_LOSS
 from ..errors import UserError
 from ..student.losses import LOSSES, DistillationLoss, LossFunction
 
-_LAYERS = {"logit_mse": paddle.nn.MSELoss}  # the same, and it takes a reduction
-
 
 def register_losses() -> None:
     """Make the losses of the table known to static runs (``Distillation: {loss: logit_mse}``) and to dygraph's.
@@ -35,7 +33,7 @@ def _register(loss: DistillationLoss) -> None:
             raise UserError(f"distillation loss {loss.name}: {module.__name__} has something else of that name; choose "
                             "another one")
         setattr(module, loss.name, _static(loss.function))
-    BASIC_LOSS.module_dict[loss.name] = _LAYERS.get(loss.name) or _layer(loss.function)
+    BASIC_LOSS.module_dict[loss.name] = _layer(loss.function)
 
 
 def _static(function: LossFunction):
