@@ -154,6 +154,9 @@ def plain_paddleslim(monkeypatch):
 
         def compress(self):
             return "plain"
+
+        single_strategy_compress = export_onnx = compress
+
     extend(Plain)
     return Plain, reached
 
