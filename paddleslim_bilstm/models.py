@@ -102,12 +102,12 @@ def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
             for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
 
 
-def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, models: list[PaddleModel],
-                   train_dataloader: Any, evaluate: Evaluate | None) -> None:
-    """Run PaddleSlim's strategies on the distilled student, and add each step's model to ``models``."""
-    strategies = chained_strategies(paddleslim_sections(settings))
+def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, student: PaddleModel,
+                   train_dataloader: Any, evaluate: Evaluate | None) -> list[PaddleModel]:
+    """Run PaddleSlim's strategies on the distilled student, and return each step's model."""
+    strategies, steps = chained_strategies(paddleslim_sections(settings)), []
     if not strategies:
-        return
+        return steps
     if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
         rng = np.random.default_rng([settings.global_.seed, 1])
         train_dataloader = chain_dataloader(own.train, own.vocabulary, spec, settings.distill.batch_size, rng)
@@ -118,19 +118,20 @@ def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: Stu
         target = run.step_dir(name)
         shutil.copytree(folder, target, dirs_exist_ok=True)
         forget_call_stacks(target / f"{MODEL_NAME}.pdmodel")
-        models.append(PaddleModel(name, target))
+        steps.append(PaddleModel(name, target))
 
-    run_chain(models[-1].folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
+    run_chain(student.folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
+    return steps
 
 
 def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, models: list[PaddleModel],
-                      dev_set: DevSet) -> tuple[list[OnnxModel], Weights]:
+                      dev_set: DevSet) -> tuple[list[PaddleModel], list[OnnxModel], Weights]:
     """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
 
     They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
 
     Returns:
-        The ONNX models for the report, and the weights.
+        The Paddle model with an int8 embedding, if there is one; the ONNX models for the report; and the weights.
     """
     prefix = next(model.folder for model in reversed(models) if model.name != "QuantPost") / MODEL_NAME
     weights = read_paddle_model(prefix, spec)
@@ -138,15 +139,16 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
     quantized_inputs = any(model.name == "QuantAware" for model in models)  # then Paddle rounds activations, ONNX not
     write_onnx(float_model.file, weights, spec, reference=None if quantized_inputs else paddle_logits(prefix))
     if QUANT_BILSTM not in settings.strategies:
-        return [], weights
+        return [], [], weights
     truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
                               dev_set.reader, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
     notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
+    int8 = []
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
-        models.append(_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights))
-    return [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights
+        int8 = [_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights)]
+    return int8, [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights
 
 
 def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights: Weights) -> PaddleModel:

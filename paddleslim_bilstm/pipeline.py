@@ -41,14 +41,11 @@ from .student.weights import Weights, size_bytes
 from .student_text import StudentText, student_text
 from .teacher import (
     LABELS_FORMAT,
-    InferenceModel,
     Labels,
     Teacher,
     label,
     load_teacher,
-    logits_of,
     missing_bytes,
-    teacher_embeddings,
 )
 from .training_text import TrainingText, read_training_text
 from .verify import verify
@@ -150,41 +147,40 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
         doubts = _told(teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
     with run.stage("augment"):
-        corpus, transfer_set, key = _augment(settings, text, teacher, run)
-        own = student_text(settings, text, corpus, transfer_set, teacher.framing)
+        corpus, transfer = _augment(settings, text, teacher, run)
+        own = student_text(settings, text, corpus, transfer, teacher.framing)
         own_dev_set = replace(dev_set, sentences=own.dev, reader=own.vocabulary)
     evaluate = eval_callback or _metric(own_dev_set)
     spec, first, notes = first_student(settings, text.label_names, own.vocabulary, own.transfer.pairs,
-                                       teacher_embeddings(teacher))
+                                       teacher.embeddings)
     check_strategies(settings, spec)
     notes = (*own.notes, *notes, *_size_note(first, teacher))
 
     def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
-        return text.where(transfer_set.source[sentences])
+        return text.where(transfer.source[sentences])
 
     with run.stage("label"):
-        key = checksum(LABELS_FORMAT, key, teacher.fingerprint, asdict(teacher.framing))
-        _check_room(settings, run, teacher, transfer_set, key, size_bytes(first))
-        labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores(), where)
+        key = checksum(LABELS_FORMAT, transfer.key, teacher.fingerprint, asdict(teacher.framing))
+        _check_room(settings, run, teacher, transfer, key, size_bytes(first))
+        labels = label(teacher, transfer.sentences, run.cache("labels"), key, physical_cores(), where)
     recipe = _recipe(settings, text, own, evaluate, run, cached=eval_callback is None)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
-            alone = recipe.train_alone(spec, first, own.train, text.train_labels,
-                                       len(transfer_set.sentences), text.where)
+            alone = recipe.train_alone(spec, first, own.train, text.train_labels, len(transfer.sentences), text.where)
     with run.stage("distil"):
-        hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
+        hard = text.train_labels[transfer.source] if settings.distill.alpha > 0 else None
         data = TrainingSet(own.transfer, labels.logits, hard, where)
-        data_key = checksum(key, labels.precision, [] if hard is None else hard)
-        distilled = recipe.distil(spec, first, data, data_key)
+        distilled = recipe.distil(spec, first, data, checksum(labels.key, [] if hard is None else hard))
     with run.stage("export"):
-        models = export_students(run, spec, alone, distilled)
-        for model in models:
+        students = export_students(run, spec, alone, distilled)
+        for model in students:
             doubts += _told(one_answer(model.name, answers(model, own_dev_set), text.label_names))
     with run.stage("chain"):
-        run_strategies(settings, run, own, spec, models, train_dataloader, evaluate)
+        steps = run_strategies(settings, run, own, spec, students[-1], train_dataloader, evaluate)
     with run.stage("onnx"):
-        onnx_models, final_weights = write_onnx_models(settings, run, spec, models, own_dev_set)
+        int8, onnx_models, final_weights = write_onnx_models(settings, run, spec, [*students, *steps], own_dev_set)
+        models = [*students, *steps, *int8]
     with run.stage("measure"):
         rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
                               predictions=dev_set.teacher_predictions)]
@@ -198,7 +194,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         verify(models, run.final_dir, spec, final_weights, own_dev_set)
     with run.stage("publish"):
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
-                              transfer_set.counts, (*text.notes, *notes, *doubts, _precision_note(labels)),
+                              transfer.counts, (*text.notes, *notes, *doubts, _precision_note(labels)),
                               settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate))
         run.publish()
         run.clear()
@@ -226,8 +222,8 @@ def _metric(dev_set: DevSet) -> Evaluate | None:
 
 
 def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
-    logits = logits_of(InferenceModel(teacher.prefix, physical_cores()), text.dev, teacher.framing)
-    return DevSet(text.dev, text.dev_labels, metrics.answers_of(logits), teacher.num_classes, teacher.framing,
+    predictions = metrics.answers_of(teacher.logits(text.dev))
+    return DevSet(text.dev, text.dev_labels, predictions, teacher.num_classes, teacher.framing,
                   settings.global_.chosen_metric)
 
 
@@ -243,19 +239,18 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
     return own
 
 
-def _augment(settings: Config, text: TrainingText, teacher: Teacher,
-             run: RunFolder) -> tuple[Corpus, TransferSet, str]:
+def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFolder) -> tuple[Corpus, TransferSet]:
     corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
-    options = (corpus, settings.augmentation, settings.global_.seed)
     limit = settings.global_.max_seq_length - teacher.framing.special_tokens(text.train.pairs)
-    key = transfer_set_fingerprint(*options, limit)
-    return corpus, build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
+    options = (corpus, settings.augmentation, settings.global_.seed)
+    folder = run.cache("transfer_sets") / transfer_set_fingerprint(*options, limit)
+    return corpus, build_transfer_set(*options, folder, limit)
 
 
-def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer_set: TransferSet, key: str,
+def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer: TransferSet, key: str,
                 student_bytes: int) -> None:
     """Check that the disk has room for the labels that are missing and for what comes after them."""
-    count = len(transfer_set.sentences)
+    count = len(transfer.sentences)
     missing = missing_bytes(run.cache("labels"), key, count, teacher.num_classes)
     cached = missing + 4 * count * teacher.num_classes + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
     copies = _MODEL_COPIES + 2 * len(settings.strategies)
