@@ -19,7 +19,7 @@ from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_mo
 from .host.chain import chain_dataloader, converted_loader, run_chain
 from .host.rehearsal import rehearse
 from .host.strategies import chained_strategies
-from .inference_file import forget_call_stacks
+from .inference_file import forget_call_stacks, put_in_order
 from .predict.runtimes import paddle_logits
 from .quantize.paddle_embedding import put_int8_embedding
 from .quantize.rounding import round_layers
@@ -118,6 +118,7 @@ def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: Stu
         target = run.step_dir(name)
         shutil.copytree(folder, target, dirs_exist_ok=True)
         forget_call_stacks(target / f"{MODEL_NAME}.pdmodel")
+        put_in_order(target / f"{MODEL_NAME}.pdmodel")
         steps.append(PaddleModel(name, target))
 
     run_chain(student.folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
