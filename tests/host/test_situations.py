@@ -74,9 +74,10 @@ class Script:
 
     def measured(self, folder: Path) -> float:
         """Return what the script's evaluation says of the model in ``folder``, which is to take the same feeds."""
+        evaluate = self.evaluation()  # before the other model: both are loaded into the same scope
         model = self.load(folder)
         assert tuple(model[2]) == self.feeds
-        return self.evaluation()(*model)
+        return evaluate(*model)
 
     def compress(self, out: Path, sections: dict, train: dict | None = None, **global_) -> list[tuple[str, float]]:
         """Run the script; return the report's models with their metrics, in order."""
