@@ -52,6 +52,7 @@ from .verify import verify
 
 _log = logging.getLogger(__name__)
 
+CHINESE = "zh"  # the one language that is told by its letters
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
 _MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
 
@@ -195,7 +196,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("publish"):
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
                               transfer.counts, (*text.notes, *notes, *doubts, _precision_note(labels)),
-                              settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate))
+                              settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate), spec,
+                              CHINESE if corpus.chinese else None)
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)

@@ -236,7 +236,7 @@ class GlobalConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32), Whole] = 0
     """Of everything that is drawn."""
     plugins: Names = None
-    """Python code of your own with hooks and losses: modules, or .py files beside this file. It is run as it stands."""
+    """Python code of your own with hooks, losses and encoders: modules, or .py files beside this file. It is run."""
 
     @property
     def chosen_metric(self) -> str:
