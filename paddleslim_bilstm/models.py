@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics
 from .config import Config
-from .config.schema import REGRESSION, WORDS
+from .config.schema import WORDS
 from .cpu import physical_cores
 from .errors import UserError
 from .export.onnx_model import write_onnx
@@ -31,6 +30,7 @@ from .student.spec import WORD_FEEDS, StudentSpec
 from .student.train import Evaluate, TrainedStudent
 from .student.weights import Weights
 from .student_text import StudentText
+from .task import task_named
 from .teacher import InferenceModel, logits_of
 from .tokens import BERT_FEEDS
 
@@ -95,7 +95,7 @@ def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
     The nodes of pairs have other names, so where the settings name some, both kinds are asked.
     """
     student, columns = settings.distill.student, settings.global_.text_column
-    labels = ("score",) if settings.global_.task == REGRESSION else ("0", "1")
+    labels = task_named(settings.global_.task).some_names
     known = not names_nodes or columns is not None
     return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling,
                         WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder)
@@ -145,7 +145,7 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
                               dev_set.reader, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
-    notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
+    notes = (spec.task.quantized_note(result.agreement), *kept)
     int8 = []
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
         int8 = [_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights)]
@@ -163,10 +163,10 @@ def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights:
 
 
 def answers(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
-    """Return what the model predicts for the dev sentences: classes int64 ``[n]``, or numbers float32 ``[n]``."""
+    """Return what the model answers to the dev sentences."""
     logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
                        dev_set.reader)
-    return metrics.answers_of(logits)
+    return dev_set.task.answers_of(logits)
 
 
 def measure(model: PaddleModel, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
@@ -179,9 +179,3 @@ def measure(model: PaddleModel, run: RunFolder, dev_set: DevSet, eval_callback: 
 def paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:
     """Return the config's sections that are PaddleSlim's own strategies."""
     return {name: section for name, section in settings.strategies.items() if name != QUANT_BILSTM}
-
-
-def _agreement_note(agreement: float, num_classes: int) -> str:
-    if num_classes == 1:
-        return f"Its numbers correlate with the float student's at {agreement:.4f}."
-    return f"Agrees with the float student on {100 * agreement:.1f} % of the dev sentences."
