@@ -33,4 +33,5 @@ class _OnnxExecutor:
     def run(self, program: Any = None, feed: Any = None, fetch_list: Any = None, **_: Any) -> list[np.ndarray]:
         """Return ``[logits]`` of a feed, a dict by name (or a list with one) of arrays or Paddle's tensors."""
         values = feed[0] if isinstance(feed, (list, tuple)) else feed
-        return self._session.run(["logits"], {name: np.array(values[name], dtype) for name, dtype in self._types.items()})
+        feed = {name: np.array(values[name], dtype) for name, dtype in self._types.items()}
+        return self._session.run(["logits"], feed)
