@@ -101,8 +101,9 @@ def _hooks(config: Mapping[str, Any]) -> str:
 
 def _measured(report: Report) -> str:
     on = "dev rows" if report.data.get("dev") else "training sentences"
-    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by "
-            f"{report.chosen_by or metrics_by_name()[report.metric].title}. `report.md` says how each figure was measured.")
+    chosen_by = report.chosen_by or metrics_by_name()[report.metric].title
+    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says how "
+            "each figure was measured.")
 
 
 def _limits(report: Report, spec: StudentSpec) -> str:
