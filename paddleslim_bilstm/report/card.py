@@ -102,8 +102,8 @@ def _hooks(config: Mapping[str, Any]) -> str:
 def _measured(report: Report) -> str:
     on = "dev rows" if report.data.get("dev") else "training sentences"
     chosen_by = report.chosen_by or metrics_by_name()[report.metric].title
-    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says how "
-            "each figure was measured.")
+    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says "
+            "how each figure was measured.")
 
 
 def _limits(report: Report, spec: StudentSpec) -> str:
