@@ -17,7 +17,6 @@ import pytest
 from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews
 from teacher_folders import write_teacher_folders
-from teachers import make_tiny_teacher
 
 WIDTH = 32
 TEXTS = [text for text, _ in make_reviews(140, seed=3)]
@@ -101,9 +100,9 @@ def one_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def teachers(tmp_path_factory) -> Path:
+def teachers(tiny_teacher, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("teachers")
-    checkpoint = make_tiny_teacher(folder / "checkpoint", seed=2)  # one whose answers are of both classes
+    checkpoint = tiny_teacher(seed=2)  # one whose answers are of both classes
     write_teacher_folders(str(checkpoint), folder, WIDTH)
     return folder
 
@@ -161,9 +160,9 @@ def test_the_final_model_has_the_hosts_file_names(nlp, tmp_path):
     assert {nlp.model_filename, nlp.params_filename} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
-def test_a_model_with_keys_and_values_beside_its_logits(teachers, tmp_path):
+def test_a_model_with_keys_and_values_beside_its_logits(tiny_teacher, tmp_path):
     """As PaddleNLP exports a checkpoint whose config says ``use_cache``."""
-    caching = make_tiny_teacher(tmp_path / "caching", "exported", use_cache=True)
+    caching = tiny_teacher("exported", use_cache=True)
     script = Script(caching, "inference.pdmodel", "inference.pdiparams", ("input_ids", "token_type_ids"))
     models = script.compress(tmp_path / "out", {})
     assert [name for name, _ in models] == ["teacher", "distilled"]
