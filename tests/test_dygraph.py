@@ -177,3 +177,14 @@ def test_what_is_missing_is_named():
     paddle.enable_static()
     with pytest.raises(UserError, match="static mode"):
         BiLSTMClassifier(spec, weights["token_map"])
+
+
+@pytest.mark.parametrize("sizes", [{"encoder": "bigru"}, {"pooling": "attention"}])
+def test_other_kinds_of_student_are_loaded_as_what_they_are(tmp_path, sizes):
+    _, spec = output_folder(tmp_path, classes=2, **sizes)
+    student, texts = BiLSTMClassifier.from_pretrained(tmp_path), random_texts(12)
+    assert student.spec == spec
+    student.eval()
+    student.save_pretrained(tmp_path / "again")
+    old, new = (Predictor(folder, "onnx").logits(texts) for folder in (tmp_path, tmp_path / "again"))
+    np.testing.assert_allclose(new, old, atol=1e-5)

@@ -15,7 +15,7 @@ import pytest
 from teachers import HIDDEN, VOCABULARY
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of, teacher_embeddings
+from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
 from paddleslim_bilstm.teacher.pdparams import read_pdparams
 from paddleslim_bilstm.tokens import BERT_FEEDS
 
@@ -125,7 +125,7 @@ def test_a_model_that_ignores_token_types_still_takes_both_feeds(tiny_teacher, t
 def test_embeddings_are_the_word_embeddings(folders, kind, tmp_path):
     teacher = load_teacher(folders[kind], tmp_path)
     expected = read_pdparams(folders["paddlenlp"] / "model_state.pdparams")["bert.embeddings.word_embeddings.weight"]
-    embeddings = teacher_embeddings(teacher)
+    embeddings = teacher.embeddings
     assert embeddings.shape == (len(VOCABULARY), HIDDEN) and embeddings.dtype == np.float32
     np.testing.assert_array_equal(embeddings, expected)
 
@@ -270,7 +270,7 @@ def test_one_feed_and_feeds_in_another_order(tmp_path):
     swapped = load_teacher(export(tmp_path / "swapped", build), tmp_path / "work")
     assert swapped.framing.feeds == (("segments", "types", "int64"), ("words", "ids", "int64"))
     assert answers(swapped).shape == (len(TEXTS), 2)
-    assert teacher_embeddings(swapped).shape == (len(VOCABULARY), 8)
+    assert swapped.embeddings.shape == (len(VOCABULARY), 8)
 
 
 def masked_network(width=-1, extra_outputs=False):
