@@ -91,7 +91,7 @@ def test_invalid_utf8_is_refused_with_its_line(tmp_path, kind):
     path.write_bytes(b'sentence,label\n"caf\xe9",1\n' if kind == "csv" else b"sentence\tlabel\ncaf\xe9\t1\n")
     if kind == "jsonl":
         path.write_bytes(b'{"text": "a"}\n{"text": "caf\xe9"}\n')
-    with pytest.raises(UserError, match=rf"more\.{kind}:2: is not UTF-8 \(byte 0xe9 at column \d+\)"):
+    with pytest.raises(UserError, match=rf"more\.{kind}:2: .*UTF-8.*0xe9 .*\d"):
         load_dataset(GlobalConfig(train_file=str(train), dev_file=str(train), unlabeled_file=str(path)), 2)
 
 
@@ -113,5 +113,6 @@ def test_the_report_shows_what_was_odd_and_names_what_was_looked_for(tmp_path):
     assert "| longer than `max_seq_length`, cut | 1 | 0 |" in table
     assert "| without text, skipped | 1 | 0 |" in table and "| the same text again, kept | 1 | 0 |" in table
     assert "| only punctuation, symbols or emoji | 1 | 0 |" in table
-    assert "Looked for and not found: the same text with another label; over 10,000 characters;" in table
+    looked_for = table[table.index("not found"):]
+    assert "another label" in looked_for and "10,000 characters" in looked_for
     assert "| dev texts in train | 2 |" in table and "| transfer set: sentences | 9,000 |" in table

@@ -93,7 +93,7 @@ def test_a_student_comes_back_from_disk_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("name, value, message", [
     ("hidden.bias", None, "no array hidden.bias"),
-    ("hidden.bias", np.zeros(9, np.float32), r"hidden.bias is float32 \[9\], student.json asks for float32 \[8\]"),
+    ("hidden.bias", np.zeros(9, np.float32), r"hidden.bias .*\[9\].*student.json .*\[8\]"),
     ("embedding", np.zeros((50, 12)), "embedding is float64"),
     ("token_map", np.zeros(80), "token_map must be an int32 array"),
     ("token_map", np.full(80, 50, np.int32), "token_map names rows outside the embedding's 50"),

@@ -114,8 +114,9 @@ def test_the_headline_table_and_plot_show_the_runs_metric(tmp_path):
 
 
 def test_the_headline_compares_the_last_model_with_the_teacher():
-    assert headline(ROWS) == ("The student keeps 96.2 % of the teacher's accuracy (85.8 of 89.2 %), is 72x faster and "
-                              "9.1x smaller. Trained alone on the labels, the same Bi-LSTM reaches 81.6 %.")
+    said = headline(ROWS)
+    for figure in ("96.2 % of the teacher's accuracy", "85.8 of 89.2 %", "72x faster", "9.1x smaller", "81.6 %"):
+        assert figure in said
 
 
 def test_the_headline_says_when_the_student_is_slower_or_larger():

@@ -149,7 +149,7 @@ def test_a_label_of_a_regression_that_is_no_number_is_named_with_its_line(writte
 
 
 def test_a_regression_whose_labels_are_all_the_same_is_refused():
-    with pytest.raises(UserError, match="train: every row has the label 0.5; add rows with other labels"):
+    with pytest.raises(UserError, match="train: .*label 0.5; add"):
         load_dataset(GlobalConfig(task="regression"), 1, train=[("a", 0.5), ("b", 0.5)], dev=[("a", 1), ("b", 2)])
 
 
@@ -180,7 +180,7 @@ def test_labels_become_the_teachers_class_ids(labels, names, ids):
 def test_fewer_labels_than_classes_need_ids_or_names():
     assert label_scheme({"0", "2"}, 3, None, "t").names == ["0", "1", "2"]
     assert label_scheme({"c", "a"}, 3, ["a", "b", "c"], "t").ids == {"a": 0, "c": 2}
-    with pytest.raises(UserError, match=r"t: has 2 classes \(a, c\) where the teacher has 3 without names"):
+    with pytest.raises(UserError, match=r"t: .*2 .*\(a, c\).*teacher.* 3 "):
         label_scheme({"a", "c"}, 3, None, "t")
 
 
