@@ -281,7 +281,7 @@ class Classification(Task):
         return scheme
 
     def hard_loss(self, logits: Any, labels: Any) -> Any:
-        """Cross-entropy."""
+        """Cross-entropy; a static program divides by all sentences of a batch, those without a label too."""
         import paddle
         return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL)
 

@@ -7,7 +7,6 @@ import logging
 import numpy as np
 import pytest
 from reviews import make_reviews
-from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.predict import Predictor  # noqa: F401  (with Paddle's CPU settings)
@@ -62,10 +61,11 @@ def test_a_model_that_always_answers_the_same():
     assert teacher_doubts(LABELS, np.zeros(300, np.int64), NAMES)[0].startswith("THE TEACHER ANSWERS THE SAME")
 
 
-def test_doubts_are_logged_during_the_run_and_stand_in_the_report(tmp_path, caplog):
+def test_doubts_are_logged_during_the_run_and_stand_in_the_report(tiny_teacher, tmp_path, caplog):
     rows = make_reviews(160, seed=5)
-    config = {"Global": {"model_dir": str(make_tiny_teacher(tmp_path / "teacher")), "save_dir": str(tmp_path / "out"),
-                         "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
+    teacher = tiny_teacher()
+    config = {"Global": {"model_dir": str(teacher), "save_dir": str(tmp_path / "out"),
+                         "cache_dir": str(tiny_teacher.seed(tmp_path / "cache", teacher)), "max_seq_length": 64},
               "bert_to_bilstm": {"student": {"embed_dim": 4, "hidden_size": 4, "pooling": "last"},
                                  "train_alone": False},
               "DataAugmentation": {"n_iter": 0}, "TrainConfig": {"train_iter": 1, "learning_rate": 1e-9}}

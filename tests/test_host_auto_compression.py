@@ -1,6 +1,7 @@
 """The three ways in: PaddleSlim's AutoCompression (YAML, dict, script), and what it does without our strategy."""
 
 import json
+import shutil
 
 import numpy as np
 import paddle
@@ -8,7 +9,6 @@ import pytest
 import yaml
 from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews, write_reviews
-from teachers import make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.host.auto_compression import _sections, extend
@@ -22,12 +22,13 @@ STUDENT = {"student": {"embed_dim": 16, "hidden_size": 16}}
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("teacher"), "exported")
+def exported(tiny_teacher):
+    return tiny_teacher("exported")
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
+    """Of students: they are these tests' own."""
     monkeypatch.setenv("PADDLESLIM_BILSTM_CACHE", str(tmp_path / "cache"))
 
 
@@ -179,9 +180,9 @@ def test_the_callers_config_is_left_as_it_was(exported, tmp_path):
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_paddleslims_own_distillation_with_our_loss_and_data_hook(tmp_path, augmented):
-    model_dir = make_tiny_teacher(tmp_path / "teacher", "exported", hidden_dropout_prob=0.0,
-                                  attention_probs_dropout_prob=0.0)  # PaddleSlim can't train a program with dropout
+def test_paddleslims_own_distillation_with_our_loss_and_data_hook(tiny_teacher, tmp_path, augmented):
+    trainable = tiny_teacher("exported", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model_dir = shutil.copytree(trainable, tmp_path / "teacher")  # PaddleSlim writes there, and can't train dropout
     tokenizer = load_tokenizer(model_dir)
     rows = make_reviews(64, seed=2)
     batches = []

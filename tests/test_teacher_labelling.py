@@ -24,9 +24,8 @@ CHUNK = 400
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    root = tmp_path_factory.mktemp("teacher")
-    return load_teacher(make_tiny_teacher(root / "checkpoint"), root / "work")
+def teacher(tiny_teacher, tmp_path_factory):
+    return load_teacher(tiny_teacher(), tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture

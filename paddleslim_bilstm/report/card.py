@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import yaml
 
@@ -11,7 +11,7 @@ from .. import __version__
 from ..run_folder import CARD_TAG, published_name
 from ..student.spec import StudentSpec
 from ..task import metrics_by_name
-from ..tokens.framing import IDS, LENGTHS, MASK
+from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, Feed
 from .report import Report
 from .rows import TEACHER
 from .table import compact, markdown_table, quality
@@ -102,8 +102,8 @@ def _hooks(config: Mapping[str, Any]) -> str:
 def _measured(report: Report) -> str:
     on = "dev rows" if report.data.get("dev") else "training sentences"
     chosen_by = report.chosen_by or metrics_by_name()[report.metric].title
-    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says how "
-            "each figure was measured.")
+    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says "
+            "how each figure was measured.")
 
 
 def _limits(report: Report, spec: StudentSpec) -> str:
@@ -140,7 +140,7 @@ print(predictor.predict([{text}])[0].{answer})
 Without it, the models take {reads}:
 
 ```python
-{_feeds(spec)}
+{feeds_code(spec.feeds, spec.pad_id, spec.width)}
 ```
 
 ONNX Runtime:
@@ -163,14 +163,13 @@ logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cp
 ```"""
 
 
-def _feeds(spec: StudentSpec) -> str:
-    """Return the code that makes ``feeds`` of one sentence."""
-    values = {IDS: "ids", MASK: f"ids != {spec.pad_id}", LENGTHS: "np.array([4])"}
-    feeds = ", ".join(f'"{feed.name}": ({values.get(feed.role, "ids * 0")}).astype("{feed.dtype}")'
-                      if feed.role != IDS else f'"{feed.name}": ids.astype("{feed.dtype}")' for feed in spec.feeds)
-    what = "your words" if spec.reads_words else "[CLS] tokens [SEP]"
-    return (f"import numpy as np\nids = np.full((1, {spec.width or _LENGTH}), {spec.pad_id})  # padding\n"
-            f"ids[0, :4] = [5, 6, 7, 8]  # {what}\nfeeds = {{{feeds}}}")
+def feeds_code(feeds: Sequence[Feed], pad_id: int, width: int | None = None) -> str:
+    """Return Python that makes ``feeds``, arrays by name, of one sentence."""
+    values = {IDS: "ids", TYPES: "(ids * 0)", MASK: f"(ids != {pad_id})", LENGTHS: "np.array([4])"}
+    arrays = ", ".join(f'"{feed.name}": {values[feed.role]}.astype("{feed.dtype}")' for feed in feeds)
+    what = "your words" if any(feed.role == LENGTHS for feed in feeds) else "your [CLS] tokens [SEP]"
+    return (f"import numpy as np\nids = np.full((1, {width or _LENGTH}), {pad_id})  # padding\n"
+            f"ids[0, :4] = [5, 6, 7, 8]  # {what}\nfeeds = {{{arrays}}}")
 
 
 def _has_int8(report: Report) -> bool:

@@ -13,7 +13,6 @@ from .table import markdown_table
 
 _LOADING = '''\
 ```python
-import numpy as np
 import zlib  # before Paddle: Paddle 2.6 brings its own copy
 from paddle.inference import Config, create_predictor
 
@@ -30,21 +29,21 @@ logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cp
 _TOKENS = {
     "what": "The model takes the feeds of the BERT that it replaces and returns logits of the same shape, so code that "
             "serves the teacher runs it unchanged.",
-    "feeds": "input_ids = np.array([[2, 3, 4]], np.int64)  # your [CLS] tokens [SEP], padded to the longest sentence\n"
-             'feeds = {"input_ids": input_ids, "token_type_ids": np.zeros_like(input_ids)}',
     "tokenizer": "The tokenizer is the teacher's; its files lie beside the model.",
 }
 _WORDS = {
     "what": "The model takes words of its own and their number, and returns logits of the teacher's shape.",
-    "feeds": "word_ids = np.array([[2, 3, 4]], np.int64)  # your words, padded with anything to the longest sentence\n"
-             'feeds = {"word_ids": word_ids, "lengths": np.array([3], np.int64)}',
     "tokenizer": "`words.txt` holds the words, the first line has id 0. A word is a group of the teacher's tokens, "
                  "whose tokenizer lies beside it; Chinese words are cut by jieba.",
 }
 
 
-def markdown_report(report: Report) -> str:
-    """Return report.md: the headline, the table, where the time went, how it was measured, how to load the model."""
+def markdown_report(report: Report, feeds: str) -> str:
+    """Return report.md: the headline, the table, where the time went, how it was measured, how to load the model.
+
+    Args:
+        feeds: code that makes the model's feeds.
+    """
     parts = [f"# A Bi-LSTM in place of BERT\n\n{report.headline}",
              markdown_table(report.models),
              "![quality against latency](report.png)",
@@ -52,7 +51,7 @@ def markdown_report(report: Report) -> str:
              f"## Where the time went\n\n{_seconds(report)}",
              f"## The data\n\n{data_table(report.data, report.transfer_set)}",
              f"## How it was measured\n\n{_method(report)}",
-             f"## How to load the model\n\n{_loading(report)}"]
+             f"## How to load the model\n\n{_loading(report, feeds)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -97,12 +96,12 @@ def _sentences(report: Report) -> str:
     return "dev sentences" if report.data.get("dev") else "training sentences"
 
 
-def _loading(report: Report) -> str:
+def _loading(report: Report, feeds: str) -> str:
     mkl = report.hardware["cpu_settings"].get("MKL_DEBUG_CPU_TYPE")
     words = report.config.get("bert_to_bilstm", {}).get("student", {}).get("vocabulary") == WORDS
     parts = _WORDS if words else _TOKENS
     name = published_name(report.config.get("Global", {}).get("model_filename"))
-    code = _LOADING.replace("FEEDS", parts["feeds"]).replace("MODEL", name)
+    code = _LOADING.replace("FEEDS", feeds).replace("MODEL", name)
     text = f"{parts['what']} In this folder:\n\n{code}\n\n{parts['tokenizer']}"
     if mkl is None:
         return text

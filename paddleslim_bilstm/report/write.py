@@ -8,7 +8,8 @@ from typing import Any, Mapping, Sequence
 from ..files import whole_file, write_json
 from ..run_folder import CARD_FILE
 from ..student.spec import StudentSpec
-from .card import model_card
+from ..tokens import BERT_FEEDS
+from .card import feeds_code, model_card
 from .hardware import hardware, versions
 from .markdown import markdown_report
 from .plot import save_plot
@@ -36,11 +37,11 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
         raise ValueError("a report needs at least one model")
     report = Report(tuple(rows), config, seconds, data_counts, transfer_set, versions(), hardware(), metric,
                     tuple(notes), chosen_by)
-    folder = Path(save_dir)
+    folder, feeds = Path(save_dir), feeds_code(*((spec.feeds, spec.pad_id, spec.width) if spec else (BERT_FEEDS, 0)))
     with whole_file(folder / "report.png") as partial:
         save_plot(report.models, partial, metric)
     with whole_file(folder / "report.md") as partial:
-        partial.write_text(markdown_report(report), encoding="utf-8")
+        partial.write_text(markdown_report(report, feeds), encoding="utf-8")
     if spec is not None:
         with whole_file(folder / CARD_FILE) as partial:
             partial.write_text(model_card(report, spec, language), encoding="utf-8")

@@ -17,7 +17,6 @@ import pytest
 from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews
 from teacher_folders import write_teacher_folders
-from teachers import make_tiny_teacher
 
 WIDTH = 32
 TEXTS = [text for text, _ in make_reviews(140, seed=3)]
@@ -102,9 +101,9 @@ def one_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def teachers(tmp_path_factory) -> Path:
+def teachers(tiny_teacher, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("teachers")
-    checkpoint = make_tiny_teacher(folder / "checkpoint", seed=2)  # one whose answers are of both classes
+    checkpoint = tiny_teacher(seed=2)  # one whose answers are of both classes
     write_teacher_folders(str(checkpoint), folder, WIDTH)
     return folder
 
@@ -147,9 +146,9 @@ def test_a_script_of_hugging_faces_models(hugging_face, tmp_path):
     assert hugging_face.measured(tmp_path / "out") == pytest.approx(models[-1][1])
 
 
-def test_a_model_with_keys_and_values_beside_its_logits(tmp_path):
+def test_a_model_with_keys_and_values_beside_its_logits(tiny_teacher, tmp_path):
     """As PaddleNLP exports a checkpoint whose config says ``use_cache``."""
-    caching = make_tiny_teacher(tmp_path / "caching", "exported", seed=2, use_cache=True)
+    caching = tiny_teacher("exported", seed=2, use_cache=True)
     script = Script(caching, "inference.pdmodel", "inference.pdiparams", ("input_ids", "token_type_ids"))
     models = script.compress(tmp_path / "out", {})
     assert [name for name, _ in models] == ["teacher", "distilled"]
