@@ -37,3 +37,8 @@ def nearest(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str:
     by_lower = {candidate.lower(): candidate for candidate in valid}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return f"; did you mean {by_lower[close[0]]}?" if close else f"; valid: {', '.join(valid)}"
+
+
+def short(text: str) -> str:
+    """Return the beginning of a long text, for messages."""
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -10,7 +10,7 @@ import numpy as np
 
 from .config import Config
 from .errors import UserError
-from .student.train import NO_LABEL
+from .task import task_named
 from .teacher import Teacher
 from .text import Text, load_dataset
 from .text.rows import Rows
@@ -28,11 +28,11 @@ class TrainingText:
 
     Attributes:
         train: the originals, cut to the served length; unlabelled ones last.
-        train_labels: int64 ``[n]``, `NO_LABEL` for unlabelled ones; float32 with NaN there for a regression; None
-            where nothing is labelled.
+        train_labels: the task's, such as int64 ``[n]``, with its marker for unlabelled ones; None where nothing is
+            labelled.
         train_texts: the texts (or pairs of texts) behind ``train``; None when only token ids came in.
         dev: the sentences on which models are compared.
-        dev_labels: int64 ``[m]``, or float32 for a regression; None where they have no labels.
+        dev_labels: likewise; None where they have no labels.
         label_names: in the order of the logits.
         counts: for the report.
         notes: for the report.
@@ -87,9 +87,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
               "truncated_dev": int((full_dev.lengths > limit).sum()), **data.counts}
     labels = None
     if data.train_labels is not None:
-        missing = NO_LABEL if teacher.num_classes > 1 else np.nan
-        labels = np.concatenate([data.train_labels,
-                                 np.full(len(data.unlabeled_texts), missing, data.train_labels.dtype)])
+        labels = task_named(global_.task).with_unlabelled(data.train_labels, len(data.unlabeled_texts))
     return TrainingText(full.truncate(limit), labels, texts, full_dev.truncate(limit), data.dev_labels,
                         tuple(data.label_names), counts, rows=data.train_rows, dev_texts=data.dev_texts)
 
@@ -97,7 +95,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:
     from .host.loader_text import read_loader
     sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
-                                    np.int64 if teacher.num_classes > 1 else np.float32)
+                                    np.dtype(task_named(settings.global_.task).dtype))
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")

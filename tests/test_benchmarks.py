@@ -7,15 +7,15 @@ from pathlib import Path
 import paddle
 import pytest
 from reviews import write_reviews
-from teachers import make_tiny_teacher
 
+pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory):
+def task(tiny_teacher, tmp_path_factory):
     folder = write_reviews(tmp_path_factory.mktemp("task"), train=100, dev=20)
-    make_tiny_teacher(folder / "teacher", "huggingface")
+    (folder / "teacher").symlink_to(tiny_teacher("huggingface"))
     return folder
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
@@ -31,9 +30,9 @@ def tickets(seed):
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
-def test_seven_uneven_classes_by_name(tmp_path, capsys):
+def test_seven_uneven_classes_by_name(tiny_teacher, tmp_path, capsys):
     """The teacher is random, so alpha 1: the student learns the labels; the teacher is only there."""
-    teacher = make_tiny_teacher(tmp_path / "teacher", num_classes=7, label_names=NAMES)
+    teacher = tiny_teacher(num_classes=7, label_names=NAMES)
     dev = tickets(1)
     result = compress({
         "Global": {"model_dir": str(teacher), "save_dir": str(tmp_path / "out"), "cache_dir": str(tmp_path / "cache"),
@@ -81,8 +80,10 @@ def test_the_benchmarks_classes_are_uneven_and_the_scores_spread(task_texts):
     assert min(scores) == 0 and max(scores) == 5 and 1 < np.std(scores) < 2
 
 
-def test_the_benchmark_fine_tunes_distils_and_prints_its_table(task_texts, tmp_path, monkeypatch, capsys):
-    teacher = make_tiny_teacher(tmp_path / "pretrained")
+@pytest.mark.slow
+def test_the_benchmark_fine_tunes_distils_and_prints_its_table(task_texts, tiny_teacher, tmp_path, monkeypatch,
+                                                               capsys):
+    teacher = tiny_teacher()
     monkeypatch.setenv("PADDLESLIM_BILSTM_CACHE", str(tmp_path / "cache"))
     tasks = importlib.import_module("tasks")
     tasks.main([str(teacher), "--train", "400", "--dev", "150", "--unlabeled", "20", "--output", str(tmp_path / "out"),

@@ -7,13 +7,13 @@ import logging
 import numpy as np
 import pytest
 from reviews import make_reviews
-from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import compress
-from paddleslim_bilstm.doubts import fitting_classes, one_answer, teacher_doubts
 from paddleslim_bilstm.predict import Predictor  # noqa: F401  (with Paddle's CPU settings)
+from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, fitting_classes
 
 NAMES = ("bad", "fair", "good")
+teacher_doubts, one_answer = CLASSIFICATION.teacher_doubts, CLASSIFICATION.one_answer
 
 
 def answers_like(labels: np.ndarray, order: list[int], right: float = 0.9) -> np.ndarray:
@@ -48,23 +48,24 @@ def test_another_tasks_teacher_is_doubted():
 
 def test_a_regression_whose_labels_are_reversed():
     numbers = np.linspace(0, 5, 60, dtype=np.float32)
-    doubt, = teacher_doubts(numbers, -numbers, ("score",))
+    doubt, = REGRESSION.teacher_doubts(numbers, -numbers, ("score",))
     assert "reversed" in doubt
-    assert teacher_doubts(numbers, numbers, ("score",)) == []
+    assert REGRESSION.teacher_doubts(numbers, numbers, ("score",)) == []
 
 
 def test_a_model_that_always_answers_the_same():
     doubt, = one_answer("distilled", np.full(60, 2), NAMES)
     assert doubt.startswith("DISTILLED ANSWERS THE SAME TO ALL 60 DEV SENTENCES: good")
-    assert one_answer("distilled", np.full(60, 0.5), ("score",))[0].count("0.5") == 1
+    assert REGRESSION.one_answer("distilled", np.full(60, 0.5), ("score",))[0].count("0.5") == 1
     assert one_answer("distilled", LABELS, NAMES) == []
     assert teacher_doubts(LABELS, np.zeros(300, np.int64), NAMES)[0].startswith("THE TEACHER ANSWERS THE SAME")
 
 
-def test_doubts_are_logged_during_the_run_and_stand_in_the_report(tmp_path, caplog):
+def test_doubts_are_logged_during_the_run_and_stand_in_the_report(tiny_teacher, tmp_path, caplog):
     rows = make_reviews(160, seed=5)
-    config = {"Global": {"model_dir": str(make_tiny_teacher(tmp_path / "teacher")), "save_dir": str(tmp_path / "out"),
-                         "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
+    teacher = tiny_teacher()
+    config = {"Global": {"model_dir": str(teacher), "save_dir": str(tmp_path / "out"),
+                         "cache_dir": str(tiny_teacher.seed(tmp_path / "cache", teacher)), "max_seq_length": 64},
               "bert_to_bilstm": {"student": {"embed_dim": 4, "hidden_size": 4, "pooling": "last"},
                                  "train_alone": False},
               "DataAugmentation": {"n_iter": 0}, "TrainConfig": {"train_iter": 1, "learning_rate": 1e-9}}

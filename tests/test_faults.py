@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 HARNESS = Path(__file__).with_name("faults.py")
 
 

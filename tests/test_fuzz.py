@@ -10,6 +10,8 @@ from fuzz.run import fuzz
 from fuzz.targets import ACCEPTED, REFUSED, TARGETS
 from fuzz.workshop import Hang, Workshop, time_limit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):

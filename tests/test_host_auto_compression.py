@@ -1,6 +1,7 @@
 """The three ways in: PaddleSlim's AutoCompression (YAML, dict, script), and what it does without our strategy."""
 
 import json
+import shutil
 
 import numpy as np
 import paddle
@@ -8,10 +9,10 @@ import pytest
 import yaml
 from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews, write_reviews
-from teachers import make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.host.auto_compression import _sections, extend
+from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.student.losses import LOSSES, check_loss
 from paddleslim_bilstm.tokens import load_tokenizer
 
@@ -21,12 +22,13 @@ STUDENT = {"student": {"embed_dim": 16, "hidden_size": 16}}
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("teacher"), "exported")
+def exported(tiny_teacher):
+    return tiny_teacher("exported")
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
+    """Of students: they are these tests' own."""
     monkeypatch.setenv("PADDLESLIM_BILSTM_CACHE", str(tmp_path / "cache"))
 
 
@@ -61,24 +63,88 @@ def script_evaluation(tokenizer, rows):
     return evaluate
 
 
-def test_a_script_in_paddleslims_style_needs_only_the_import(exported, tmp_path):
+def script(exported, out, sections, **arguments):
+    """The compression of a script: 120 sentences in its loader, 40 of them in its evaluation."""
+    tokenizer, rows = load_tokenizer(exported), make_reviews(120, seed=1)
+    return AutoCompression(**{
+        "model_dir": str(exported), "model_filename": "inference.pdmodel", "params_filename": "inference.pdiparams",
+        "save_dir": str(out), "config": {"bert_to_bilstm": STUDENT, **FAST, **sections},
+        "train_dataloader": script_loader(tokenizer, [text for text, _ in rows]),
+        "eval_callback": script_evaluation(tokenizer, rows[:40]), **arguments})
+
+
+def test_a_script_in_paddleslims_style_needs_only_the_import(exported, tmp_path, caplog):
     """The import stands in conftest.py; everything below is what PaddleSlim's users write."""
-    tokenizer = load_tokenizer(exported)
-    rows = make_reviews(120, seed=1)
-    before = contents(exported)
-    compression = AutoCompression(
-        model_dir=str(exported), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
-        save_dir=str(tmp_path / "out"), config={"bert_to_bilstm": STUDENT, "QuantPost": {"batch_nums": 2}, **FAST},
-        train_dataloader=script_loader(tokenizer, [text for text, _ in rows]),
-        eval_callback=script_evaluation(tokenizer, rows[:40]))
+    before, out = contents(exported), tmp_path / "out"
+    compression = script(exported, out, {"QuantPost": {"batch_nums": 2}, "QuantBiLSTM": None})
     compression.compress()
     assert contents(exported) == before
-    models = json.loads((tmp_path / "out" / "report.json").read_text())["models"]
-    assert [model["name"] for model in models] == ["teacher", "distilled", "QuantPost"]
+    models = json.loads((out / "report.json").read_text())["models"]
+    assert [model["name"] for model in models] == ["teacher", "distilled", "QuantPost", "QuantBiLSTM, Paddle", "ONNX",
+                                                   "QuantBiLSTM"]
     assert all(0 <= model["metric"] <= 1 for model in models)
+    assert models[4]["metric"] == models[1]["metric"]  # of the same weights, in ONNX Runtime
+    final = models[3]["metric"]
+
+    evaluate = script_evaluation(load_tokenizer(exported), make_reviews(120, seed=1)[:40])
     executor = paddle.static.Executor(paddle.CPUPlace())
-    program, feeds, fetches = paddle.static.load_inference_model(str(tmp_path / "out" / "inference"), executor)
-    assert script_evaluation(tokenizer, rows[:40])(executor, program, feeds, fetches) == models[-1]["metric"]
+    assert {file.name for file in out.glob("*.pd*")} == {"inference.pdmodel", "inference.pdiparams"}
+    program, feeds, fetches = paddle.static.load_inference_model(
+        str(out), executor, model_filename="inference.pdmodel", params_filename="inference.pdiparams")
+    assert evaluate(executor, program, feeds, fetches) == final == compression.final_metric
+    for name in ("embedding_int8", "linear_0.w_0", "linear_1.w_0"):
+        assert np.array(paddle.static.global_scope().find_var(name).get_tensor()).dtype == np.int8
+    assert Predictor(out, "paddle").predict(["a good film ."])[0].probabilities.shape == (2,)
+
+    assert f"==> The metric of final model is {final:.4f}" in caplog.text
+    assert f"==> The ACT compression has been completed and the final model is saved in `{out}`" in caplog.text
+    compression.export_onnx("student.onnx")
+    assert (out / "ONNX" / "student.onnx").read_bytes() == (out / "model.int8.onnx").read_bytes()
+    page = (out / "report.md").read_text()
+    assert "chosen by your eval_callback, `evaluate`" in page and 'Config("inference.pdmodel"' in page
+    assert "Agreement and speed are measured on 120 training sentences" in page
+    assert "dev sentences on which a model predicts" not in page
+
+
+def test_a_failing_step_loses_no_training(exported, tmp_path, monkeypatch):
+    """Also where an eval_callback chose the student, which no later run may take from the cache."""
+    def fail(*arguments):
+        raise UserError("QuantPost: failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("paddleslim_bilstm.models.run_chain", fail)
+        with pytest.raises(UserError, match="QuantPost: failed"):
+            script(exported, tmp_path / "out", {"QuantPost": {"batch_nums": 2}}).compress()
+    monkeypatch.setattr("paddleslim_bilstm.student.train._train", lambda *_: pytest.fail("trains again"))
+    compression = script(exported, tmp_path / "out", {"QuantPost": {"batch_nums": 2}})
+    compression.compress()
+    assert [row.name for row in compression.result.report.models] == ["teacher", "distilled", "QuantPost"]
+    assert not (tmp_path / "out" / "work").exists()
+
+
+@pytest.mark.parametrize("name, value, message", [
+    ("input_shapes", {"input_ids": [-1, 64]}, "input_shapes: the student takes batches of any width"),
+    ("target_speedup", 2.0, "target_speedup: PaddleSlim chooses"),
+    ("deploy_hardware", "toaster", "deploy_hardware: Hardware should be in supported list")])
+def test_arguments_that_mean_nothing_here_are_refused(exported, tmp_path, name, value, message):
+    with pytest.raises(UserError, match=message) as error:
+        script(exported, tmp_path, {}, **{name: value})
+    assert "\n" not in str(error.value)
+
+
+def test_hardware_that_paddleslim_knows_is_taken(exported, tmp_path):
+    assert script(exported, tmp_path, {}, deploy_hardware="SD710").deploy_hardware == "SD710"
+    assert script(exported, tmp_path, {}).deploy_hardware == "gpu"
+
+
+def test_onnx_is_there_after_compress(exported, tmp_path):
+    with pytest.raises(UserError, match="export_onnx: .* call compress"):
+        script(exported, tmp_path, {}).export_onnx()
+
+
+def test_the_teachers_folder_is_not_written_to(exported, tmp_path):
+    with pytest.raises(UserError, match="Global.save_dir: .* is the teacher's folder"):
+        script(exported, exported, {}).compress()
 
 
 def test_yaml_file_through_auto_compression(exported, tmp_path):
@@ -114,9 +180,9 @@ def test_the_callers_config_is_left_as_it_was(exported, tmp_path):
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_paddleslims_own_distillation_with_our_loss_and_data_hook(tmp_path, augmented):
-    model_dir = make_tiny_teacher(tmp_path / "teacher", "exported", hidden_dropout_prob=0.0,
-                                  attention_probs_dropout_prob=0.0)  # PaddleSlim can't train a program with dropout
+def test_paddleslims_own_distillation_with_our_loss_and_data_hook(tiny_teacher, tmp_path, augmented):
+    trainable = tiny_teacher("exported", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model_dir = shutil.copytree(trainable, tmp_path / "teacher")  # PaddleSlim writes there, and can't train dropout
     tokenizer = load_tokenizer(model_dir)
     rows = make_reviews(64, seed=2)
     batches = []

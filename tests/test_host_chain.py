@@ -1,5 +1,8 @@
 """PaddleSlim's own strategies on a distilled student."""
 
+import random
+import shutil
+
 import numpy as np
 import paddle
 import pytest
@@ -7,7 +10,12 @@ import pytest
 import paddleslim_bilstm  # noqa: F401
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.export.paddle_model import export_paddle_model
+from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
+from paddleslim_bilstm.inference_file import forget_call_stacks, put_in_order
+from paddleslim_bilstm.pipeline import prepare
+from paddleslim_bilstm.predict.runtimes import paddle_logits
+from paddleslim_bilstm.quantize.paddle_embedding import put_int8_embedding
+from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.student.evaluate import metric_of, metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
@@ -37,8 +45,8 @@ def student(tmp_path_factory):
     return folder, sentences, evaluate, trained.metric
 
 
-def run(student, tmp_path, sections, **train):
-    """Run a chain; return each step's metric and parameters by the step's name."""
+def run(student, tmp_path, sections, loader=None, **train):
+    """Run a chain; return each step's metric and parameters by the step's name, and keep its model by that name."""
     from paddleslim_bilstm.host.chain import chain_dataloader, run_chain
     from paddleslim_bilstm.host.strategies import chained_strategies
     folder, sentences, evaluate, _ = student
@@ -47,8 +55,10 @@ def run(student, tmp_path, sections, **train):
 
     def on_step(name, model):
         steps[name] = metric_of(model / "model", evaluate), parameters(model / "model")
+        shutil.copytree(model, tmp_path / name)
 
-    loader = chain_dataloader(sentences, TOKENIZER.framing, SPEC, 32, np.random.default_rng(0))
+    if loader is None:
+        loader = chain_dataloader(sentences, TOKENIZER.framing, SPEC, 32, np.random.default_rng(0))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     run_chain(folder, chained_strategies(settings.strategies), settings.train, loader, evaluate, tmp_path / "work",
               on_step)
@@ -113,6 +123,144 @@ def test_asp_pruning_leaves_two_of_four(student, tmp_path):
     assert metric > student[3] - 0.03
     weight = pruned["linear_0.w_0"]
     assert (np.count_nonzero(weight.T.reshape(-1, 4), axis=1) <= 2).all()
+
+
+def test_the_teachers_metric_is_not_held_against_the_student(student, tmp_path):
+    assert list(run(student, tmp_path, {"QuantAware": None}, origin_metric=0.5)) == ["QuantAware"]
+
+
+def test_a_schedule_without_its_length_gets_the_steps(student, tmp_path):
+    rate = {"type": "CosineAnnealingDecay", "learning_rate": 0.01}
+    assert list(run(student, tmp_path, {"Distillation": None}, learning_rate=rate)) == ["Distillation"]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_of_any_number_of_bits_are_read_back(student, tmp_path, bits):
+    run(student, tmp_path, {"QuantAware": {"weight_bits": bits}}, epochs=10)
+    batch = TOKENIZER.framing.batch(student[1], np.arange(50))
+    found = paddle_logits(tmp_path / "QuantAware" / "model")(*batch)
+    expected = student_logits(SPEC, read_paddle_model(tmp_path / "QuantAware" / "model", SPEC), *batch)
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()  # activations are rounded in one of them
+
+
+def test_a_generator_of_batches_calibrates_quant_post(student, tmp_path):
+    from paddleslim_bilstm.host.chain import converted_loader
+
+    def batches():
+        for start in range(0, 160, 32):
+            ids, types = TOKENIZER.framing.batch(student[1], np.arange(start, start + 32))
+            yield {"labels": np.zeros(32), "token_type_ids": types, "input_ids": ids}
+
+    steps = run(student, tmp_path, {"QuantPost": {"batch_nums": 5}}, converted_loader(batches, SPEC))
+    assert steps["QuantPost"][0] > student[3] - 0.02
+
+
+def test_a_loader_that_quant_post_takes_is_left_as_it_is(student):
+    from paddleslim_bilstm.host.chain import chain_dataloader, converted_loader
+    loader = chain_dataloader(student[1], TOKENIZER.framing, SPEC, 32, np.random.default_rng(0))
+    assert converted_loader(loader, SPEC) is loader
+
+
+@pytest.mark.parametrize("strategy", ["QuantPost", "QuantAware"])
+def test_an_int8_embedding_leaves_the_layers_that_paddleslim_quantized(student, tmp_path, strategy):
+    run(student, tmp_path, {strategy: None}, epochs=10)
+    weights = read_paddle_model(student[0] / "model", SPEC)
+    (tmp_path / "both").mkdir()
+    put_int8_embedding(tmp_path / strategy / "model", tmp_path / "both", SPEC,
+                       round_layers(weights, ["embedding"])["embedding"])
+    before, after = parameters(tmp_path / strategy / "model"), parameters(tmp_path / "both" / "model")
+    assert after["embedding_int8"].dtype == np.int8 and "embedding_0.w_0" not in after
+    assert sorted(name for name in after if "embedding_" not in name) == \
+        sorted(name for name in before if "embedding_" not in name)
+    assert all(after[name].dtype == np.int8 for name in ("linear_0.w_0", "linear_1.w_0"))
+    batch = TOKENIZER.framing.batch(student[1], np.arange(50))
+    one, other = (paddle_logits(tmp_path / name / "model")(*batch) for name in (strategy, "both"))
+    assert 0 < np.abs(one - other).max() < 0.1 * np.abs(one).max()
+
+
+def test_a_step_that_fails_is_named_in_one_line(student, tmp_path):
+    with pytest.raises(UserError, match=r"^QuantPost: failed in PaddleSlim \(The algo should be .*\); the trained "
+                                        "students are kept"):
+        run(student, tmp_path, {"QuantPost": {"algo": "magic"}})
+
+
+WORKS = None
+ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or leave the key out$"
+
+
+@pytest.mark.parametrize("sections, outcome", [
+    ({"QuantPost": None}, WORKS), ({"QuantAware": None}, WORKS), ({"UnstructurePrune": None}, WORKS),
+    ({"ASPPrune": None}, WORKS), ({"Distillation": None}, WORKS),
+    ({"Distillation": {"alpha": 1}}, WORKS),
+    ({"Distillation": {"loss": ["l2"], "node": [["linear_3.tmp_1"]], "alpha": [1]}}, WORKS),
+    ({"QuantPost": {"weight_bits": 4, "activation_bits": 4}}, WORKS),
+    ({"UnstructurePrune": {"prune_strategy": "gmp"}}, WORKS),
+    ({"QuantPost": None, "QuantAware": None}, "^QuantPost: quantizes the layers that QuantAware has quantized"),
+    ({"Distillation": {"loss": "fsp"}}, "^Distillation.loss: 'fsp' is none of PaddleSlim's losses"),
+    ({"Distillation": {"alpha": 0}}, "^Distillation.alpha: 0 is no weight of the loss"),
+    ({"Distillation": {"alpha": "half"}}, "^Distillation.alpha: 'half' is no weight of the loss"),
+    ({"Distillation": {"alpha": [1.0]}}, ONE_KEY.format("Distillation.alpha", "AssertionError in")),
+    ({"Distillation": {"node": ["nowhere"]}}, ONE_KEY.format("Distillation.node", "distill_node_pair config wrong")),
+    ({"Distillation": {"teacher_model_dir": "/nowhere"}},
+     ONE_KEY.format("Distillation.teacher_model_dir", r"\[Errno 2\] No such file")),
+    ({"QuantPost": {"algo": "magic"}}, ONE_KEY.format("QuantPost.algo", "The algo should be KL, hist")),
+    ({"QuantPost": {"weight_bits": 4}}, ONE_KEY.format("QuantPost.weight_bits", "activation_bits and weight_bits")),
+    ({"QuantAware": {"onnx_format": False}}, ONE_KEY.format("QuantAware.onnx_format", "its weights can't be read")),
+    ({"UnstructurePrune": {"prune_strategy": "magic"}},
+     ONE_KEY.format("UnstructurePrune.prune_strategy", "UnboundLocalError")),
+    ({"UnstructurePrune": {"ratio": 5}}, ONE_KEY.format("UnstructurePrune.ratio", "IndexError")),
+    ({"UnstructurePrune": {"ratio": -1}}, ONE_KEY.format("UnstructurePrune.ratio", "it prunes nothing")),
+    ({"UnstructurePrune": None, "TrainConfig": {"sparse_model": True}},
+     ONE_KEY.format("TrainConfig.sparse_model", "need at least one array")),
+    ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^TrainConfig.amp_config: .* float32"),
+], ids=str)
+def test_what_each_configuration_comes_to_before_any_work(tmp_path, sections, outcome):
+    config = {"Global": {"model_dir": "none", "save_dir": str(tmp_path)}, "bert_to_bilstm": None, **sections}
+    if outcome is WORKS:
+        prepare(config)
+        return
+    with pytest.raises(UserError, match=outcome) as error:
+        prepare(config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [{"text_column": ["first", "second"]}, {"task": "regression"}])
+def test_each_kind_of_student_can_be_pruned_and_quantized(tmp_path, kind):
+    config = {"Global": {"model_dir": "none", "save_dir": str(tmp_path), **kind}, "bert_to_bilstm": None}
+    prepare({**config, "UnstructurePrune": None, "ASPPrune": None, "QuantAware": None})
+    prepare({**config, "QuantPost": None, "bert_to_bilstm": {"student": {"num_layers": 2, "pooling": "last"}}})
+
+
+def test_nodes_of_pairs_pass_where_the_text_is_not_known_yet(tmp_path):
+    prepare({"Global": {"model_dir": "none", "save_dir": str(tmp_path)}, "bert_to_bilstm": None,
+             "Distillation": {"node": ["concat_4.tmp_0"]}})  # what compares both sides
+
+
+def test_the_rehearsal_goes_unnoticed(student, tmp_path, capfd, caplog):
+    settings = load_config({"bert_to_bilstm": None, "QuantAware": None, "UnstructurePrune": {"ratio": 0.3}})
+    run(student, tmp_path, {"QuantAware": None}, epochs=10)
+    from paddleslim_bilstm.models import check_strategies
+    capfd.readouterr()
+    caplog.clear()
+    before = process_state()
+    check_strategies(settings)
+    assert process_state() == before
+    assert capfd.readouterr() == ("", "") and not caplog.records
+    (tmp_path / "again").mkdir()
+    run(student, tmp_path / "again", {"QuantAware": None}, epochs=10)
+    for name in ("model.pdmodel", "model.pdiparams"):
+        files = [folder / "QuantAware" / name for folder in (tmp_path, tmp_path / "again")]
+        if name == "model.pdmodel":
+            for file in files:
+                forget_call_stacks(file)  # of a step that ended in `models.run_strategies`
+                put_in_order(file)
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def process_state():
+    return (random.getstate(), repr(np.random.get_state()), str(paddle.get_rng_state()[0]),
+            paddle.static.default_main_program().desc.serialize_to_string(), id(paddle.static.global_scope()),
+            dict(paddle.base.unique_name.generator.ids))
 
 
 def test_unknown_key_of_a_strategy_is_refused():

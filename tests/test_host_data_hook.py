@@ -6,7 +6,6 @@ import numpy as np
 import paddle
 import pytest
 from reviews import make_reviews
-from teachers import make_tiny_teacher
 from test_teacher_load import export, masked_network
 
 from paddleslim_bilstm.errors import UserError
@@ -20,8 +19,8 @@ TEXTS = [text for text, _ in make_reviews(40, seed=3)]
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("plain"), "exported")
+def plain(tiny_teacher):
+    return tiny_teacher("exported")
 
 
 @pytest.fixture(scope="module")

@@ -131,21 +131,28 @@ def test_known_versions_and_none_are_accepted():
     check_versions({})
 
 
-def test_logit_mse_works_in_paddleslims_dygraph_distillation():
+@pytest.mark.parametrize("pair", [["student_0", "teacher_0"], ["teacher_0", "student_0"]])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_logit_mse_works_in_paddleslims_dygraph_distillation(pair, reduction):
     from paddleslim.dygraph.dist import Distill
     paddle.disable_static()
     try:
         student, teacher = paddle.nn.Linear(4, 3), paddle.nn.Linear(4, 3)
-        config = [{"model_name_pairs": [["student_0", "teacher_0"]],
-                   "layers": [{"layers_name": ["fc", "fc"], "loss_function": "logit_mse", "weight": 1.0}]}]
+        config = [{"model_name_pairs": [pair],
+                   "layers": [{"layers_name": ["fc", "fc"], "loss_function": "logit_mse", "weight": 1.0,
+                               "reduction": reduction}]}]
         distill = Distill(config, [paddle.nn.Sequential(("fc", student))], [paddle.nn.Sequential(("fc", teacher))],
                           convert_fn=False)  # else it replaces paddle.nn.functional in the whole process
         x = paddle.to_tensor(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32))
         loss, student_out, teacher_out = distill(x)
-        expected = ((student(x) - teacher(x)) ** 2).mean()
+        expected = getattr((student(x) - teacher(x)) ** 2, reduction)()
         np.testing.assert_allclose(float(loss), float(expected), rtol=1e-5)
         loss.backward()
-        assert student.weight.grad is not None
+        gradient = student.weight.grad.numpy()
+        student.clear_gradients()
+        expected.backward()
+        np.testing.assert_allclose(gradient, student.weight.grad.numpy(), rtol=1e-5)
+        assert {id(one) for one in distill.parameters()} == {id(one) for one in student.parameters()}
     finally:
         paddle.enable_static()
 

@@ -7,7 +7,6 @@ import paddle
 import pytest
 from paddleslim.auto_compression import AutoCompression
 from pair_reviews import make_pairs, write_pairs
-from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
@@ -27,22 +26,22 @@ FEEDS = ("input_ids", "token_type_ids")
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("teacher"), "huggingface")
+def teacher(tiny_teacher):
+    return tiny_teacher("huggingface")
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("exported"), "exported", hidden_dropout_prob=0.0,
-                             attention_probs_dropout_prob=0.0)
+def exported(tiny_teacher):
+    return tiny_teacher("exported", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 @pytest.fixture(scope="module")
-def output(teacher, tmp_path_factory):
+def output(teacher, tiny_teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     result = compress({
         **FAST, "bert_to_bilstm": STUDENT, "QuantPost": {"batch_nums": 2}, "QuantBiLSTM": {"max_accuracy_drop": 1.0},
-        "Global": {"model_dir": str(teacher), "save_dir": str(folder / "out"), "cache_dir": str(folder / "cache"),
+        "Global": {"model_dir": str(teacher), "save_dir": str(folder / "out"),
+                   "cache_dir": str(tiny_teacher.seed(folder / "cache", teacher)),
                    "train_file": str(write_pairs(folder / "train.tsv", ROWS[:150])),
                    "dev_file": str(write_pairs(folder / "dev.jsonl", ROWS[150:])), "max_seq_length": 18}})
     return result
@@ -67,14 +66,14 @@ def test_the_whole_job_on_pairs(output, teacher):
     assert accuracy == pytest.approx(next(row.accuracy for row in report.models if row.name == "ONNX"))
 
 
-def test_the_teacher_is_asked_with_types_as_paddlenlp_would(teacher, tmp_path):
+def test_the_teacher_is_asked_with_types_as_paddlenlp_would(teacher, tiny_teacher, tmp_path):
     """[CLS] a [SEP] b [SEP] with types 0 and 1; the tiny teacher tells types apart."""
     from paddlenlp.transformers import AutoModelForSequenceClassification
 
     ours = load_teacher(teacher, tmp_path)
     pairs = ours.tokenizer.encode([pair for pair, _ in ROWS[:12]])
     logits = logits_of(InferenceModel(ours.prefix, threads=1), pairs, ours.framing)
-    same = make_tiny_teacher(tmp_path / "same", "paddlenlp")
+    same = tiny_teacher()
     paddle.disable_static()
     try:
         network = AutoModelForSequenceClassification.from_pretrained(str(same))
@@ -127,8 +126,8 @@ def test_the_data_hook_changes_first_second_and_both_sides_of_a_loaders_pairs(ex
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_python_rows_unlabelled_pairs_and_three_classes(tmp_path, classes):
-    teacher = make_tiny_teacher(tmp_path / "teacher", "paddlenlp", num_classes=classes)
+def test_python_rows_unlabelled_pairs_and_three_classes(tiny_teacher, tmp_path, classes):
+    teacher = tiny_teacher(num_classes=classes)
     rows = [((a, b), number % classes) for number, ((a, b), _) in enumerate(ROWS[:90])]
     flat = [(a, b, label) for (a, b), label in rows]
     result = compress({**FAST, "bert_to_bilstm": {**STUDENT, "train_alone": False, "alpha": 0.5},

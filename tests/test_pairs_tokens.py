@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from teachers import VOCABULARY, make_tiny_teacher
+from teachers import VOCABULARY
 
 from paddleslim_bilstm.augment import Corpus, augmentation_hook, build_transfer_set
 from paddleslim_bilstm.augment.pairs import change_in_turn
@@ -15,8 +15,8 @@ TEXTS = [("the film is good .", "a very good movie"), ("bad food", "the service 
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return load_tokenizer(make_tiny_teacher(tmp_path_factory.mktemp("teacher")))
+def tokenizer(tiny_teacher):
+    return load_tokenizer(tiny_teacher())
 
 
 def test_feeds_are_those_of_the_rust_tokenizers_own_template(tokenizer):

@@ -1,15 +1,15 @@
 """The whole job on a tiny real BERT: what it leaves behind, what it refuses, and that it repeats itself."""
 
+import copy
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from reviews import make_reviews, write_reviews
-from teachers import make_tiny_teacher
+from conftest import contents
+from reviews import make_reviews
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.errors import UserError
@@ -22,42 +22,32 @@ MODEL_KEYS = {"name", "accuracy", "f1", "agreement", "parameters", "size_bytes",
               "sentences_per_s"}
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("teacher"), "huggingface")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_reviews(tmp_path_factory.mktemp("data"))
+@pytest.fixture
+def config(class_run, tiny_teacher, tmp_path):
+    """A run in folders of its own that trains one student, beside a cache that holds the converted teacher alone."""
+    config = copy.deepcopy(class_run.config)
+    cache = tiny_teacher.seed(tmp_path / "cache", tiny_teacher("huggingface"))
+    config["Global"].update(save_dir=str(tmp_path / "out"), cache_dir=str(cache))
+    config["bert_to_bilstm"]["train_alone"] = False
+    del config["QuantBiLSTM"]
+    return config
 
 
 @pytest.fixture
-def config(teacher, data, tmp_path):
-    return {"Global": {"model_dir": str(teacher), "train_file": str(data / "train.tsv"),
-                       "dev_file": str(data / "dev.tsv"), "save_dir": str(tmp_path / "out"),
-                       "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
-            "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "train_alone": False},
-            "DataAugmentation": {"n_iter": 2}, "TrainConfig": {"epochs": 2, "eval_iter": 5}}
+def again(class_run, tmp_path):
+    """The class run once more, beside a copy of its output and its cache."""
+    return class_run.copy_to(tmp_path)
 
 
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
-
-
-def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
-    before = contents(teacher)
-    config["bert_to_bilstm"]["train_alone"] = True
-    config["QuantBiLSTM"] = {"max_accuracy_drop": 0.1}
-    result = compress(config)
-    assert contents(teacher) == before
-    out = tmp_path / "out"
+def test_the_job_leaves_a_drop_in_model_and_a_report(class_run, tiny_teacher):
+    tiny_teacher.check()
+    result, out = class_run.result, class_run.result.save_dir
     report = json.loads((out / "report.json").read_text())
     assert [row["name"] for row in report["models"]] == [
         "teacher", "Bi-LSTM alone", "distilled", "QuantBiLSTM, Paddle", "ONNX", "QuantBiLSTM"]
     assert all(MODEL_KEYS <= row.keys() and row["accuracy"] is not None for row in report["models"])
     assert {"config", "versions", "hardware", "seconds"} <= report.keys()
-    assert result.save_dir == out.resolve() and "QuantBiLSTM" in result.table
+    assert str(out) == os.path.realpath(class_run.config["Global"]["save_dir"]) and "QuantBiLSTM" in result.table
     assert {"model.pdmodel", "model.pdiparams", "model.onnx", "model.int8.onnx", "student.safetensors", "student.json",
             "report.md", "report.png", "vocab.txt"} <= set(os.listdir(out))
     assert not (out / "work").exists()
@@ -76,28 +66,27 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
     assert Predictor(out).runtime == "onnx-int8"
 
 
-def test_the_same_config_and_seed_give_the_same_student(config, tmp_path):
-    """The first time as a `Config`, in a process that has done nothing in Paddle yet."""
+def test_the_same_config_and_seed_give_the_same_student(class_run, config, tmp_path):
+    """The second time as a `Config`, in a process that has done nothing in Paddle yet, and with an empty cache."""
     code = "import json, sys; from paddleslim_bilstm import compress\n" \
            "from paddleslim_bilstm.config import load_config\ncompress(load_config(json.loads(sys.argv[1])))"
-    config["Global"].update(save_dir=str(tmp_path / "out1"), cache_dir=str(tmp_path / "cache1"))
+    config["Global"].update(save_dir=str(tmp_path / "again"), cache_dir=str(tmp_path / "empty"))
     done = subprocess.run([sys.executable, "-c", code, json.dumps(config)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    config["Global"].update(save_dir=str(tmp_path / "out2"), cache_dir=str(tmp_path / "cache2"))
+    config["Global"].update(save_dir=str(tmp_path / "other"), cache_dir=str(tmp_path / "cache"), seed=1)
     compress(config)
-    config["Global"].update(save_dir=str(tmp_path / "out3"), seed=1)
-    compress(config)
-    first, again, other = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("out1", "out2", "out3")]
+    first, again, other = [(folder / "student.safetensors").read_bytes()
+                           for folder in (class_run.result.save_dir, tmp_path / "again", tmp_path / "other")]
     assert first == again != other
 
 
-def test_a_second_run_takes_everything_from_the_cache(config, tmp_path):
-    compress(config)
+def test_a_second_run_takes_everything_from_the_cache(again, tmp_path):
     before = contents(tmp_path / "cache")
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "students").iterdir()}
-    config["QuantPost"] = {"batch_nums": 2}
-    result = compress(config)
-    assert [row.name for row in result.report.models] == ["teacher", "distilled", "QuantPost"]
+    again["QuantPost"] = {"batch_nums": 2}
+    del again["QuantBiLSTM"]
+    result = compress(again)
+    assert [row.name for row in result.report.models] == ["teacher", "Bi-LSTM alone", "distilled", "QuantPost"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "students").iterdir()} == times
     assert contents(tmp_path / "cache") == before
 
@@ -115,9 +104,10 @@ def test_python_rows_take_the_place_of_files(config):
 
 
 @pytest.mark.parametrize("loss", ["l2", "soft_label", "dkd"])
-def test_paddleslims_own_losses_teach_too(config, loss):
-    config["bert_to_bilstm"]["loss"] = loss
-    agreement = compress(config).report.models[-1].agreement
+def test_paddleslims_own_losses_teach_too(again, loss):
+    again["bert_to_bilstm"].update(loss=loss, train_alone=False)
+    del again["QuantBiLSTM"]
+    agreement = compress(again).report.models[-1].agreement
     assert agreement > 0.5
 
 
@@ -153,36 +143,34 @@ def test_a_folder_that_cant_be_written_is_refused_before_any_work(config, tmp_pa
         prepare(config)
 
 
-def test_a_teacher_with_other_classes_than_the_labels_is_refused(config, tmp_path):
-    config["Global"]["model_dir"] = str(make_tiny_teacher(tmp_path / "three", "paddlenlp", num_classes=3))
+def test_a_teacher_with_other_classes_than_the_labels_is_refused(config, tiny_teacher):
+    config["Global"]["model_dir"] = str(tiny_teacher(num_classes=3))
     config["bert_to_bilstm"]["train_alone"] = True
     with pytest.raises(UserError, match="3"):
         compress(config)
 
 
-def test_a_vocabulary_without_a_mask_token_is_refused(config, teacher, tmp_path):
+def test_a_vocabulary_without_a_mask_token_is_refused(config, tiny_teacher, tmp_path):
     folder = tmp_path / "maskless"
     folder.mkdir()
-    for name, value in contents(teacher).items():
+    for name, value in contents(tiny_teacher("huggingface")).items():
         (folder / name).write_bytes(value.replace(b"[MASK]", b"[MUSK]") if name == "vocab.txt" else value)
     config["Global"]["model_dir"] = str(folder)
     with pytest.raises(UserError, match="mask"):
         compress(config)
 
 
-def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(config, tmp_path):
+def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp_path):
     from paddleslim_bilstm.run_folder import RunFolder
-    with RunFolder(prepare(config)):
+    with RunFolder(prepare(again)):
         with pytest.raises(UserError, match="another run is writing to"):
-            compress(config)
-    compress(config)
+            compress(again)
+    compress(again)
     assert not (tmp_path / "out" / ".lock").exists()
 
 
-def test_the_cache_is_listed_and_cleared(config, tmp_path, capsys):
+def test_the_cache_is_listed_and_cleared(again, tmp_path, capsys):
     from paddleslim_bilstm.cli import main
-    compress(config)
-    capsys.readouterr()
     assert main(["cache", "--cache-dir", str(tmp_path / "cache")]) == 0
     listed = capsys.readouterr().out
     assert all(f"{kind}/" in listed for kind in ("teachers", "transfer_sets", "labels", "students"))
@@ -190,49 +178,52 @@ def test_the_cache_is_listed_and_cleared(config, tmp_path, capsys):
     assert "removed: 0 entries" in capsys.readouterr().out
     assert main(["cache", "clear", "--cache-dir", str(tmp_path / "cache")]) == 0
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
-    compress(config)
 
 
-def test_a_fresh_run_takes_nothing_from_the_cache_and_replaces_it(config, tmp_path):
-    compress(config)
-    student = next((tmp_path / "cache" / "students").iterdir())
-    before, written = contents(tmp_path / "cache"), student.stat().st_mtime_ns
-    student.write_bytes(b"not one of ours")
-    compress(config, fresh=True)
+def spoil(students):
+    """Replace cached students by what none of ours is; return when each file was written."""
+    for student in students:
+        student.write_bytes(b"not one of ours")
+    return {student: student.stat().st_mtime_ns for student in students}
+
+
+def test_a_fresh_run_takes_nothing_from_the_cache_and_replaces_it(again, tmp_path):
+    before = contents(tmp_path / "cache")
+    spoiled = spoil(list((tmp_path / "cache" / "students").iterdir()))
+    compress(again, fresh=True)
     assert contents(tmp_path / "cache") == before
-    assert student.stat().st_mtime_ns > written
+    assert spoiled and all(student.stat().st_mtime_ns > written for student, written in spoiled.items())
 
 
-def test_a_fresh_run_that_was_killed_goes_on_with_its_own_and_nothing_older(config, tmp_path, monkeypatch):
+def test_a_fresh_run_that_was_killed_goes_on_with_its_own_and_nothing_older(again, tmp_path, monkeypatch):
     from paddleslim_bilstm import pipeline
-    compress(config)
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "verify", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            compress(config, fresh=True)
-    old, own = (next((tmp_path / "cache").glob(f"{where}students/*")) for where in ("", "fresh/*/"))
-    old.write_bytes(b"not one of ours")
-    made = own.stat().st_mtime_ns
-    compress(config)
-    assert old.stat().st_mtime_ns == made and not list((tmp_path / "cache").glob("fresh/*"))
+            compress(again, fresh=True)
+    old, own = (list((tmp_path / "cache").glob(f"{where}students/*")) for where in ("", "fresh/*/"))
+    spoil(old)
+    made = {student.name: student.stat().st_mtime_ns for student in own}
+    compress(again)
+    assert made and {student.name: student.stat().st_mtime_ns for student in old} == made
+    assert not list((tmp_path / "cache").glob("fresh/*"))
 
 
-def test_a_run_that_fails_leaves_the_earlier_model_whole(config, tmp_path, monkeypatch):
+def test_a_run_that_fails_leaves_the_earlier_model_whole(again, tmp_path, monkeypatch):
     from paddleslim_bilstm import pipeline
-    config["QuantBiLSTM"] = {"max_accuracy_drop": 0.1}
-    compress(config)
+    again["bert_to_bilstm"]["train_alone"] = False
     before = contents(tmp_path / "out")
 
     def refuse(*arguments):
         raise UserError("answers otherwise")
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "verify", refuse)
-        config["Global"]["seed"] = 1
+        again["Global"]["seed"] = 1
         with pytest.raises(UserError, match="answers otherwise"):
-            compress(config)
+            compress(again)
     after = contents(tmp_path / "out")
     assert {name: content for name, content in after.items() if not name.startswith("work/")} == before
-    del config["QuantBiLSTM"]
-    result = compress(config)
+    del again["QuantBiLSTM"]
+    result = compress(again)
     assert not (result.save_dir / "model.int8.onnx").exists() and not (result.save_dir / "work").exists()
     assert os.listdir(result.save_dir / "steps") == ["distilled"]

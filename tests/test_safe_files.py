@@ -14,7 +14,6 @@ import pytest
 import safetensors.numpy
 from reviews import make_reviews
 from student_reference import output_folder
-from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import Predictor, compress
 from paddleslim_bilstm.augment.array_file import ArrayWriter, read_array
@@ -46,8 +45,8 @@ def canary(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("teacher"))
+def teacher(tiny_teacher):
+    return tiny_teacher()
 
 
 def refused(call, *arguments, match: str, **keywords):

@@ -15,9 +15,10 @@ from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.network import StudentNetwork, kept_units
 from paddleslim_bilstm.student.pooling import largest_states
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.train import NO_LABEL, TrainingPlan, TrainingSet, train_student
+from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.task import NO_LABEL
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 VOCABULARY, PAD, CLS, SEP = 40, 0, 2, 3

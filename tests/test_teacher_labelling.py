@@ -24,9 +24,8 @@ CHUNK = 400
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    root = tmp_path_factory.mktemp("teacher")
-    return load_teacher(make_tiny_teacher(root / "checkpoint"), root / "work")
+def teacher(tiny_teacher, tmp_path_factory):
+    return load_teacher(tiny_teacher(), tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture
@@ -143,8 +142,8 @@ def broken_teacher(tmp_path: Path, change) -> object:
 def test_a_teacher_that_does_not_mask_its_padding_is_named(teacher, tmp_path, caplog):
     label(teacher, random_sentences(20), tmp_path, "masked", threads=1)
     assert "padded" not in caplog.text
-    other_padding = dataclasses.replace(teacher.tokenizer, pad_id=9)  # the model masks token 0
-    label(dataclasses.replace(teacher, tokenizer=other_padding), random_sentences(20), tmp_path, "unmasked", threads=1)
+    other_padding = dataclasses.replace(teacher.framing, pad_id=9)  # the model masks token 0
+    label(dataclasses.replace(teacher, framing=other_padding), random_sentences(20), tmp_path, "unmasked", threads=1)
     assert "logits change by" in caplog.text
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from teachers import HIDDEN, VOCABULARY, make_tiny_teacher
+from teachers import HIDDEN, VOCABULARY
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of, teacher_embeddings
+from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
 from paddleslim_bilstm.teacher.pdparams import read_pdparams
 from paddleslim_bilstm.tokens import BERT_FEEDS
 
@@ -27,9 +27,8 @@ KINDS = ["paddlenlp", "huggingface", "exported"]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("teachers")
-    return {kind: make_tiny_teacher(root / kind, kind, label_names=["negative", "positive"]) for kind in KINDS}
+def folders(tiny_teacher) -> dict[str, Path]:
+    return {kind: tiny_teacher(kind, label_names=["negative", "positive"]) for kind in KINDS}
 
 
 @pytest.fixture(autouse=True)
@@ -57,15 +56,15 @@ def test_all_forms_of_one_teacher_answer_alike(folders, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "ernie"])
-def test_the_answers_are_those_of_paddlenlp(architecture, tmp_path):
-    make_tiny_teacher(tmp_path / "teacher", architecture=architecture)
-    teacher = load_teacher(tmp_path / "teacher", tmp_path / "work")
+def test_the_answers_are_those_of_paddlenlp(architecture, tiny_teacher, tmp_path):
+    folder = tiny_teacher(architecture=architecture)
+    teacher = load_teacher(folder, tmp_path / "work")
     text = teacher.tokenizer.encode([TEXTS[1]])[0].tolist()
     ids = [[teacher.tokenizer.cls_id, *text, teacher.tokenizer.sep_id]]
     paddle.disable_static()
     try:
         from paddlenlp.transformers import AutoModelForSequenceClassification
-        model = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "teacher"))
+        model = AutoModelForSequenceClassification.from_pretrained(str(folder))
         model.eval()
         expected = model(paddle.to_tensor(ids), paddle.zeros([1, len(ids[0])], "int64")).numpy()
     finally:
@@ -109,17 +108,15 @@ def test_static_mode_is_on_afterwards(folders, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["paddlenlp", "exported"])
-def test_ernie(kind, tmp_path):
-    make_tiny_teacher(tmp_path / "ernie", kind, num_classes=3, architecture="ernie")
-    teacher = load_teacher(tmp_path / "ernie", tmp_path / "work")
+def test_ernie(kind, tiny_teacher, tmp_path):
+    teacher = load_teacher(tiny_teacher(kind, num_classes=3, architecture="ernie"), tmp_path / "work")
     assert answers(teacher).shape == (len(TEXTS), 3)
     assert teacher.max_length == 64
     assert teacher.label_names is None
 
 
-def test_a_model_that_ignores_token_types_still_takes_both_feeds(tmp_path):
-    make_tiny_teacher(tmp_path / "ernie", architecture="ernie", type_vocab_size=0)
-    teacher = load_teacher(tmp_path / "ernie", tmp_path / "work")
+def test_a_model_that_ignores_token_types_still_takes_both_feeds(tiny_teacher, tmp_path):
+    teacher = load_teacher(tiny_teacher(architecture="ernie", type_vocab_size=0), tmp_path / "work")
     assert teacher.framing.feeds == BERT_FEEDS
     assert answers(teacher).shape == (len(TEXTS), 2)
 
@@ -128,7 +125,7 @@ def test_a_model_that_ignores_token_types_still_takes_both_feeds(tmp_path):
 def test_embeddings_are_the_word_embeddings(folders, kind, tmp_path):
     teacher = load_teacher(folders[kind], tmp_path)
     expected = read_pdparams(folders["paddlenlp"] / "model_state.pdparams")["bert.embeddings.word_embeddings.weight"]
-    embeddings = teacher_embeddings(teacher)
+    embeddings = teacher.embeddings
     assert embeddings.shape == (len(VOCABULARY), HIDDEN) and embeddings.dtype == np.float32
     np.testing.assert_array_equal(embeddings, expected)
 
@@ -273,7 +270,7 @@ def test_one_feed_and_feeds_in_another_order(tmp_path):
     swapped = load_teacher(export(tmp_path / "swapped", build), tmp_path / "work")
     assert swapped.framing.feeds == (("segments", "types", "int64"), ("words", "ids", "int64"))
     assert answers(swapped).shape == (len(TEXTS), 2)
-    assert teacher_embeddings(swapped).shape == (len(VOCABULARY), 8)
+    assert swapped.embeddings.shape == (len(VOCABULARY), 8)
 
 
 def masked_network(width=-1, extra_outputs=False):
@@ -307,11 +304,11 @@ def test_a_fixed_width_is_kept(tmp_path):
     np.testing.assert_allclose(answers(fixed), answers(fixed, TEXTS[::-1])[::-1], atol=1e-5)
 
 
-def test_logits_are_found_among_other_outputs(folders, tmp_path):
+def test_logits_are_found_among_other_outputs(folders, tiny_teacher, tmp_path):
     """A checkpoint with use_cache is exported with keys and values beside the logits."""
     teacher = load_teacher(export(tmp_path / "many", masked_network(extra_outputs=True)), tmp_path / "work")
     assert answers(teacher).shape == (len(TEXTS), 2)
-    caching = make_tiny_teacher(tmp_path / "cache", "exported", use_cache=True, label_names=["negative", "positive"])
+    caching = tiny_teacher("exported", use_cache=True)
     np.testing.assert_allclose(answers(load_teacher(caching, tmp_path / "work")),
                                answers(load_teacher(folders["exported"], tmp_path / "work")), atol=1e-5)
 

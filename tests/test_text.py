@@ -11,7 +11,8 @@ import pytest
 
 from paddleslim_bilstm.config import GlobalConfig
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.text import label_scheme, load_dataset, read_file
+from paddleslim_bilstm.task import REGRESSION, label_scheme
+from paddleslim_bilstm.text import load_dataset, read_file
 
 TRAIN = [("good film", "pos"), ("bad film", "neg"), ("fine", "pos")]
 
@@ -141,7 +142,7 @@ def test_the_labels_of_a_regression_are_numbers(written, name, content):
 @pytest.mark.parametrize("label", ["high", "nan", "inf", "1,5", "0x10", "1_0", "1e999", "true"])
 def test_a_label_of_a_regression_that_is_no_number_is_named_with_its_line(written, label):
     path = written("a.tsv", f"sentence\tlabel\na\t1.5\nb\t{label}\n")
-    message = read_error(path, numeric=True)
+    message = read_error(path, task=REGRESSION)
     assert message.startswith(f"{path}:3: the label is {label}; ") and "must be a number" in message
     with pytest.raises(UserError, match=r"train\[1\]: the label is"):
         load_dataset(GlobalConfig(task="regression"), 1, train=[("a", 0.5), ("b", label)], dev=[("a", 1), ("b", 2)])

@@ -153,11 +153,9 @@ def test_fingerprints_change_with_contents_and_with_the_packages_version(tmp_pat
     assert checksum(*parts) != first
 
 
-def test_a_damaged_copy_of_the_teacher_is_made_again(tmp_path, caplog):
-    from teachers import make_tiny_teacher
-
+def test_a_damaged_copy_of_the_teacher_is_made_again(tiny_teacher, tmp_path, caplog):
     from paddleslim_bilstm.teacher import load_teacher
-    source = make_tiny_teacher(tmp_path / "teacher", "exported")
+    source = tiny_teacher("exported")
     copy = load_teacher(source, tmp_path / "cache").prefix.parent
     sound = {path.name: path.read_bytes() for path in copy.iterdir()}
     assert set(sound) == {"model.pdmodel", "model.pdiparams", "checksums.json"}
@@ -178,7 +176,7 @@ def test_room_is_asked_for_before_the_work_and_named_when_it_lacks(tmp_path):
     free = shutil.disk_usage(tmp_path).free
     need = [Need(tmp_path, free // 3, "Global.cache_dir"), Need(tmp_path, free // 3, "Global.save_dir")]
     check_room("labelling", need)
-    with pytest.raises(UserError, match=r"labelling needs about .* in .*; make room .*Global.cache_dir or Global.sav"):
+    with pytest.raises(UserError, match="labelling needs .*Global.cache_dir.*Global.save_dir"):
         check_room("labelling", [*need, Need(tmp_path, free, "Global.save_dir")])
 
 

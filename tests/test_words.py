@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import onnxruntime
 import pytest
 from reviews import write_reviews
 from student_reference import random_student, reference_logits
-from teachers import VOCABULARY, make_tiny_teacher
+from teachers import VOCABULARY
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.augment import Corpus, build_transfer_set, load_transfer_set
@@ -30,14 +31,14 @@ REVIEWS = ["酒店很好", "酒店服务很好", "服务很好，酒店干净", 
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    return make_tiny_teacher(tmp_path_factory.mktemp("teacher"))
+def teacher(tiny_teacher):
+    return tiny_teacher()
 
 
 @pytest.fixture(scope="module")
-def chinese_teacher(tmp_path_factory):
+def chinese_teacher(teacher, tmp_path_factory):
     """The tiny teacher with Chinese characters for words."""
-    folder = make_tiny_teacher(tmp_path_factory.mktemp("chinese"))
+    folder = shutil.copytree(teacher, tmp_path_factory.mktemp("chinese") / "teacher")
     characters = sorted(set("".join(REVIEWS)))
     rest = [f"[unused{number}]" for number in range(len(VOCABULARY) - 5 - len(characters))]
     (folder / "vocab.txt").write_text("\n".join([*VOCABULARY[:5], *characters, *rest]) + "\n", encoding="utf-8")
@@ -160,11 +161,11 @@ def test_every_format_answers_a_padded_batch_as_each_sentence_alone(tmp_path, nu
 
 
 @pytest.fixture
-def config(teacher, tmp_path):
+def config(teacher, tiny_teacher, tmp_path):
     data = write_reviews(tmp_path)
     return {"Global": {"model_dir": str(teacher), "train_file": str(data / "train.tsv"),
                        "dev_file": str(data / "dev.tsv"), "save_dir": str(tmp_path / "out"),
-                       "cache_dir": str(tmp_path / "cache"), "max_seq_length": 32},
+                       "cache_dir": str(tiny_teacher.seed(tmp_path / "cache", teacher)), "max_seq_length": 32},
             "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16, "vocabulary": "words"}},
             "DataAugmentation": {"n_iter": 2}, "TrainConfig": {"epochs": 2, "eval_iter": 20}}
 

@@ -45,11 +45,13 @@ class TransferSet:
         sentences: ``m`` distinct sentences, or pairs, the originals first; memory-mapped.
         source: index of the original sentence that each was made from, int32 ``[m]``.
         counts: ``originals``, ``made`` (all rounds, the originals included) and ``duplicates`` (removed of them).
+        key: changes with anything that the transfer set depends on, see `transfer_set_fingerprint`.
     """
 
     sentences: Sentences
     source: np.ndarray
     counts: dict[str, int]
+    key: str
 
 
 def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, folder: str | Path,
@@ -94,7 +96,7 @@ def load_transfer_set(folder: str | Path, identity: str | None = None) -> Transf
         raise UserError(f"{folder}: not a sound transfer set ({_reason(error)})") from None
     sentences = Sentences(arrays["tokens"], arrays["offsets"], arrays["word_starts"],
                           arrays["split"] if len(arrays["split"]) else None)
-    return TransferSet(sentences, arrays["source"], counts)
+    return TransferSet(sentences, arrays["source"], counts, facts["fingerprint"])
 
 
 def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: int,

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from ..errors import UserError, nearest
 from ..files import checksum
-from ..metrics import CLASS_METRICS, REGRESSION, VALUE_METRICS
 from ..student.losses import LOSSES
+from ..task import task_named
 from .schema import (
     CROSSOVER,
     OPTIMIZER_PARTS,
@@ -211,7 +211,7 @@ def _shown(value: Any) -> str:
 def _check_task(config: Config, written: Source) -> None:
     """Refuse a metric that makes no sense for ``Global.task``."""
     task, metric = config.global_.task, config.global_.metric
-    metrics = VALUE_METRICS if task == REGRESSION else CLASS_METRICS
+    metrics = [one.name for one in task_named(task).metrics]
     if metric is not None and metric not in metrics:
         raise written.error(("Global", "metric"), f"{metric} is no metric of a {task}; valid: {', '.join(metrics)}")
 
@@ -226,10 +226,10 @@ def _check_losses(config: Config, written: Source) -> None:
             if not isinstance(name, str) or name not in LOSSES:
                 raise written.error(keys, f"no loss is called {_shown(name)}{nearest(str(name), LOSSES)} (one of your "
                                           "own stands in a module that Global.plugins names)")
-            if LOSSES[name].needs_classes and config.global_.task == REGRESSION:
+            if LOSSES[name].needs_classes and not task_named(config.global_.task).has_classes:
                 fit = ", ".join(loss.name for loss in LOSSES.values() if not loss.needs_classes)
-                raise written.error(keys, f"{name} compares probabilities of classes, which a regression has none of; "
-                                          f"valid: {fit}")
+                raise written.error(keys, f"{name} compares probabilities of classes, which a {config.global_.task} "
+                                          f"has none of; valid: {fit}")
 
 
 def _check_use(config: Config, written: Source) -> None:

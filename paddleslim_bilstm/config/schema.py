@@ -10,12 +10,12 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Dict, Literal, Mapping, Optional, Tuple, Union
+from typing import Annotated, Any, Dict, Iterable, Literal, Mapping, Optional, Tuple, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 
-from ..metrics import CLASS_METRICS, CLASSIFICATION, REGRESSION, VALUE_METRICS
+from ..task import CLASSIFICATION, TASKS, metrics_by_name, task_named
 
 TOKENS, WORDS = "teacher", "words"  # the student's vocabulary
 
@@ -140,6 +140,13 @@ class HookConfig:
     params: Dict[str, Any] = field(default_factory=dict)
 
 
+def _one_of(value: Any, valid: Iterable[str]) -> str:
+    *others, last = map(repr, valid)
+    if not isinstance(value, str) or value not in valid:
+        raise ValueError(f"must be {', '.join(others)} or {last}")
+    return value
+
+
 def _hooks(value: Any) -> Tuple[HookConfig, ...]:
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list of hooks, - masking: {p_mask: 0.1}")
@@ -190,7 +197,10 @@ Count = Annotated[int, Field(ge=1), Whole]
 Number = Annotated[float, BeforeValidator(as_number)]
 Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(as_number)]
 ShareBelow1 = Annotated[float, Field(ge=0, lt=1), BeforeValidator(as_number)]
-Metric = Literal[(*CLASS_METRICS, *VALUE_METRICS)]
+TaskName = Annotated[str, PlainValidator(lambda value: _one_of(value, TASKS)), _schema(
+    enum=list(TASKS), type="string")]
+MetricName = Annotated[str, PlainValidator(lambda value: _one_of(value, metrics_by_name())), _schema(
+    enum=list(metrics_by_name()), type="string")]
 
 
 class Section(BaseModel):
@@ -223,9 +233,9 @@ class GlobalConfig(Section):
     """The column of the text, or the two columns of sentence pairs, where they have no usual names."""
     label_column: Optional[Text] = None
     """The column of the label, where it has no usual name."""
-    task: Literal["classification", "regression"] = CLASSIFICATION
+    task: TaskName = CLASSIFICATION.name
     """A regression's labels are numbers, and its teacher has one output."""
-    metric: Optional[Metric] = None
+    metric: Optional[MetricName] = None
     """Chooses the best checkpoint, guards QuantBiLSTM, leads the report; accuracy, or pearson, if unset."""
     save_dir: FilePath = "./output"
     """Folder of the result."""
@@ -240,8 +250,8 @@ class GlobalConfig(Section):
 
     @property
     def chosen_metric(self) -> str:
-        """``metric``, or the task's default: accuracy, or Pearson's correlation for a regression."""
-        return self.metric or {CLASSIFICATION: CLASS_METRICS, REGRESSION: VALUE_METRICS}[self.task][0]
+        """``metric``, or the task's default."""
+        return self.metric or task_named(self.task).metrics[0].name
 
 
 class StudentConfig(Section):

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import read_json, write_json
 from ..student.spec import POOLINGS, TEACHER_TOKENS, VOCABULARIES, WORD_FEEDS, StudentSpec
+from ..task import TASKS
 from ..tokens.framing import BERT_FEEDS, DTYPES, IDS, ROLES, Feed
 
 SPEC_FILE = "student.json"
@@ -21,7 +22,10 @@ _OLDEST_ENCODER = "bilstm"
 
 def write_spec(folder: str | Path, spec: StudentSpec) -> None:
     """Write ``student.json`` into ``folder``."""
-    write_json(Path(folder) / SPEC_FILE, {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)})
+    values = {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)}
+    if spec.task_name is None:
+        del values["task_name"]
+    write_json(Path(folder) / SPEC_FILE, values)
 
 
 def read_spec(folder: str | Path) -> StudentSpec:
@@ -60,7 +64,10 @@ def read_spec(folder: str | Path) -> StudentSpec:
     names = values.get("label_names")
     if not isinstance(names, list) or not names or len(names) != values.get("num_classes"):
         raise UserError(f"{path}: label_names must list num_classes names, one or more")
-    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, feeds=feeds,
+    task_name = values.get("task_name")
+    if task_name is not None and task_name not in TASKS:
+        raise UserError(f"{path}: task_name is {task_name!r}; use the paddleslim_bilstm that wrote it")
+    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, feeds=feeds, task_name=task_name,
                        encoder=encoder, **chosen, **sizes, **numbers)
 
 

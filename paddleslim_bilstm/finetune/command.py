@@ -25,10 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.override)  # a wrong setting is told before Paddle is imported
     from ..host.before_paddle import before_paddle
     before_paddle()
-    from ..metrics import TITLES
+    from ..task import metrics_by_name
     from .finetune import best_dev_metric, finetune
 
     folder = finetune(config)
-    metric = TITLES[config.global_.chosen_metric]
+    metric = metrics_by_name()[config.global_.chosen_metric].title
     print(f"Fine-tuned teacher: {folder} ({metric} on the dev set {best_dev_metric(folder):.4f})")
     return 0

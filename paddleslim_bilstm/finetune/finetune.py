@@ -13,11 +13,11 @@ import numpy as np
 import paddle
 
 from ..config import Config, load_config
-from ..config.schema import REGRESSION
 from ..errors import UserError
 from ..files import checksum, make_writable_folder, whole_folder, write_json
 from ..host.before_paddle import before_paddle
 from ..run_folder import cache_root
+from ..task import task_named
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
@@ -60,11 +60,13 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         network, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names), Path(scratch))
         tokenizer = load_tokenizer(tokenizer_folder)
         labelled = _tokenized(dataset, tokenizer, global_.max_seq_length)
-        if global_.task == REGRESSION and not network.classifier.bias.numpy().any():  # a fresh one: start at the mean
-            network.classifier.bias.set_value(labelled[0].labels.mean(keepdims=True))
+        task = task_named(global_.task)
+        bias = task.first_bias(labelled[0].labels, np.float32)
+        if bias is not None and not network.classifier.bias.numpy().any():  # a fresh one
+            network.classifier.bias.set_value(bias)
         checkpoint = _checkpoint(config, network, labelled)
-        scores = train_classifier(network, tokenizer, *labelled, config.finetune, global_.chosen_metric, global_.seed,
-                                  checkpoint)
+        scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
+                                  global_.seed, checkpoint)
         with whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)
             write_json(partial / RECORD_FILE, {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 import paddle
 from paddleslim.auto_compression import AutoCompression
+from paddleslim.auto_compression.compressor import _logger as host_log
 from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 
 from ..cpu import use_all_cores
@@ -81,6 +83,7 @@ def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     # names made from here on differ from those in the student's program: a step whose output were called like its
     # input is a cycle to PaddleSlim's graph passes, about every other time
     with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
+        host_log.addFilter(_not_closing)  # the closing lines are for the end of the run, and its folder
         try:
             chain = _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
                            params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
@@ -88,7 +91,13 @@ def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
             chain.compress()
         except Exception as error:  # PaddleSlim and Paddle raise what they like
             raise StepFailed(chain and chain.step) from error
+        finally:
+            host_log.removeFilter(_not_closing)
     shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def _not_closing(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("==> ")
 
 
 class _Chain(AutoCompression):

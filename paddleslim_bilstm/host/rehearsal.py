@@ -134,10 +134,11 @@ def _batch(spec: StudentSpec) -> dict[str, np.ndarray]:
 def _without_each(strategies: Strategies, train: Any, step: str | None) -> Iterator[tuple[str, str, Any, tuple]]:
     """Yield section, key, its value, and ``(strategies, train)`` without it, for each key that was set.
 
-    The keys of the step that failed come first, then those of ``Distillation``, which all steps share.
+    The keys of the step that failed come first, then those of ``Distillation``, which all steps share; of a section
+    the last first, since a key such as ``threshold`` follows the mode that reads it.
     """
     for section in sorted(strategies, key=lambda name: (name != step, name != "Distillation")):
-        for key, value in strategies[section].items():
+        for key, value in reversed(list(strategies[section].items())):
             others = {name: one for name, one in strategies[section].items() if name != key}
             yield section, key, value, ({**strategies, section: others}, train)
     defaults = vars(type(train)())

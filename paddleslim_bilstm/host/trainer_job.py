@@ -12,7 +12,6 @@ import numpy as np
 import paddle
 from paddlenlp.trainer.trainer_utils import EvalPrediction, has_length
 
-from .. import metrics
 from ..config import Config
 from ..config.source import read_source
 from ..errors import UserError
@@ -21,6 +20,7 @@ from ..pipeline import CompressionResult, prepare
 from ..pipeline import compress as run_job
 from ..student.batches import plan_batches
 from ..student.train import Evaluate
+from ..task import task_named, task_of_outputs
 from ..teacher.checkpoint import FEED_NAMES, quiet_dygraph
 from .paddlenlp_trainer import STRATEGY
 
@@ -127,9 +127,8 @@ def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int) -> list[
             raise UserError(f"Global.{name}: the trainer has model and data, and its output_dir says where to; leave "
                             "it out, or run paddleslim_bilstm.compress(config)")
     most = getattr(trainer.model.config, "max_position_embeddings", None) or longest
-    proposed = {"seed": trainer.args.seed, "max_seq_length": min(max(longest, _USUAL_LENGTH), most)}
-    if trainer.model.config.num_labels == 1:
-        proposed["task"] = "regression"
+    proposed = {"seed": trainer.args.seed, "max_seq_length": min(max(longest, _USUAL_LENGTH), most),
+                "task": task_of_outputs(trainer.model.config.num_labels).name}
     values = {**{name: value for name, value in proposed.items() if name not in own},
               "model_dir": str(save_dir / "teacher"), "save_dir": str(save_dir)}
     chained = [_CHAINED[part] for part in trainer.args.strategy.split("+") if part in _CHAINED]
@@ -214,8 +213,8 @@ def evaluation_on(examples: Examples, judge: Callable[[np.ndarray, np.ndarray], 
 def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return the measure of logits against labels: ``metric_for_best_model`` (or the first) of ``compute_metrics``."""
     if trainer.compute_metrics is None:
-        return lambda logits, labels: metrics.score(settings.global_.chosen_metric, labels, metrics.answers_of(logits),
-                                                    logits.shape[1])
+        task, metric = task_named(settings.global_.task), settings.global_.chosen_metric
+        return lambda logits, labels: task.score_logits(metric, labels, logits)
     wanted = (trainer.args.metric_for_best_model or "").removeprefix("eval_")
 
     def judge(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..export.onnx_model import build_onnx
 from ..files import whole_file
-from ..metrics import agreement, answers_of, score
 from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
 from ..student.graph import Weights
@@ -30,7 +29,7 @@ class QuantizationResult:
         path: the int8 ONNX file.
         float_layers: layers that the accuracy guard kept in float; empty is best.
         metric_before, metric_after: of the float and the int8 student on the dev set.
-        agreement: share of dev sentences to which both give the same label, 0 to 1; for a regression their correlation.
+        agreement: likeness of both models' answers: the share of equal classes, 0 to 1, or what the task has.
     """
 
     path: Path
@@ -50,24 +49,25 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     Args:
         weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
-        sentences, labels: the dev set, cut to what is served; class numbers, int ``[n]``, or a regression's numbers,
-            float32 ``[n]``.
+        sentences, labels: the dev set, cut to what is served; such as class numbers, int ``[n]``.
         reader: feeds ``sentences`` to the student.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.
-        metric: a name of ``metrics``.
+        metric: a name of the task's.
     """
+    task = spec.task
+
     def answers(model: bytes) -> np.ndarray:
-        return answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
+        return task.answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
 
     float_answers = answers(build_onnx(weights, spec).SerializeToString())
-    metric_before = score(metric, labels, float_answers, spec.num_classes)
+    metric_before = task.score(metric, labels, float_answers, spec.num_classes)
 
     def attempt(float_layers: list[str]) -> _Attempt:
         rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
         model = build_onnx(round_layers(weights, spec, rounded), spec).SerializeToString()
         found = answers(model)
-        return _Attempt(tuple(float_layers), model, score(metric, labels, found, spec.num_classes),
-                        agreement(found, float_answers))
+        return _Attempt(tuple(float_layers), model, task.score(metric, labels, found, spec.num_classes),
+                        task.likeness.of(float_answers, found, spec.num_classes))
 
     def holds(one: _Attempt) -> bool:
         return metric_before - one.metric <= max_accuracy_drop

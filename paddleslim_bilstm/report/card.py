@@ -8,9 +8,9 @@ from typing import Any, Mapping, Sequence
 import yaml
 
 from .. import __version__
-from ..metrics import TITLES
 from ..run_folder import CARD_TAG, published_name
 from ..student.spec import StudentSpec
+from ..task import metrics_by_name
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, Feed
 from .report import Report
 from .rows import TEACHER
@@ -39,7 +39,7 @@ def model_card(report: Report, spec: StudentSpec, language: str | None = None) -
 
 def _head(report: Report, spec: StudentSpec, language: str | None) -> str:
     """Return the block of metadata: Hugging Face's names, which ModelScope and AI Studio read, too."""
-    metrics = [metric for metric in TITLES if any(getattr(row, metric) is not None for row in report.models)]
+    metrics = [metric for metric in _HUB_METRICS if any(getattr(row, metric) is not None for row in report.models)]
     tags = [CARD_TAG, "knowledge-distillation", spec.encoder, "paddlepaddle", "onnx"]
     head = {"language": language, "pipeline_tag": "text-classification",
             "tags": tags + ["int8"] * _has_int8(report),
@@ -101,8 +101,9 @@ def _hooks(config: Mapping[str, Any]) -> str:
 
 def _measured(report: Report) -> str:
     on = "dev rows" if report.data.get("dev") else "training sentences"
-    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by "
-            f"{report.chosen_by or TITLES[report.metric]}. `report.md` says how each figure was measured.")
+    chosen_by = report.chosen_by or metrics_by_name()[report.metric].title
+    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says "
+            "how each figure was measured.")
 
 
 def _limits(report: Report, spec: StudentSpec) -> str:

@@ -28,7 +28,7 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
         rows: teacher first, the final model last.
         config: JSON-able settings.
         seconds: of each stage, in order.
-        metric: what the models are judged by, a name of ``metrics``.
+        metric: what the models are judged by, a name of the task's.
         chosen_by: what chose the best checkpoint, if not ``metric``.
         spec: the student that the card is about; no card without one.
         language: of the text, as ISO 639-1 has it, where it is known.

@@ -5,20 +5,22 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from ..metrics import answers_of, score
+from ..task import Task, task_of_outputs
 from ..tokens import Reader, Sentences
 
 _BATCH_SIZE = 64
 
 
-def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = "accuracy"):
+def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = "accuracy",
+              task: Task | None = None):
     """Return an ``eval_callback`` in PaddleSlim's shape that measures ``metric`` on ``dev``.
 
     Args:
         dev: content tokens, cut to the length that is served.
-        labels: class ids, int64 ``[n]``, or a regression's numbers, float32 ``[n]``.
+        labels: the task's, such as class ids, int64 ``[n]``.
         reader: makes the program's feeds.
-        metric: a name of ``metrics``.
+        metric: a name of the task's.
+        task: what the number of outputs tells, if it isn't given.
 
     Returns:
         ``callback(executor, program, feed_names, fetch_targets) -> metric``, higher is better.
@@ -32,7 +34,7 @@ def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = 
         logits = np.concatenate([
             executor.run(program, feed=dict(zip(feed_names, batch)), fetch_list=fetch_targets)[0]
             for batch in batches])
-        return score(metric, truth, answers_of(logits), logits.shape[1])
+        return (task or task_of_outputs(logits.shape[1])).score_logits(metric, truth, logits)
 
     return evaluate
 

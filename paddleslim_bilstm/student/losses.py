@@ -1,4 +1,4 @@
-"""The distillation losses by name, in one table: the paper's, PaddleSlim's, and those of users; and the hard loss.
+"""The distillation losses by name, in one table: the paper's, PaddleSlim's, and those of users.
 
 The table is read where Paddle is not loaded, so functions import it when they are called.
 """
@@ -26,7 +26,7 @@ class DistillationLoss:
         name: in the YAML, ``bert_to_bilstm.loss`` and ``Distillation.loss``.
         function: ``function(student_logits, teacher_logits) -> scalar`` of float32 ``[batch, classes]``, variables of
             a static program or tensors; the teacher's take no gradient.
-        needs_classes: compares probabilities of classes, so a regression can't use it.
+        needs_classes: compares probabilities of classes, so tasks without them can't use it.
         of_paddleslim: PaddleSlim has it itself, for static programs only.
         of_user: from the user's own code.
     """
@@ -66,7 +66,7 @@ def distillation_loss(name: str, *, needs_classes: bool = False) -> Callable[[Lo
 
     The function gets the logits of student and teacher, float32 ``[batch, classes]``, and returns a scalar, in
     operations of Paddle that work in static programs as in dygraph. ``needs_classes`` says that it makes no sense for
-    the one output of a regression. A later registration of a name replaces the user's earlier one.
+    tasks without classes, such as a regression. A later registration of a name replaces the user's earlier one.
 
     Example, the mean absolute difference:
         >>> @distillation_loss("logit_mae")
@@ -142,20 +142,3 @@ def loss_fingerprint(name: str) -> str:
     """Return what changes with the code of the loss called ``name``: for a user's with its whole module."""
     loss = LOSSES[name]
     return f"{name} {checksum(source_of(loss.function))}" if loss.of_user else name
-
-
-def labelled_mse(logits, labels):
-    """Mean squared error of a regression's one output against its labels, over those that are known.
-
-    Args:
-        logits: float32 ``[batch, 1]``.
-        labels: float32 ``[batch]``, NaN where a sentence has none.
-
-    Returns:
-        The loss, a float32 scalar variable; 0 for a batch without labels.
-    """
-    import paddle
-    answers = paddle.squeeze(logits, axis=1)
-    known = paddle.cast(paddle.logical_not(paddle.isnan(labels)), "float32")
-    errors = paddle.where(known > 0, answers - labels, paddle.zeros_like(answers))
-    return paddle.sum(errors * errors) / paddle.clip(paddle.sum(known), min=1.0)

@@ -11,6 +11,7 @@ import paddle
 from ..config import Config
 from ..disk import Need, check_room
 from ..files import checksum
+from ..task import task_named, task_of_outputs
 from ..text.rows import Where
 from ..tokens import Sentences
 from .checkpoint import CHECKPOINT_STUDENTS
@@ -26,7 +27,6 @@ from .train import (
     TrainedStudent,
     TrainingPlan,
     TrainingSet,
-    has_label,
     train_student,
 )
 from .vocabulary import TokenVocabulary
@@ -53,10 +53,12 @@ def first_student(settings: Config, label_names: tuple[str, ...], vocabulary: To
     Raises:
         UserError: the word vectors that the settings name can't be read.
     """
-    sizes = settings.distill.student
+    sizes, task = settings.distill.student, settings.global_.task
+    told = task_of_outputs(len(label_names)) is task_named(task)
     spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, vocabulary.pad_id,
                        settings.global_.max_seq_length, pairs, vocabulary.kind, sizes.pooling, vocabulary.feeds,
-                       vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder)
+                       vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder,
+                       None if told else task)
     embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, vocabulary.embeddings(teacher_embeddings),
                                        spec.embed_dim, np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
     first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(settings.global_.seed))
@@ -91,7 +93,7 @@ class Recipe:
         On small data it takes as many steps as the distilled student, which has more of it, up to 2,000.
         ``where`` tells where sentences were read, by their indices, for messages.
         """
-        rows = np.flatnonzero(has_label(labels))
+        rows = np.flatnonzero(spec.task.has_label(labels))
         data = TrainingSet(train.take(rows), None, labels[rows], where and (lambda batch: where(rows[batch])))
         embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
         weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
@@ -105,8 +107,9 @@ class Recipe:
 
     def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str,
                loss: StaticLoss | None, steps: int) -> TrainedStudent:
-        if spec.num_classes == 1:
-            first = _at_the_mean(first, data)
+        bias = spec.task.first_bias(data.labels if data.logits is None else data.logits)
+        if bias is not None:
+            first = {**first, "output.bias": bias}
         plan = self._plan(steps)
         key = checksum(_FORMAT, data_key, self.dev_key, asdict(spec), encoder_fingerprint(spec.encoder),
                           asdict(plan), self.settings.to_dict()["TrainConfig"],
@@ -133,9 +136,3 @@ class Recipe:
         eval_iter = train.eval_iter or min(max(steps // _EVALUATIONS, 1), _LONGEST_EVAL_ITER)
         return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, eval_iter,
                             train.target_metric, self.settings.global_.seed)
-
-
-def _at_the_mean(first: Weights, data: TrainingSet) -> Weights:
-    """Return ``first`` answering the mean of what a regression learns, which may lie far from 0."""
-    numbers = data.labels if data.logits is None else data.logits
-    return {**first, "output.bias": np.array([np.nanmean(numbers, dtype=np.float64)], np.float32)}

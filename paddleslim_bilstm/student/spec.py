@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..task import Task, task_named, task_of_outputs
 from ..tokens.framing import BERT_FEEDS, IDS, LENGTHS, Feed
 
 WORD_FEEDS = (Feed("word_ids", IDS), Feed("lengths", LENGTHS))
@@ -20,7 +21,7 @@ class StudentSpec:
         embed_dim: units of the embedding.
         hidden_size: units of the encoder in each direction, and of the tanh layer behind it.
         num_layers: stacked bidirectional layers.
-        label_names: the classes, in the order of the logits; one name for the one output of a regression.
+        label_names: of the outputs, in the order of the logits.
         pad_id: the token id that pads a batch.
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
         pairs: reads pairs of sentences.
@@ -32,6 +33,7 @@ class StudentSpec:
         width: the length of every batch, where the BERT that it replaces has a fixed one.
         sep_id, separators: what stands between the sides of a pair, and how often; needed where no feed holds types.
         encoder: the kind of student, a name of `student.encoders`.
+        task_name: of what it does, where the number of its outputs doesn't tell.
     """
 
     embed_dim: int
@@ -48,10 +50,15 @@ class StudentSpec:
     sep_id: int | None = None
     separators: int = 1
     encoder: str = "bilstm"
+    task_name: str | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.label_names)
+
+    @property
+    def task(self) -> Task:
+        return task_named(self.task_name) if self.task_name else task_of_outputs(self.num_classes)
 
     @property
     def reads_words(self) -> bool:

@@ -17,7 +17,6 @@ from ..text.rows import Where
 from ..tokens import Sentences
 from .batches import padded_rows, plan_batches, widths
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
-from .losses import labelled_mse
 from .network import (
     TOKEN_MAP,
     StudentNetwork,
@@ -32,14 +31,6 @@ from .spec import StudentSpec
 from .weights import Weights
 
 _log = logging.getLogger(__name__)
-
-NO_LABEL = -1
-
-
-def has_label(labels: np.ndarray) -> np.ndarray:
-    """Return which of the labels of a `TrainingSet` are known, bool ``[n]``."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != NO_LABEL
-
 
 # evaluate(executor, program, feed_names, fetch_targets) -> metric, higher is better: PaddleSlim's eval_callback
 Evaluate = Callable[[Any, Any, list, list], float]
@@ -56,8 +47,8 @@ class TrainingSet:
     Attributes:
         sentences: content tokens, in the teacher's ids.
         logits: the teacher's, float32 ``[n, classes]``; None when the student learns from labels alone.
-        labels: class ids, int64 ``[n]``, `NO_LABEL` where a sentence has none; for a regression float32 with NaN
-            there; None when alpha is 0.
+        labels: the task's, such as class ids, int64 ``[n]``, its marker where a sentence has none; None when alpha
+            is 0.
         where: tells where sentences were read, by their indices; for messages.
     """
 
@@ -74,8 +65,7 @@ class TrainingPlan:
     Attributes:
         total_steps: batches in all.
         batch_size: sentences of a batch.
-        alpha: weight of the hard-label cross-entropy (a regression's squared error); the distillation loss has
-            ``1 - alpha`` (the tutorial's alpha).
+        alpha: weight of the task's hard-label loss; the distillation loss has ``1 - alpha`` (the tutorial's alpha).
         dropout: share of embedding units dropped in training.
         eval_iter: steps between two evaluations (PaddleSlim's ``TrainConfig.eval_iter``).
         target_metric: training stops once the metric exceeds it; None to go on to the end.
@@ -216,9 +206,9 @@ class _Run:
     def _total_loss(spec, logits, loss, alpha):
         hard = soft = 0.0
         if loss is None or alpha > 0:
-            labels = paddle.static.data("labels", [-1], "int64" if spec.num_classes > 1 else "float32")
-            hard = (paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL) if spec.num_classes > 1
-                    else labelled_mse(logits, labels))
+            task = spec.task
+            labels = paddle.static.data("labels", [-1, *task.label_shape(spec.num_classes)], task.dtype)
+            hard = task.hard_loss(logits, labels)
         if loss is None:
             return hard
         if alpha < 1:

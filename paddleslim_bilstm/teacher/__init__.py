@@ -2,7 +2,7 @@
 
 from .engine import InferenceModel, batches_by_length, logits_of
 from .labelling import LABELS_FORMAT, Labels, label, missing_bytes
-from .load import Teacher, load_teacher, teacher_embeddings
+from .load import Teacher, load_teacher
 
 __all__ = ["InferenceModel", "LABELS_FORMAT", "Labels", "Teacher", "batches_by_length", "label", "load_teacher",
-           "logits_of", "missing_bytes", "teacher_embeddings"]
+           "logits_of", "missing_bytes"]

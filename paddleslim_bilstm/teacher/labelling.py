@@ -12,13 +12,13 @@ import numpy as np
 
 from ..cpu import has_fast_bf16
 from ..errors import UserError
-from ..files import whole_file
+from ..files import checksum, whole_file
 from ..progress import progress_bar
 from ..sealed import read_sealed_json, write_sealed_json
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
-from .engine import InferenceModel, logits_of, runs_on_gpu
+from .engine import InferenceModel, runs_on_gpu
 from .load import Teacher
 
 _log = logging.getLogger(__name__)
@@ -45,11 +45,13 @@ class Labels:
         precision: ``"fp32"`` or ``"bf16"``.
         check: bf16 against fp32 on a sample: ``sentences``, ``max_difference``, ``mean_difference`` of the logits,
             ``agreement`` of the labels; empty where bf16 was not tried.
+        key: changes with the sentences, the teacher and the precision.
     """
 
     logits: np.ndarray
     precision: str
     check: dict[str, Any]
+    key: str
 
 
 def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: str, threads: int,
@@ -72,7 +74,6 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
     folder.mkdir(parents=True, exist_ok=True)
     precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
     shape = (len(sentences), teacher.num_classes)
-    model = None
     with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
             progress_bar("labelling", len(sentences), "sentences") as bar:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
@@ -82,15 +83,16 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
             seed = f"{fingerprint} {precision} {start}".encode()
             chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
             if chunk is None:
-                model = model or InferenceModel(teacher.prefix, threads, bf16=precision == "bf16")
-                chunk = logits_of(model, sentences.take(rows), teacher.framing, bar.update)
+                chunk = teacher.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
                 _check_finite(chunk, start, sentences, teacher, where)
                 _write_chunk(path, seed, chunk)
             else:
                 bar.update(len(rows))
                 bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
             file.write(_bytes_of(chunk))
-    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check)
+    teacher.release()
+    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check,
+                  checksum(fingerprint, precision))
 
 
 def missing_bytes(cache_dir: Path, fingerprint: str, count: int, num_classes: int) -> int:
@@ -114,17 +116,15 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
         _log.warning("%s is damaged; whether bf16 does is asked again", path)
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
-    model = InferenceModel(teacher.prefix, threads)
-    expected = logits_of(model, sample, teacher.framing)
-    _check_padding(model, sample, teacher)
+    expected = teacher.logits(sample, threads=threads)
+    _check_padding(teacher.engine(threads=threads), sample, teacher)
     if len(expected) > 1 and np.ptp(expected, axis=0).max() < _CONSTANT_SPREAD:
         _log.warning("THE TEACHER ANSWERS THE SAME TO EVERY SENTENCE: %s on all of %d; check that its checkpoint is "
                      "fine-tuned and that the tokenizer files are its own", np.round(expected[0], 3).tolist(),
                      len(expected))
     precision, check = "fp32", {}
     if len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
-        check = compare(expected, logits_of(InferenceModel(teacher.prefix, threads, bf16=True), sample,
-                                            teacher.framing))
+        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads))
         if close_enough(check, spread=float(expected.std(axis=0).mean())):
             precision = "bf16"
         else:

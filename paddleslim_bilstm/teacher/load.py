@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import paddle
 
+from ..cpu import physical_cores
 from ..errors import UserError
 from ..files import checksum, whole_folder
 from ..inference_file import ends_whole
 from ..sealed import check_folder, seal_folder
-from ..tokens import Framing, Tokenizer, load_tokenizer
+from ..tokens import Framing, Sentences, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
+from .engine import InferenceModel, logits_of
 from .program import Signature, read_parameter, read_signature, save_logits_only
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
@@ -27,7 +31,7 @@ _COPY_FORMAT = 4  # counts up when the same files would give another copy
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned classifier, ready to be run by ``InferenceModel(teacher.prefix, ...)``.
+    """A fine-tuned classifier, which is asked for the logits of sentences; it is loaded once, when it is first asked.
 
     Attributes:
         prefix: our own copy as an inference model, ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
@@ -44,6 +48,28 @@ class Teacher:
     label_names: tuple[str, ...] | None
     framing: Framing
     max_length: int | None
+    _engines: dict[tuple[int, bool], InferenceModel] = field(default_factory=dict, repr=False, compare=False)
+
+    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
+               threads: int | None = None) -> np.ndarray:
+        """Return the logits of each sentence (or pair), float32 ``[n, classes]``, see `logits_of`."""
+        return logits_of(self.engine(bf16, threads), sentences, self.framing, progress)
+
+    def engine(self, bf16: bool = False, threads: int | None = None) -> InferenceModel:
+        """Return the network on ``threads`` CPU threads, all cores by default, until `release` the same one."""
+        key = threads or physical_cores(), bf16
+        if key not in self._engines:
+            self._engines[key] = InferenceModel(self.prefix, *key)
+        return self._engines[key]
+
+    def release(self) -> None:
+        """Give back the memory of the loaded network."""
+        self._engines.clear()
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """The word embeddings, float32 ``[vocabulary, hidden]``, by token id."""
+        return read_parameter(self.prefix, read_signature(self.prefix.with_name("model.pdmodel")).embedding)
 
     @property
     def fingerprint(self) -> str:
@@ -97,11 +123,6 @@ def _is_sound(copy: Path) -> bool:
         _log.warning("%s: not a sound copy of the teacher (%s); it is made again", copy, error)
         return False
     return True
-
-
-def teacher_embeddings(teacher: Teacher) -> np.ndarray:
-    """Return the teacher's word embeddings, float32 ``[vocabulary, hidden]``, by token id."""
-    return read_parameter(teacher.prefix, read_signature(teacher.prefix.with_name("model.pdmodel")).embedding)
 
 
 def exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:

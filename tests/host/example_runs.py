@@ -58,7 +58,7 @@ class Sizes:
     data: str | None = None  # the folder with train.tsv and dev.tsv; the tiny teacher brings its own
     rows: int = 0            # of train.tsv; 0: all
     rounds: int = 5          # DataAugmentation.n_iter
-    epochs: int = 10         # over the transfer set
+    epochs: int = 20         # over the transfer set
     batch_size: int = 16     # of the scripts' loaders
 
 

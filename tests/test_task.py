@@ -1,0 +1,256 @@
+"""What a label is: the same questions to every task, and a task that is written here goes through a whole job."""
+
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from reviews import make_reviews
+from teachers import make_tiny_teacher
+
+from paddleslim_bilstm import compress
+from paddleslim_bilstm.cli import main
+from paddleslim_bilstm.config import GlobalConfig, load_config
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.metrics import Metric
+from paddleslim_bilstm.predict import Predictor
+from paddleslim_bilstm.student.spec import StudentSpec
+from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, TASKS, Answer, Task, task_named, task_of_outputs
+from paddleslim_bilstm.text import load_dataset
+
+
+class Tags(Task):
+    """Each output is a tag that a text has or lacks; a label is their names with | between, or "-" for none."""
+
+    name = "tags"
+    metrics = (Metric("exact", "share of texts with all tags right", "exact %",
+                      lambda labels, answers, _: float((labels == answers).all(axis=1).mean()), in_percent=True),)
+    dtype = "float32"
+    missing = np.nan
+    some_names = ("a", "b")
+
+    @dataclass(frozen=True)
+    class Found(Answer):
+        tags: list
+
+        def as_json(self, label_names):
+            return {"tags": self.tags}
+
+    def fits(self, outputs):
+        return outputs > 0
+
+    def label_text(self, label, where):
+        return "|".join(label) or "-" if isinstance(label, list) else super().label_text(label, where)
+
+    def scheme(self, train, dev, outputs, names):
+        def ids_of(labels):
+            return np.array([[name in label.split("|") for name in names] for label in labels], np.float32)
+        return SimpleNamespace(names=names, ids_of=ids_of)
+
+    def label_shape(self, outputs):
+        return (outputs,)
+
+    def has_label(self, labels):
+        return ~np.isnan(labels).any(axis=1)
+
+    def hard_loss(self, logits, labels):
+        known = paddle.cast(paddle.logical_not(paddle.isnan(labels)), "float32")
+        wanted = paddle.where(known > 0, labels, paddle.zeros_like(labels))
+        errors = paddle.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        return paddle.sum(errors * known) / paddle.clip(paddle.sum(known), min=1.0)
+
+    def answers_of(self, logits):
+        return (logits > 0).astype(np.float32)
+
+    def predictions(self, logits, label_names):
+        return [self.Found([name for name, value in zip(label_names, row) if value > 0]) for row in logits]
+
+    def in_words(self, answer, label_names):
+        return "|".join(name for name, has in zip(label_names, answer) if has) or "-"
+
+    def how_measured(self, sentences):
+        return ["- **exact**: the share of texts with all tags right."]
+
+
+TAGS = Tags()
+
+
+@pytest.fixture
+def tags(monkeypatch):
+    monkeypatch.setitem(TASKS, TAGS.name, TAGS)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a task answers."""
+
+    task: Task
+    names: tuple                # of the outputs
+    written: tuple              # labels as a user writes them, the second one other than the first
+    labels: list                # what they are
+    dtype: str
+    logits: list                # of as many sentences
+    answers: list
+    json: list
+    words: str                  # the first answer
+    metrics: tuple
+    scores: tuple               # of the answers against the labels
+    shown: tuple
+    hard_loss: float            # of the first two
+    in_batch: float             # the share of it that stays in a batch with a third that has no label
+    first_bias: Any
+
+
+LOG = np.log
+TABLE = [
+    Expected(CLASSIFICATION, ("bad", "good"), ("good", "bad", "Good"), [1, 0, 1], "int64",
+             [[0, LOG(3)], [0, LOG(3)], [LOG(4), 0]], [1, 1, 0],
+             [{"label": "good", "probabilities": {"bad": 0.25, "good": 0.75}}] * 2
+             + [{"label": "bad", "probabilities": {"bad": 0.8, "good": 0.2}}], "good",
+             ("accuracy", "f1", "macro_f1", "matthews"), (1 / 3, 0.5, 0.25, -0.5), ("accuracy", "f1"),
+             (LOG(4 / 3) + LOG(4)) / 2, 2 / 3, None),
+    Expected(REGRESSION, ("score",), (0.5, "3", 2.5), [0.5, 3, 2.5], "float32",
+             [[1], [3], [2]], [1, 3, 2], [{"score": 1.0}, {"score": 3.0}, {"score": 2.0}], "1",
+             ("pearson", "spearman"), (2.5 / 7 ** 0.5, 1.0), ("pearson", "spearman"), (0.25 + 0) / 2, 1, [2.0]),
+    Expected(TAGS, ("food", "room"), (["food"], "food|room", []), [[1, 0], [1, 1], [0, 0]], "float32",
+             [[0, -9], [LOG(3), LOG(3)], [-1, 2]], [[0, 0], [1, 1], [0, 1]],
+             [{"tags": []}, {"tags": ["food", "room"]}, {"tags": ["room"]}], "-",
+             ("exact",), (1 / 3,), ("exact",), (LOG(2) + np.log1p(np.exp(-9)) + 2 * LOG(4 / 3)) / 4, 1, None),
+]
+each_task = pytest.mark.parametrize("expected", TABLE, ids=lambda one: one.task.name)
+
+
+@each_task
+def test_labels_are_read(expected, tags):
+    rows = [(f"text {number}", label) for number, label in enumerate(expected.written)]
+    config = GlobalConfig(task=expected.task.name)
+    data = load_dataset(config, len(expected.names), expected.names, train=rows, dev=rows)
+    assert data.train_labels.dtype == expected.dtype and tuple(data.label_names) == expected.names
+    assert data.train_labels.tolist() == data.dev_labels.tolist() == expected.labels
+    with pytest.raises(UserError, match="train: every row has the label .*; add rows"):
+        load_dataset(config, len(expected.names), expected.names, train=rows[:1], dev=rows)
+
+
+@each_task
+def test_a_sentence_without_a_label_is_marked(expected):
+    labels = np.array(expected.labels, expected.dtype)
+    marked = expected.task.with_unlabelled(labels, 2)
+    assert marked.dtype == labels.dtype and marked.shape[1:] == expected.task.label_shape(len(expected.names))
+    assert expected.task.has_label(marked).tolist() == [True, True, True, False, False]
+
+
+@each_task
+def test_answers_predictions_and_metrics_come_from_logits(expected):
+    task, outputs, logits = expected.task, len(expected.names), np.array(expected.logits, np.float32)
+    labels = np.array(expected.labels, expected.dtype)
+    answers = task.answers_of(logits)
+    assert answers.tolist() == expected.answers
+    shown = [one.as_json(expected.names) for one in task.predictions(logits, expected.names)]
+    assert shown == expected.json
+    assert task.in_words(answers[0], expected.names) == expected.words
+    assert tuple(metric.name for metric in task.metrics) == expected.metrics
+    assert [task.score_logits(name, labels, logits) for name in expected.metrics] == pytest.approx(expected.scores)
+    assert task.shown_metrics(expected.metrics[0], outputs) == expected.shown
+    assert task.likeness.of(answers, answers, outputs) == pytest.approx(1)
+    with pytest.raises(ValueError):
+        task.likeness.of(answers, answers[:1], outputs)
+
+
+@each_task
+def test_the_hard_loss_is_that_of_known_labels_in_programs_as_in_tensors(expected):
+    task, logits = expected.task, np.array(expected.logits, np.float32)
+    labels = np.array(expected.labels, expected.dtype)[:2]
+    paddle.enable_static()
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program):
+        feeds = [paddle.static.data("logits", [-1, logits.shape[1]], "float32"),
+                 paddle.static.data("labels", [-1, *task.label_shape(logits.shape[1])], task.dtype)]
+        loss = task.hard_loss(*feeds)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+
+    def loss_of(*arrays: np.ndarray) -> float:
+        return float(executor.run(program, feed=dict(zip(("logits", "labels"), arrays)), fetch_list=[loss])[0])
+
+    assert loss_of(logits[:2], labels) == pytest.approx(expected.hard_loss, rel=1e-5)
+    assert loss_of(logits, task.with_unlabelled(labels, 1)) == pytest.approx(expected.in_batch * expected.hard_loss,
+                                                                              rel=1e-5)
+    paddle.disable_static()
+    try:
+        tensors = task.finetune_loss(paddle.to_tensor(logits[:2]), paddle.to_tensor(labels))
+        assert float(tensors) == pytest.approx(expected.hard_loss, rel=1e-5)
+    finally:
+        paddle.enable_static()
+
+
+@each_task
+def test_training_starts_where_the_task_says(expected):
+    bias = expected.task.first_bias(np.array(expected.labels, expected.dtype))
+    assert (bias if bias is None else bias.tolist()) == expected.first_bias
+
+
+@each_task
+def test_the_configuration_knows_task_and_metrics(expected, tags):
+    def read(**global_):
+        return load_config({"Global": {"task": expected.task.name, **global_}, "bert_to_bilstm": {}}).global_
+
+    assert read().chosen_metric == expected.metrics[0] and task_named(read().task) is expected.task
+    assert [read(metric=name).chosen_metric for name in expected.metrics] == list(expected.metrics)
+    other = next(one.task.metrics[0].name for one in TABLE if one.task is not expected.task)
+    with pytest.raises(UserError, match=f"Global.metric: {other} is no metric of a {expected.task.name}; valid: "
+                                        f"{', '.join(expected.metrics)}"):
+        read(metric=other)
+
+
+def test_an_unknown_task_is_refused_with_those_that_there_are(tags):
+    with pytest.raises(UserError, match="Global.task: must be 'classification', 'regression' or 'tags', not 'rank'"):
+        load_config({"Global": {"task": "rank"}, "bert_to_bilstm": {}})
+
+
+def test_the_number_of_outputs_tells_the_task_where_nothing_else_does():
+    assert [task_of_outputs(outputs).name for outputs in (1, 2, 7)] == ["regression", *["classification"] * 2]
+    assert StudentSpec(2, 2, 1, ("score",), 0, 8).task is REGRESSION
+    assert StudentSpec(2, 2, 1, ("no", "yes"), 0, 8).task is CLASSIFICATION
+    with pytest.raises(UserError, match="Global.task: is regression, but the teacher has 2 outputs; set it to "
+                                        "classification"):
+        REGRESSION.check_teacher(2)
+    with pytest.raises(UserError, match="the teacher has 1 output; set it to regression"):
+        CLASSIFICATION.check_teacher(1)
+    REGRESSION.check_teacher(1), CLASSIFICATION.check_teacher(7)
+
+
+def test_a_task_of_ones_own_goes_through_the_whole_job(tags, tmp_path, capsys):
+    names = ("film", "hotel", "not")
+    teacher = make_tiny_teacher(tmp_path / "teacher", num_classes=3, label_names=names)
+    rows = [(text, [name for name in names if name in text.split()]) for text, _ in make_reviews(300, seed=5)]
+    config = {"Global": {"model_dir": str(teacher), "save_dir": str(tmp_path / "out"), "task": "tags",
+                         "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
+              "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "batch_size": 16, "alpha": 1.0},
+              "DataAugmentation": {"n_iter": 0}, "QuantBiLSTM": {"max_accuracy_drop": 0.5},
+              "TrainConfig": {"epochs": 12, "eval_iter": 50, "learning_rate": 0.01}}
+    report = compress(config, train=rows[:200], dev=rows[220:], unlabeled=[text for text, _ in rows[200:220]]).report
+    labels = [label for _, label in rows[220:]]
+    always_one = max(labels.count(label) for label in labels) / len(labels)
+    by_name = {row.name: row for row in report.models}
+    assert by_name["teacher"].agreement == 1  # with itself; nobody taught it these tags
+    assert by_name["distilled"].scores["exact"] > always_one + 0.2
+    assert by_name["Bi-LSTM alone"].scores["exact"] > always_one + 0.2
+    assert "share of texts with all tags right" in report.headline
+    assert "exact %" in report.table and "acc" not in report.table
+    assert "**exact**: the share" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert written["metric"] == "exact" and written["models"][-1]["exact"] == by_name["QuantBiLSTM"].scores["exact"]
+
+    predictor = Predictor(tmp_path / "out", "onnx")
+    right = np.mean([answer.tags == label for answer, label in zip(predictor.predict(
+        [text for text, _ in rows[220:]]), labels)])
+    assert right == pytest.approx(by_name["distilled"].scores["exact"])
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps({"text": text, "label": label}) + "\n"
+                                                for text, label in rows[220:]))
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "out"), "--data", str(tmp_path / "dev.jsonl"), "--runtime", "onnx"]) == 0
+    assert json.loads(capsys.readouterr().out)["exact"] == pytest.approx(right)
+    assert main(["predict", str(tmp_path / "out"), "--input", str(tmp_path / "dev.jsonl")]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0]).keys() == {"text", "tags"}
