@@ -9,7 +9,7 @@ from paddleslim.dist import single_distiller
 from paddleslim.dygraph.dist.losses.basic_loss import BASIC_LOSS
 
 from ..errors import UserError
-from ..student.losses import LOSSES, DistillationLoss, LossFunction
+from ..student.losses import LOSSES, DistillationLoss, LossFunction, told_of_losses
 
 
 def register_losses() -> None:
@@ -24,6 +24,8 @@ def register_losses() -> None:
     for loss in LOSSES.values():
         if not loss.of_paddleslim:
             _register(loss)
+    if _register not in told_of_losses:  # those that come later
+        told_of_losses.append(_register)
 
 
 def _register(loss: DistillationLoss) -> None:

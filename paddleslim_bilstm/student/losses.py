@@ -13,7 +13,6 @@ from typing import Any, Callable
 
 from ..errors import UserError, nearest
 from ..files import checksum, source_of
-from ..host.on_import import register_when_imported
 
 LossFunction = Callable[[Any, Any], Any]  # (student_logits, teacher_logits) -> scalar
 
@@ -56,6 +55,7 @@ def _paddleslims(name: str, needs_classes: bool) -> DistillationLoss:
     return DistillationLoss(name, function, needs_classes, of_paddleslim=True)
 
 
+told_of_losses: list[Callable[[DistillationLoss], None]] = []  # called with each loss that a user registers
 LOSSES = {loss.name: loss for loss in (
     DistillationLoss("logit_mse", logit_mse), _paddleslims("l2", False), _paddleslims("soft_label", True),
     _paddleslims("dkd", True), _paddleslims("skd", True))}
@@ -87,12 +87,10 @@ def distillation_loss(name: str, *, needs_classes: bool = False) -> Callable[[Lo
                     if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD]
         if len(required) != 2:
             raise TypeError(f'distillation loss "{name}" must take (student_logits, teacher_logits)')
-        LOSSES[name] = DistillationLoss(name, function, needs_classes, of_user=True)
-        try:
-            register_when_imported()  # with PaddleSlim
-        except UserError:
-            del LOSSES[name]
-            raise
+        loss = DistillationLoss(name, function, needs_classes, of_user=True)
+        for tell in told_of_losses:
+            tell(loss)
+        LOSSES[name] = loss
         return function
     return register
 
