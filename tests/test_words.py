@@ -87,7 +87,7 @@ def test_feeds_are_padded_words_and_their_numbers(tokenizer):
 def test_a_words_embedding_is_the_mean_of_its_tokens(tokenizer):
     vocabulary = build_word_vocabulary(tokenizer.encode(TEXTS), tokenizer, False, 2)
     table = np.random.default_rng(0).normal(size=(len(tokenizer.vocab), 5)).astype(np.float32)
-    mean = vocabulary.mean_embeddings(table)
+    mean = vocabulary.embeddings(table)
     assert mean.shape == (7, 5) and mean.dtype == np.float32
     np.testing.assert_allclose(mean[:2], table[[tokenizer.unk_id, tokenizer.mask_id]])
     np.testing.assert_allclose(mean[3], table[tokenizer.encode(["filmings"])[0]].mean(0), rtol=1e-5)
