@@ -1,4 +1,4 @@
-"""What happens to hostile and broken text, in files and Python rows, for training and dev, as the README has it.
+"""What happens to hostile and broken text, in files and Python rows, for training and dev, as docs/trust.md has it.
 
 What the predictor does with it: tests/test_predict.py.
 """
