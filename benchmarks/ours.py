@@ -16,13 +16,14 @@ from paddleslim_bilstm.augment import Corpus, TransferSet, build_transfer_set
 from paddleslim_bilstm.config import Config, load_config
 from paddleslim_bilstm.cpu import physical_cores
 from paddleslim_bilstm.finetune.pretrained import load_pretrained, save_classifier
-from paddleslim_bilstm.host.losses import static_logit_loss
 from paddleslim_bilstm.host.optimizer import make_optimizer_of
 from paddleslim_bilstm.report.flops import flops
 from paddleslim_bilstm.student.evaluate import metric_on
+from paddleslim_bilstm.student.losses import loss_function
 from paddleslim_bilstm.student.recipe import Recipe, first_student
 from paddleslim_bilstm.student.train import Evaluate, TrainedStudent, TrainingSet
-from paddleslim_bilstm.teacher import Teacher, label, load_teacher, teacher_embeddings
+from paddleslim_bilstm.student.vocabulary import TokenVocabulary, cut_vocabulary
+from paddleslim_bilstm.teacher import Teacher, label, load_teacher
 from paddleslim_bilstm.tokens import Sentences
 
 _EVAL_ITER = 1000  # of a long training, see TrainConfig.eval_iter
@@ -76,15 +77,16 @@ def distil(settings: Config, teacher: Teacher, sentences: Sentences, logits: np.
            folder: Path) -> TrainedStudent:
     """Train the student on ``sentences`` as a run does, checkpoints in ``folder``."""
     names = tuple(str(number) for number in range(teacher.num_classes))
-    spec, first, _ = first_student(settings, names, teacher.tokenizer, sentences, teacher_embeddings(teacher))
-    recipe = Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
+    vocabulary = TokenVocabulary(teacher.tokenizer, teacher.framing, cut_vocabulary(teacher.tokenizer, sentences))
+    spec, first, _ = first_student(settings, names, vocabulary, sentences.pairs, teacher.embeddings)
+    recipe = Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                     "benchmark", folder)
     return recipe.distil(spec, first, TrainingSet(sentences, logits, None), "benchmark")
 
 
 def evaluation(teacher: Teacher, texts: list[str], labels: list[int]) -> Evaluate:
     """Return the evaluation that a run has: accuracy on the dev set."""
-    return metric_on(teacher.tokenizer.encode(texts), np.array(labels), teacher.tokenizer)
+    return metric_on(teacher.tokenizer.encode(texts), np.array(labels), teacher.framing)
 
 
 def prepare(job: dict) -> dict:

@@ -114,7 +114,7 @@ def _teacher_logits(settings: dict, texts: list[str]) -> np.ndarray:
     teacher = load_teacher(settings["model_dir"], Path(settings["cache_dir"]) / "teachers")
     limit = settings["max_seq_length"] - 2
     return logits_of(InferenceModel(teacher.prefix, physical_cores()), teacher.tokenizer.encode(texts).truncate(limit),
-                     teacher.tokenizer)
+                     teacher.framing)
 
 
 def _held_out(arguments: argparse.Namespace) -> list[str]:

@@ -29,7 +29,7 @@ import numpy as np
 from paddleslim_bilstm import Predictor
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.student_file import save_student
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
+from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.quickstart.corpus import make_corpus
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights
@@ -59,7 +59,7 @@ def make_student(folder: Path, texts: list[str]) -> Path:
     weights = first_weights(spec, np.arange(len(vocabulary), dtype=np.int32), None, np.random.default_rng(0))
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     save_student(folder, weights, spec)
-    write_onnx(folder / "model.int8.onnx", round_layers(weights, int8_layers(spec)), spec)
+    write_onnx(folder / "model.int8.onnx", round_layers(weights, spec), spec)
     return folder
 
 

@@ -101,8 +101,8 @@ def our_rate(job: dict, units: int, batch_size: int) -> float:
     from ours import Windows
 
     from paddleslim_bilstm.config import load_config
-    from paddleslim_bilstm.host.losses import static_logit_loss
     from paddleslim_bilstm.host.optimizer import make_optimizer_of
+    from paddleslim_bilstm.student.losses import loss_function
     from paddleslim_bilstm.student.recipe import Recipe
     from paddleslim_bilstm.student.spec import StudentSpec
     from paddleslim_bilstm.student.train import TrainingSet
@@ -118,7 +118,7 @@ def our_rate(job: dict, units: int, batch_size: int) -> float:
     first = first_weights(spec, np.arange(rows, dtype=np.int32), None, np.random.default_rng(job["seed"]))
     with tempfile.TemporaryDirectory() as folder:
         windows = Windows()
-        recipe = Recipe(settings, static_logit_loss("logit_mse"), make_optimizer_of(settings.train), windows,
+        recipe = Recipe(settings, loss_function("logit_mse"), make_optimizer_of(settings.train), windows,
                         "benchmark", Path(folder))
         recipe.distil(spec, first, TrainingSet(sentences, logits, None), "benchmark")
     return _EPOCHS * len(sentences) / windows.between_s[0]

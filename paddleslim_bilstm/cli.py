@@ -14,12 +14,13 @@ from typing import Sequence
 
 from . import __version__
 from .errors import UserError
+from .host.versions import UnsupportedVersion
 from .stopping import Terminated
 
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
-_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "onnxruntime": "predict"}
+_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "pydantic": "cpu", "onnxruntime": "predict"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Command:
 COMMANDS = {
     "compress": Command("Distil a BERT classifier into a Bi-LSTM", "compress_command", goes_on=True),
     "finetune": Command("Fine-tune a pretrained BERT into a teacher", "finetune.command", goes_on=True),
+    "quickstart": Command("Make a small corpus and a teacher, and distil that", "quickstart.command", goes_on=True),
     "predict": Command("Label texts with a distilled Bi-LSTM", "predict.command"),
+    "config": Command("Check a configuration and print it in full, or print the JSON schema", "config.command"),
     "cache": Command("List or clear what earlier runs have computed", "cache_command"),
     "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "predict.evaluate_command"),
 }
@@ -62,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser(argv).parse_args(argv)
         return arguments.run(arguments)
     except UserError as error:
+        return _fail(str(error))
+    except UnsupportedVersion as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .config.arguments import add_config_arguments
+from .config.command import add_config_arguments
 from .stopping import end_on_sigterm
 
 _EXAMPLES = """\
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .config import load_config
     load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
     end_on_sigterm()
-    from .pipeline import compress
+    from . import compress
     end_on_sigterm()  # Paddle has put its own handler in place
     result = compress(arguments.config, overrides=arguments.override, fresh=arguments.fresh)
     print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}")

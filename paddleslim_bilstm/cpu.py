@@ -1,13 +1,15 @@
-"""CPU settings that must be in the environment before Paddle loads.
+"""CPU settings that Paddle must find before it multiplies its first matrix.
 
-Paddle's bundled MKL takes its slow path on AMD processors, and Paddle starts with one thread; together
-that costs a factor of four in training and labelling. Set ``PADDLESLIM_BILSTM_CPU_SETTINGS=0`` to leave
-the environment as it is. What the user has set is never overwritten.
+Paddle's bundled MKL takes its slow path on AMD processors, and Paddle starts with one thread; together that costs a
+factor of four in training and labelling. A job of ours applies them when it begins; importing the package leaves the
+environment alone. ``PADDLESLIM_BILSTM_CPU_SETTINGS=1`` applies them at the import, ``=0`` never. What the user has set
+is never overwritten.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import logging
 import os
@@ -17,28 +19,50 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 
 SWITCH = "PADDLESLIM_BILSTM_CPU_SETTINGS"
+AT_IMPORT, NEVER = "1", "0"
 
+_MKL, _MKL_PATH = "libmklml_intel.so", "MKL_DEBUG_CPU_TYPE"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20  # that glibc accepts
 _KEPT_BYTES = 512 << 20
 
 
 def apply_cpu_settings() -> dict[str, str]:
-    """Put this machine's settings into ``os.environ`` and return those that were added.
+    """Put this machine's settings into ``os.environ`` and return those that were added; doing it again adds none.
 
-    Warns when Paddle was imported first: it has read its environment by then.
+    They count from then on in the whole process, whether Paddle is loaded or not; but MKL chooses its path at its first
+    product, so after that the path is left out, with a warning (once) that tells what it costs.
     """
-    if os.environ.get(SWITCH, "1") == "0":
+    if os.environ.get(SWITCH) == NEVER:
         return {}
-    import zlib  # noqa: F401  Paddle 2.6 exports zlib's symbols; loaded later, zlib fails in other extensions
     missing = {name: value for name, value in wanted_settings().items() if name not in os.environ}
-    if missing and "paddle" in sys.modules:
-        _log.warning("paddle was imported before paddleslim_bilstm, so %s can't take effect: training and labelling "
-                     "on the CPU may be several times slower; import paddleslim_bilstm first",
-                     " ".join(f"{name}={value}" for name, value in missing.items()))
-        return {}
+    if _MKL_PATH in missing and _mkl_has_computed():
+        _warn_of_slow_path(missing.pop(_MKL_PATH))
     os.environ.update(missing)
+    if "paddle" in sys.modules and "FLAGS_paddle_num_threads" in missing:  # Paddle has read its flags by now
+        use_all_cores()
+    if missing:
+        _log.info("CPU settings for this process: %s (%s=%s leaves them out)",
+                  " ".join(f"{name}={value}" for name, value in missing.items()), SWITCH, NEVER)
     return missing
+
+
+def _mkl_has_computed() -> bool:
+    """Return whether Paddle's MKL is loaded: Paddle does that at its first product, and MKL then looks around."""
+    if "paddle" not in sys.modules:
+        return False
+    try:
+        ctypes.CDLL(_MKL, mode=os.RTLD_NOLOAD)
+    except OSError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_of_slow_path(kernel: str) -> None:
+    _log.warning("Paddle has computed in this process before, so %s=%s can't take effect: training and labelling on "
+                 "the CPU may be several times slower. Export it before Python starts, or set %s=%s and import "
+                 "paddleslim_bilstm first", _MKL_PATH, kernel, SWITCH, AT_IMPORT)
 
 
 def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dict[str, str]:
@@ -51,14 +75,13 @@ def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dic
     cpuinfo = _read_cpuinfo() if cpuinfo is None else cpuinfo
     threads = str(cores or physical_cores(cpuinfo))
     settings = {"OMP_NUM_THREADS": threads, "FLAGS_paddle_num_threads": threads,
-                "KMP_BLOCKTIME": "0",  # threads that wait don't spin, which would slow down whoever shares the cores
-                "FLAGS_enable_pir_api": "0"}  # PaddleSlim works on the old program format
+                "KMP_BLOCKTIME": "0"}  # threads that wait don't spin, which would slow down whoever shares the cores
     flags = _cpu_flags(cpuinfo)
     if "AuthenticAMD" in cpuinfo:
         if {"avx512f", "avx512dq", "avx512bw", "avx512vl"} <= flags:
-            settings["MKL_DEBUG_CPU_TYPE"] = "7"
+            settings[_MKL_PATH] = "7"
         elif "avx2" in flags:
-            settings["MKL_DEBUG_CPU_TYPE"] = "5"
+            settings[_MKL_PATH] = "5"
     return settings
 
 

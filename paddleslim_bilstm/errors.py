@@ -1,5 +1,10 @@
 """The one error that users see."""
 
+from __future__ import annotations
+
+import difflib
+from typing import Iterable
+
 
 class UserError(Exception):
     """Something the user can mend: bad input, a wrong setting, a missing file.
@@ -18,3 +23,22 @@ def _harmless(message: str) -> str:
     line = " ".join(message.splitlines())
     return line if line.isprintable() else "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in line)
+
+
+def nearest(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return "; did you mean X?" for the valid name closest to ``name``, or "; valid: ..." when none is close.
+
+    How close, ``cutoff`` says: 1 is the name itself.
+
+    >>> nearest("alhpa", ["alpha", "loss"])
+    '; did you mean alpha?'
+    """
+    valid = list(valid)
+    by_lower = {candidate.lower(): candidate for candidate in valid}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return f"; did you mean {by_lower[close[0]]}?" if close else f"; valid: {', '.join(valid)}"
+
+
+def short(text: str) -> str:
+    """Return the beginning of a long text, for messages."""
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -11,11 +12,10 @@ import shutil
 import socket
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import numpy as np
 
-from . import __version__
 from .errors import UserError
 
 
@@ -125,11 +125,6 @@ def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
     return value
 
 
-def fingerprint(*parts: Any) -> str:
-    """Return the `checksum` of ``parts`` and of this package's version: the name of what is computed from them."""
-    return checksum(__version__, *parts)
-
-
 def checksum(*parts: Any) -> str:
     """Return 32 hex digits that change with any part: arrays and files by content, the rest by its JSON."""
     digest = hashlib.blake2b(digest_size=16)
@@ -146,6 +141,22 @@ def checksum(*parts: Any) -> str:
             digest.update(json.dumps(part, sort_keys=True, default=str).encode())
         digest.update(b"\0")
     return digest.hexdigest()
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """Return the source code of the whole module that a user's function stands in, as its helpers count, too.
+
+    Of what was typed into an interpreter, the cell or the bytecode.
+    """
+    try:
+        return Path(inspect.getsourcefile(function) or "").read_bytes().hex()
+    except (OSError, TypeError):
+        pass
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # no text, or not a plain function
+        code = getattr(function, "__code__", None)
+        return f"{code.co_code.hex()} {code.co_consts}" if code else repr(function)
 
 
 def make_writable_folder(path: str | Path, setting: str) -> Path:

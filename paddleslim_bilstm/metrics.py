@@ -1,50 +1,42 @@
 """How good answers are, by name; NumPy alone, so that prediction-only installs have it too.
 
-Answers are what a model says of ``n`` sentences: class ids, int64 ``[n]``, or the numbers of a regression (a model
-with one output, here one "class"), float32 ``[n]``.
+Answers are what a model says of ``n`` sentences, as its task (``task``) has them: class ids, int64 ``[n]``, or
+numbers, float32 ``[n]``.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Callable
+
 import numpy as np
 
-CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
-VALUE_METRICS = ("pearson", "spearman")
-TITLES = {"accuracy": "accuracy", "f1": "F1", "macro_f1": "macro-F1", "matthews": "Matthews correlation",
-          "pearson": "Pearson correlation", "spearman": "Spearman correlation"}
 
+@dataclass(frozen=True)
+class Metric:
+    """How well answers go with labels, or with another model's answers; higher is better.
 
-def answers_of(logits: np.ndarray) -> np.ndarray:
-    """Return the answers behind logits ``[n, classes]``: the likeliest classes, or the one output of a regression."""
-    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
-
-
-def score(metric: str, labels: np.ndarray, answers: np.ndarray, num_classes: int) -> float:
-    """Return the metric called ``metric`` of ``answers`` against ``labels``, both ``[n]``; higher is better.
-
-    Raises:
-        ValueError: the shapes differ, or there are no labels.
+    Attributes:
+        name: in the YAML and in report.json.
+        title: in a sentence.
+        column: above its column of the report's table.
+        of: ``of(labels, answers, outputs) -> float``, with the number of a model's outputs.
+        in_percent: shown in percent, else as it is.
     """
-    if metric == "accuracy":
-        return accuracy(labels, answers)
-    if metric == "matthews":
-        return matthews(labels, answers, num_classes)
-    if metric == "pearson":
-        return pearson(labels, answers)
-    if metric == "spearman":
-        return spearman(labels, answers)
-    return f1(labels, answers, num_classes, macro=metric == "macro_f1")
 
+    name: str
+    title: str
+    column: str
+    of: Callable[[np.ndarray, np.ndarray, int], float]
+    in_percent: bool = False
 
-def shown(metric: str, num_classes: int) -> tuple[str, ...]:
-    """Return the metrics that a report shows: accuracy, F1, and ``metric`` where it is another one.
+    def cell(self, value: float | None) -> str:
+        """Return ``value`` for its column: ``0.8601 -> "86.0"`` in percent or ``"0.860"``, ``None -> "-"``."""
+        return "-" if value is None else f"{value * 100:.1f}" if self.in_percent else f"{value:.3f}"
 
-    For more than two classes ``f1`` and ``macro_f1`` are the same. A regression has both correlations.
-    """
-    if num_classes == 1:
-        return VALUE_METRICS
-    same = {"macro_f1": "f1"} if num_classes > 2 else {}
-    return tuple(dict.fromkeys(("accuracy", "f1", same.get(metric, metric))))
+    def shown(self, value: float) -> str:
+        """Return ``value`` for a sentence: ``0.8601 -> "86.0 %"`` or ``"0.860"``."""
+        return self.cell(value) + " %" * self.in_percent
 
 
 def accuracy(labels: np.ndarray, answers: np.ndarray) -> float:
@@ -92,11 +84,6 @@ def spearman(labels: np.ndarray, answers: np.ndarray) -> float:
     return pearson(_ranks(labels), _ranks(answers))
 
 
-def agreement(answers: np.ndarray, others: np.ndarray) -> float:
-    """Return how alike two models answer: the share of equal classes, or Pearson's correlation of numbers."""
-    return pearson(others, answers) if others.dtype.kind == "f" else accuracy(others, answers)
-
-
 def _ranks(values: np.ndarray) -> np.ndarray:
     """``[30, 10, 30] -> [2.5, 1, 2.5]``, float64."""
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -106,3 +93,17 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def _check(labels: np.ndarray, answers: np.ndarray) -> None:
     if labels.shape != answers.shape or not len(labels):
         raise ValueError(f"need as many predictions as labels, and at least one: {answers.shape}, {labels.shape}")
+
+
+CLASS_METRICS = (
+    Metric("accuracy", "accuracy", "acc %", lambda labels, answers, _: accuracy(labels, answers), in_percent=True),
+    Metric("f1", "F1", "F1 %", f1, in_percent=True),
+    Metric("macro_f1", "macro-F1", "macro-F1 %", lambda *of: f1(*of, macro=True), in_percent=True),
+    Metric("matthews", "Matthews correlation", "Matthews", matthews))
+VALUE_METRICS = (
+    Metric("pearson", "Pearson correlation", "Pearson", lambda labels, answers, _: pearson(labels, answers)),
+    Metric("spearman", "Spearman correlation", "Spearman", lambda labels, answers, _: spearman(labels, answers)))
+AGREEMENT = Metric("agreement", "agreement with the teacher", "agree %",
+                   lambda labels, answers, _: accuracy(labels, answers), in_percent=True)
+CORRELATION = Metric("correlation", "correlation with the teacher", "corr.",
+                     lambda labels, answers, _: pearson(labels, answers))

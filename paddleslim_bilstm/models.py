@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics
 from .config import Config
-from .config.schema import REGRESSION
+from .config.schema import WORDS
 from .cpu import physical_cores
 from .errors import UserError
 from .export.onnx_model import write_onnx
@@ -27,11 +26,13 @@ from .quantize.student import quantize_student
 from .report.rows import ALONE, DISTILLED, DevSet, ModelRow, measure_model
 from .run_folder import RunFolder
 from .student.evaluate import metric_of
-from .student.spec import StudentSpec
+from .student.spec import WORD_FEEDS, StudentSpec
 from .student.train import Evaluate, TrainedStudent
 from .student.weights import Weights
 from .student_text import StudentText
+from .task import task_named
 from .teacher import InferenceModel, logits_of
+from .tokens import BERT_FEEDS
 
 QUANT_BILSTM = "QuantBiLSTM"
 QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
@@ -94,21 +95,22 @@ def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
     The nodes of pairs have other names, so where the settings name some, both kinds are asked.
     """
     student, columns = settings.distill.student, settings.global_.text_column
-    labels = ("score",) if settings.global_.task == REGRESSION else ("0", "1")
+    labels = task_named(settings.global_.task).some_names
     known = not names_nodes or columns is not None
-    return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling)
+    return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling,
+                        WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder)
             for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
 
 
-def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, models: list[PaddleModel],
-                   train_dataloader: Any, evaluate: Evaluate | None) -> None:
-    """Run PaddleSlim's strategies on the distilled student, and add each step's model to ``models``."""
-    strategies = chained_strategies(paddleslim_sections(settings))
+def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, student: PaddleModel,
+                   train_dataloader: Any, evaluate: Evaluate | None) -> list[PaddleModel]:
+    """Run PaddleSlim's strategies on the distilled student, and return each step's model."""
+    strategies, steps = chained_strategies(paddleslim_sections(settings)), []
     if not strategies:
-        return
+        return steps
     if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
         rng = np.random.default_rng([settings.global_.seed, 1])
-        train_dataloader = chain_dataloader(own.train, own.reader, spec, settings.distill.batch_size, rng)
+        train_dataloader = chain_dataloader(own.train, own.vocabulary, spec, settings.distill.batch_size, rng)
     elif "QuantPost" in strategies:
         train_dataloader = converted_loader(train_dataloader, spec)
 
@@ -117,19 +119,20 @@ def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: Stu
         shutil.copytree(folder, target, dirs_exist_ok=True)
         forget_call_stacks(target / f"{MODEL_NAME}.pdmodel")
         put_in_order(target / f"{MODEL_NAME}.pdmodel")
-        models.append(PaddleModel(name, target))
+        steps.append(PaddleModel(name, target))
 
-    run_chain(models[-1].folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
+    run_chain(student.folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
+    return steps
 
 
 def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, models: list[PaddleModel],
-                      dev_set: DevSet) -> tuple[list[OnnxModel], Weights]:
+                      dev_set: DevSet) -> tuple[list[PaddleModel], list[OnnxModel], Weights]:
     """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
 
     They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
 
     Returns:
-        The ONNX models for the report, and the weights.
+        The Paddle model with an int8 embedding, if there is one; the ONNX models for the report; and the weights.
     """
     prefix = next(model.folder for model in reversed(models) if model.name != "QuantPost") / MODEL_NAME
     weights = read_paddle_model(prefix, spec)
@@ -137,20 +140,21 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
     quantized_inputs = any(model.name == "QuantAware" for model in models)  # then Paddle rounds activations, ONNX not
     write_onnx(float_model.file, weights, spec, reference=None if quantized_inputs else paddle_logits(prefix))
     if QUANT_BILSTM not in settings.strategies:
-        return [], weights
+        return [], [], weights
     truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
-                              dev_set.tokenizer, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
+                              dev_set.reader, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
-    notes = (_agreement_note(result.agreement, spec.num_classes), *kept)
+    notes = (spec.task.quantized_note(result.agreement), *kept)
+    int8 = []
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
-        models.append(_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights))
-    return [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights
+        int8 = [_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights)]
+    return int8, [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights
 
 
 def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights: Weights) -> PaddleModel:
     """Write the last model with an int8 embedding; the layers that PaddleSlim has quantized stay so."""
-    name, rounded = f"{QUANT_BILSTM}, Paddle", round_layers(weights, ["embedding"])
+    name, rounded = f"{QUANT_BILSTM}, Paddle", round_layers(weights, spec, ["embedding"])
     if last.name in QUANTIZED_BY_PADDLESLIM:
         put_int8_embedding(last.folder / MODEL_NAME, folder, spec, rounded["embedding"])
         return PaddleModel(name, folder)
@@ -159,10 +163,10 @@ def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights:
 
 
 def answers(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
-    """Return what the model predicts for the dev sentences: classes int64 ``[n]``, or numbers float32 ``[n]``."""
+    """Return what the model answers to the dev sentences."""
     logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
-                       dev_set.tokenizer)
-    return metrics.answers_of(logits)
+                       dev_set.reader)
+    return dev_set.task.answers_of(logits)
 
 
 def measure(model: PaddleModel, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
@@ -175,9 +179,3 @@ def measure(model: PaddleModel, run: RunFolder, dev_set: DevSet, eval_callback: 
 def paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:
     """Return the config's sections that are PaddleSlim's own strategies."""
     return {name: section for name, section in settings.strategies.items() if name != QUANT_BILSTM}
-
-
-def _agreement_note(agreement: float, num_classes: int) -> str:
-    if num_classes == 1:
-        return f"Its numbers correlate with the float student's at {agreement:.4f}."
-    return f"Agrees with the float student on {100 * agreement:.1f} % of the dev sentences."

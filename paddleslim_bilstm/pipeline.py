@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -11,17 +11,15 @@ import numpy as np
 import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
-from . import metrics
 from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, transfer_set_fingerprint
 from .config import Config, load_config
-from .config.schema import CLASSIFICATION, REGRESSION, WORDS
+from .config.schema import WORDS
 from .cpu import physical_cores
 from .disk import Need, check_room, explained_write_errors
-from .doubts import one_answer, teacher_doubts
 from .errors import UserError
-from .files import fingerprint, make_writable_folder
+from .files import checksum, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
-from .host.losses import static_logit_loss
+from .host.before_paddle import before_paddle
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
 from .report.flops import parameters
@@ -31,27 +29,29 @@ from .report.write import write_report
 from .run_folder import RunFolder
 from .student.checkpoint import CHECKPOINT_STUDENTS
 from .student.embeddings import check_embeddings
+from .student.encoders import encoder_named
 from .student.evaluate import metric_of, metric_on
+from .student.losses import check_loss, loss_function
 from .student.network import TOKEN_MAP
 from .student.recipe import Recipe, first_student
 from .student.train import Evaluate, TrainingSet
 from .student.weights import Weights, size_bytes
 from .student_text import StudentText, student_text
+from .task import Task, task_named
 from .teacher import (
-    InferenceModel,
+    LABELS_FORMAT,
     Labels,
     Teacher,
     label,
     load_teacher,
-    logits_of,
     missing_bytes,
-    teacher_embeddings,
 )
 from .training_text import TrainingText, read_training_text
 from .verify import verify
 
 _log = logging.getLogger(__name__)
 
+CHINESE = "zh"  # the one language that is told by its letters
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
 _MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
 
@@ -75,23 +75,30 @@ class CompressionResult:
 
 
 def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *,
-            inside_paddleslim: bool = False) -> Config:
+            inside_paddleslim: bool = False, has_loader: bool = False) -> Config:
     """Read a configuration and check all that can be checked before any work starts.
 
     Raises:
         UserError: a setting is wrong; the message names it.
     """
-    settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim)
+    settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
     if settings.global_.model_dir is None:
         raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher")
-    paddle.enable_static()
+    _begin()
     check_hooks(settings.augmentation.hooks)
-    static_logit_loss(settings.distill.loss)
+    encoder_named(settings.distill.student.encoder)
+    check_loss(settings.distill.loss, len(task_named(settings.global_.task).some_names))
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)
     check_strategies(settings)
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
+
+
+def _begin() -> None:
+    """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
+    before_paddle()
+    paddle.enable_static()
 
 
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
@@ -116,6 +123,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     Raises:
         UserError: something that the user can mend; nothing half-written is left behind.
     """
+    _begin()
     settings = config if isinstance(config, Config) else prepare(config, overrides)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
@@ -127,6 +135,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
 
 def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any, train_dataloader: Any,
               eval_callback: Evaluate | None) -> CompressionResult:
+    task = task_named(settings.global_.task)
     if teacher_is_missing(settings):
         with run.stage("fine-tune teacher"):
             finetune(settings, train=train, dev=dev)
@@ -137,43 +146,42 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("check teacher"):
         dev_set = _dev_set(settings, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
-        doubts = _told(teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
+        doubts = _told(task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
     with run.stage("augment"):
-        corpus, transfer_set, key = _augment(settings, text, teacher, run)
-        own = student_text(settings, text, corpus, transfer_set)
-        own_dev_set = replace(dev_set, sentences=own.dev, tokenizer=own.reader)
+        corpus, transfer = _augment(settings, text, teacher, run)
+        own = student_text(settings, text, corpus, transfer, teacher.framing)
+        own_dev_set = replace(dev_set, sentences=own.dev, reader=own.vocabulary)
     evaluate = eval_callback or _metric(own_dev_set)
-    spec, first, notes = first_student(settings, text.label_names, own.reader, own.transfer,
-                                       teacher_embeddings(teacher))
+    spec, first, notes = first_student(settings, text.label_names, own.vocabulary, own.transfer.pairs,
+                                       teacher.embeddings)
     check_strategies(settings, spec)
     notes = (*own.notes, *notes, *_size_note(first, teacher))
 
     def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
-        return text.where(transfer_set.source[sentences])
+        return text.where(transfer.source[sentences])
 
     with run.stage("label"):
-        key = fingerprint(key, teacher.fingerprint, teacher.tokenizer.cls_id, teacher.tokenizer.sep_id)
-        _check_room(settings, run, teacher, transfer_set, key, size_bytes(first))
-        labels = label(teacher, transfer_set.sentences, run.cache("labels"), key, physical_cores(), where)
+        key = checksum(LABELS_FORMAT, transfer.key, teacher.fingerprint, asdict(teacher.framing))
+        _check_room(settings, run, teacher, transfer, key, size_bytes(first))
+        labels = label(teacher, transfer.sentences, run.cache("labels"), key, physical_cores(), where)
     recipe = _recipe(settings, text, own, evaluate, run, cached=eval_callback is None)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
-            alone = recipe.train_alone(spec, first, own.train, text.train_labels,
-                                       len(transfer_set.sentences), text.where)
+            alone = recipe.train_alone(spec, first, own.train, text.train_labels, len(transfer.sentences), text.where)
     with run.stage("distil"):
-        hard = text.train_labels[transfer_set.source] if settings.distill.alpha > 0 else None
+        hard = text.train_labels[transfer.source] if settings.distill.alpha > 0 else None
         data = TrainingSet(own.transfer, labels.logits, hard, where)
-        data_key = fingerprint(key, labels.precision, [] if hard is None else hard)
-        distilled = recipe.distil(spec, first, data, data_key)
+        distilled = recipe.distil(spec, first, data, checksum(labels.key, [] if hard is None else hard))
     with run.stage("export"):
-        models = export_students(run, spec, alone, distilled)
-        for model in models:
-            doubts += _told(one_answer(model.name, answers(model, own_dev_set), text.label_names))
+        students = export_students(run, spec, alone, distilled)
+        for model in students:
+            doubts += _told(task.one_answer(model.name, answers(model, own_dev_set), text.label_names))
     with run.stage("chain"):
-        run_strategies(settings, run, own, spec, models, train_dataloader, evaluate)
+        steps = run_strategies(settings, run, own, spec, students[-1], train_dataloader, evaluate)
     with run.stage("onnx"):
-        onnx_models, final_weights = write_onnx_models(settings, run, spec, models, own_dev_set)
+        int8, onnx_models, final_weights = write_onnx_models(settings, run, spec, [*students, *steps], own_dev_set)
+        models = [*students, *steps, *int8]
     with run.stage("measure"):
         rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
                               predictions=dev_set.teacher_predictions)]
@@ -183,12 +191,13 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
                  for model in onnx_models]
     with run.stage("verify"):
         run.assemble(models[-1].folder, spec, final_weights)
-        own.save_vocabulary(run.final_dir)
+        own.vocabulary.save(run.final_dir)
         verify(models, run.final_dir, spec, final_weights, own_dev_set)
     with run.stage("publish"):
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
-                              transfer_set.counts, (*text.notes, *notes, *doubts, _precision_note(labels)),
-                              settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate))
+                              transfer.counts, (*text.notes, *notes, *doubts, _precision_note(labels, task)),
+                              settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate), spec,
+                              CHINESE if corpus.chinese else None)
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
@@ -201,30 +210,28 @@ def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
     if teacher.max_length is not None and global_.max_seq_length > teacher.max_length:
         raise UserError(f"Global.max_seq_length: {global_.max_seq_length}, but the teacher reads at most "
                         f"{teacher.max_length} tokens; set it to {teacher.max_length} or less")
-    if (teacher.num_classes == 1) != (global_.task == REGRESSION):
-        right = REGRESSION if teacher.num_classes == 1 else CLASSIFICATION
-        raise UserError(f"Global.task: is {global_.task}, but the teacher has {teacher.num_classes} "
-                        f"output{'s' * (teacher.num_classes > 1)}; set it to {right}, or name another teacher")
+    task_named(global_.task).check_teacher(teacher.num_classes)
     return teacher
 
 
 def _metric(dev_set: DevSet) -> Evaluate | None:
     if dev_set.labels is None:
         return None
-    return metric_on(dev_set.sentences, dev_set.labels, dev_set.tokenizer, dev_set.metric)
+    return metric_on(dev_set.sentences, dev_set.labels, dev_set.reader, dev_set.metric, dev_set.task)
 
 
 def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
-    logits = logits_of(InferenceModel(teacher.prefix, physical_cores()), text.dev, teacher.tokenizer)
-    return DevSet(text.dev, text.dev_labels, metrics.answers_of(logits), teacher.num_classes, teacher.tokenizer,
-                  settings.global_.chosen_metric)
+    task = task_named(settings.global_.task)
+    predictions = task.answers_of(teacher.logits(text.dev))
+    return DevSet(text.dev, text.dev_labels, predictions, teacher.num_classes, teacher.framing,
+                  settings.global_.chosen_metric, task)
 
 
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
     """Hold the teacher's metric against ``TrainConfig.origin_metric``; return it where it is the user's own."""
     metric = own = None if eval_callback is None else metric_of(teacher.prefix, eval_callback)
     if own is None and dev_set.labels is not None:
-        metric = metrics.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
+        metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = settings.train.origin_metric
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
         raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
@@ -232,19 +239,18 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
     return own
 
 
-def _augment(settings: Config, text: TrainingText, teacher: Teacher,
-             run: RunFolder) -> tuple[Corpus, TransferSet, str]:
+def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFolder) -> tuple[Corpus, TransferSet]:
     corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
+    limit = settings.global_.max_seq_length - teacher.framing.special_tokens(text.train.pairs)
     options = (corpus, settings.augmentation, settings.global_.seed)
-    limit = settings.global_.max_seq_length - text.train.num_special
-    key = transfer_set_fingerprint(*options, limit)
-    return corpus, build_transfer_set(*options, run.cache("transfer_sets") / key, limit), key
+    folder = run.cache("transfer_sets") / transfer_set_fingerprint(*options, limit)
+    return corpus, build_transfer_set(*options, folder, limit)
 
 
-def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer_set: TransferSet, key: str,
+def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer: TransferSet, key: str,
                 student_bytes: int) -> None:
     """Check that the disk has room for the labels that are missing and for what comes after them."""
-    count = len(transfer_set.sentences)
+    count = len(transfer.sentences)
     missing = missing_bytes(run.cache("labels"), key, count, teacher.num_classes)
     cached = missing + 4 * count * teacher.num_classes + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
     copies = _MODEL_COPIES + 2 * len(settings.strategies)
@@ -266,9 +272,9 @@ def _size_note(first: Weights, teacher: Teacher) -> tuple[str, ...]:
 def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Evaluate | None, run: RunFolder,
             cached: bool) -> Recipe:
     """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
-    dev_key = fingerprint(settings.global_.chosen_metric, *own.dev.content,
+    dev_key = checksum(settings.global_.chosen_metric, *own.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
-    return Recipe(settings, static_logit_loss(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
+    return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
 
 
@@ -286,10 +292,9 @@ def _told(doubts: list[str]) -> list[str]:
     return doubts
 
 
-def _precision_note(labels: Labels) -> str:
+def _precision_note(labels: Labels, task: Task) -> str:
     if labels.precision == "fp32":
         return "The teacher labelled the transfer set in fp32."
     return (f"The teacher labelled the transfer set in {labels.precision}; on a sample its logits differ from fp32 by "
             f"{labels.check['mean_difference']:.4f} on average, {labels.check['max_difference']:.4f} at most"
-            + (f", and {100 * labels.check['agreement']:.2f} % of the labels agree." if labels.logits.shape[1] > 1
-               else "."))
+            f"{task.kept_labels(labels.check['agreement'])}.")

@@ -1,12 +1,84 @@
-"""Progress bars of the long stages: done, total, rate and time left, on standard error."""
+"""Progress of the long stages on standard error: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Callable, TextIO
 
 from tqdm import tqdm
 
+_SECONDS_BETWEEN_LINES = 30.0
+_DELAY_S = 1.0  # a stage that is done sooner shows nothing
 
-def progress_bar(stage: str, total: int, unit: str) -> tqdm:
-    """Return a tqdm bar for ``stage`` that shows itself once the stage has run for a second.
 
-    Use it as a context manager and call ``update(n)`` with the ``unit``s done since the last call.
+def progress_bar(stage: str, total: int, unit: str) -> tqdm | ProgressLines:
+    """Return what shows how far ``stage`` is: done, total, rate and time left, once it has run for a second.
+
+    On a terminal it is a tqdm bar, otherwise (a log file, a notebook's cell) `ProgressLines`. Use it as a context
+    manager and call ``update(n)`` with the ``unit``s done since the last call.
     """
-    return tqdm(total=total, desc=stage, unit=f" {unit}", unit_scale=True, delay=1, mininterval=0.5,
+    if not sys.stderr.isatty():
+        return ProgressLines(stage, total, unit)
+    return tqdm(total=total, desc=stage, unit=f" {unit}", unit_scale=True, delay=_DELAY_S, mininterval=0.5,
                 dynamic_ncols=True)
+
+
+class ProgressLines:
+    """A plain line every 30 seconds, and one at the end; what we use of tqdm's methods.
+
+    >>> ProgressLines("distil", 1200, "sentences")
+    distil: 400 of 1,200 sentences, 13/s, 1 min left, loss=0.0312
+    distil: 1,200 of 1,200 sentences, 13/s, took 1 min 30 s, loss=0.0181
+
+    Attributes:
+        initial: how many of those done were found rather than made; they don't count in the rate.
+    """
+
+    def __init__(self, stage: str, total: int, unit: str, stream: TextIO | None = None,
+                 clock: Callable[[], float] = time.monotonic):
+        self.initial = 0
+        self._stage, self._total, self._unit = stage, total, unit
+        self._stream, self._clock = stream or sys.stderr, clock
+        self._done, self._postfix = 0, ""
+        self._started = self._last_line = clock()
+
+    def __enter__(self) -> ProgressLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        seconds = self._clock() - self._started
+        if seconds >= _DELAY_S:
+            self._write(f"took {_duration(seconds)}")
+
+    def update(self, done: int) -> None:
+        """Count ``done`` more."""
+        self._done += done
+        now = self._clock()
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            rate = self._rate()
+            self._write(f"{_duration((self._total - self._done) / rate)} left" if rate else "")
+
+    def set_postfix(self, refresh: bool = True, **values: Any) -> None:
+        """Show ``values`` at the end of the lines to come."""
+        self._postfix = " ".join(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+                                 for name, value in values.items())
+
+    def _rate(self) -> float:
+        seconds = self._clock() - self._started
+        return max(self._done - self.initial, 0) / seconds if seconds else 0.0
+
+    def _write(self, time_told: str) -> None:
+        rate = self._rate()
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        parts = [f"{self._done:,} of {self._total:,} {self._unit}", f"{shown}/s", time_told, self._postfix]
+        print(f"{self._stage}: {', '.join(filter(None, parts))}", file=self._stream, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """``4521 -> "1 h 15 min"``, ``90 -> "1 min 30 s"``."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -34,6 +34,7 @@ from .tokens import TOKENIZER_FILES
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 CACHE_KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
 FRESH = "fresh"  # beside them: what runs that started over have computed so far
+CARD_FILE, CARD_TAG = "README.md", "paddleslim-bilstm"  # the model card, and what is among its tags
 _PADDLE_FILES = (".pdmodel", ".pdiparams")
 
 _log = logging.getLogger(__name__)
@@ -153,7 +154,11 @@ class RunFolder:
         """Move ``final_dir`` and the steps' models into ``save_dir``, in place of an earlier run's.
 
         Only renames are left to do by now, and until the last of them nothing there can be taken for a whole model.
+        A README.md that is no model card of ours stays, and ours is left out.
         """
+        if (readme := self.save_dir / CARD_FILE).is_file() and f"- {CARD_TAG}\n".encode() not in readme.read_bytes():
+            _log.warning("%s: is no model card of ours, so it stays, and the student's is left out", readme)
+            (self.final_dir / CARD_FILE).unlink()
         last = (f"{self._model_name}.pdmodel", SPEC_FILE)  # without them neither Paddle nor a Predictor has a model
         for stale in (*self._earlier_model(), *self.save_dir.glob("*.onnx"), *(self.save_dir / name for name in last)):
             stale.unlink(missing_ok=True)

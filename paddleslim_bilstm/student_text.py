@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from .augment import Corpus, TransferSet
 from .config import Config
 from .config.schema import WORDS
 from .errors import UserError
+from .student.vocabulary import TokenVocabulary, cut_vocabulary
 from .student.words import WordVocabulary, build_word_vocabulary
-from .tokens import Sentences, Tokenizer
+from .tokens import Framing, Sentences
 from .training_text import TrainingText
 
 _log = logging.getLogger(__name__)
@@ -22,34 +22,32 @@ class StudentText:
     """Sentences as the student reads them, row by row those of the run.
 
     Attributes:
-        reader: feeds them to the student: the teacher's tokenizer, or the vocabulary of words.
+        vocabulary: what the student reads; feeds them to it.
         train: the originals.
         transfer: the transfer set.
         dev: the sentences on which models are compared.
         counts, notes: for the report.
     """
 
-    reader: Tokenizer | WordVocabulary
+    vocabulary: TokenVocabulary | WordVocabulary
     train: Sentences
     transfer: Sentences
     dev: Sentences
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
 
-    def save_vocabulary(self, folder: str | Path) -> None:
-        """Write what a predictor needs beside the tokenizer's files."""
-        if isinstance(self.reader, WordVocabulary):
-            self.reader.save(folder)
 
-
-def student_text(settings: Config, text: TrainingText, corpus: Corpus, transfer_set: TransferSet) -> StudentText:
-    """Return the text of the run as the student that ``settings`` ask for reads it.
+def student_text(settings: Config, text: TrainingText, corpus: Corpus, transfer_set: TransferSet,
+                 framing: Framing) -> StudentText:
+    """Return the text of the run as the student that ``settings`` ask for reads it; ``framing`` is the teacher's.
 
     Raises:
         UserError: words of sentence pairs, or no word occurs often enough.
     """
     if settings.distill.student.vocabulary != WORDS:
-        return StudentText(corpus.tokenizer, text.train, transfer_set.sentences, text.dev, {})
+        token_map = cut_vocabulary(corpus.tokenizer, transfer_set.sentences)
+        return StudentText(TokenVocabulary(corpus.tokenizer, framing, token_map), text.train, transfer_set.sentences,
+                           text.dev, {})
     if corpus.pairs:
         raise UserError("bert_to_bilstm.student.vocabulary: words is for single sentences, and these are pairs; leave "
                         "it out")

@@ -10,7 +10,7 @@ import numpy as np
 
 from .config import Config
 from .errors import UserError
-from .student.train import NO_LABEL
+from .task import task_named
 from .teacher import Teacher
 from .text import Text, load_dataset
 from .text.rows import Rows
@@ -28,11 +28,11 @@ class TrainingText:
 
     Attributes:
         train: the originals, cut to the served length; unlabelled ones last.
-        train_labels: int64 ``[n]``, `NO_LABEL` for unlabelled ones; float32 with NaN there for a regression; None
-            where nothing is labelled.
+        train_labels: the task's, such as int64 ``[n]``, with its marker for unlabelled ones; None where nothing is
+            labelled.
         train_texts: the texts (or pairs of texts) behind ``train``; None when only token ids came in.
         dev: the sentences on which models are compared.
-        dev_labels: int64 ``[m]``, or float32 for a regression; None where they have no labels.
+        dev_labels: likewise; None where they have no labels.
         label_names: in the order of the logits.
         counts: for the report.
         notes: for the report.
@@ -81,30 +81,25 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
                         require_train_labels=needs_labels)
     texts = [*data.train_texts, *data.unlabeled_texts]
     full, full_dev = teacher.tokenizer.encode(texts), teacher.tokenizer.encode(data.dev_texts)
-    if full.pairs and len(teacher.feed_names) == 1:
-        _log.warning("the teacher takes no token types, so it tells both sides of a pair only by [SEP]; the student "
-                     "will need token_type_ids beside %s", teacher.feed_names[0])
-    limit = _content_tokens(global_.max_seq_length, full)
+    limit = _content_tokens(global_.max_seq_length, teacher, full.pairs)
     counts = {"train": len(data.train_texts), "unlabeled": len(data.unlabeled_texts), "dev": len(data.dev_texts),
               "truncated_train": int((full.lengths > limit).sum()),
               "truncated_dev": int((full_dev.lengths > limit).sum()), **data.counts}
     labels = None
     if data.train_labels is not None:
-        missing = NO_LABEL if teacher.num_classes > 1 else np.nan
-        labels = np.concatenate([data.train_labels,
-                                 np.full(len(data.unlabeled_texts), missing, data.train_labels.dtype)])
+        labels = task_named(global_.task).with_unlabelled(data.train_labels, len(data.unlabeled_texts))
     return TrainingText(full.truncate(limit), labels, texts, full_dev.truncate(limit), data.dev_labels,
                         tuple(data.label_names), counts, rows=data.train_rows, dev_texts=data.dev_texts)
 
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:
     from .host.loader_text import read_loader
-    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.feed_names,
-                                    np.int64 if teacher.num_classes > 1 else np.float32)
+    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
+                                    np.dtype(task_named(settings.global_.task).dtype))
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")
-    limit = _content_tokens(settings.global_.max_seq_length, sentences)
+    limit = _content_tokens(settings.global_.max_seq_length, teacher, sentences.pairs)
     counts = {"train": len(sentences), "truncated_train": int((sentences.lengths > limit).sum())}
     sentences = sentences.truncate(limit)
     shown = np.random.default_rng(settings.global_.seed).permutation(len(sentences))[:_SHOWN_SENTENCES]
@@ -114,10 +109,10 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> T
     return TrainingText(sentences, labels, None, sentences.take(shown), None, tuple(names), counts, (note,))
 
 
-def _content_tokens(max_seq_length: int, sentences: Sentences) -> int:
+def _content_tokens(max_seq_length: int, teacher: Teacher, pairs: bool) -> int:
     """Return how many tokens of a sentence or pair are served."""
-    left = max_seq_length - sentences.num_special
-    if left < 1 + sentences.pairs:
-        raise UserError(f"Global.max_seq_length: {max_seq_length} leaves no room for sentence pairs; set it to 5 "
-                        "or more")
-    return left
+    special = teacher.framing.special_tokens(pairs)
+    if max_seq_length < special + 1 + pairs:
+        raise UserError(f"Global.max_seq_length: {max_seq_length} leaves no room for sentence pairs; set it to "
+                        f"{special + 2} or more")
+    return max_seq_length - special

@@ -39,7 +39,7 @@ def verify(models: Sequence[PaddleModel], final_dir: Path, spec: StudentSpec, we
     """
     order = np.argsort(dev_set.sentences.lengths, kind="stable")
     rows = order[np.unique(np.linspace(0, len(order) - 1, _PROBE_SENTENCES).astype(np.int64))]
-    batch = dev_set.tokenizer.feeds(dev_set.sentences, rows)
+    batch = dev_set.reader.batch(dev_set.sentences, rows)
 
     quantized = False
     for model in models:
@@ -64,7 +64,7 @@ def verify(models: Sequence[PaddleModel], final_dir: Path, spec: StudentSpec, we
         raise _refusal(final_dir / WEIGHTS_FILE, "does not hold the trained weights")
 
 
-def _answers(load: Callable[[Path], Logits], file: Path, batch: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _answers(load: Callable[[Path], Logits], file: Path, batch: tuple[np.ndarray, ...]) -> np.ndarray:
     try:
         logits = load(file)(*batch)
     except Exception as error:  # Paddle and ONNX Runtime raise what they like on a damaged file

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import paddleslim_bilstm  # noqa: F401  (before anything imports Paddle, so that its CPU settings take effect)
+from paddleslim_bilstm.cpu import apply_cpu_settings
+
+apply_cpu_settings()  # before a test computes anything; the processes that tests start inherit them
 
 
 @pytest.fixture(scope="session")

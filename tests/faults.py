@@ -34,6 +34,7 @@ from forked_runs import Run, prepare, program_lines, start
 from reviews import write_reviews
 
 from paddleslim_bilstm import pipeline
+from paddleslim_bilstm.run_folder import CARD_FILE
 from paddleslim_bilstm.student import recipe
 
 STAGES = ("load teacher", "read text", "check teacher", "augment", "label", "train alone", "distil", "export", "chain",
@@ -63,11 +64,11 @@ class Place:
         return start([str(self._source / "run.json"), "-o", *overrides, *arguments], log, before)
 
     def results(self) -> dict[str, str]:
-        """Return the checksum of each cached and each published file, but for the reports, which hold times."""
+        """Return the checksum of each cached and each published file, but for report and card, which hold times."""
         files = {f"cache/{path.relative_to(self.cache)}": path
                  for kind in CACHED for path in (self.cache / kind).rglob("*")}
         files.update({f"out/{path.relative_to(self.out)}": path for path in self.out.rglob("*")
-                      if not path.name.startswith("report.")})
+                      if not path.name.startswith(("report.", CARD_FILE))})
         return {name: hashlib.sha256(_content(path)).hexdigest() for name, path in files.items() if path.is_file()}
 
 

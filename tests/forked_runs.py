@@ -23,13 +23,15 @@ if hasattr(os, "sched_setaffinity"):  # before Paddle counts the cores
 import matplotlib.pyplot  # noqa: F401
 import textblob.en  # noqa: F401
 
-import paddleslim_bilstm  # noqa: F401
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.augment.taggers import EnglishTagger
+from paddleslim_bilstm.cpu import apply_cpu_settings
 from paddleslim_bilstm.report import latency
 from paddleslim_bilstm.teacher import labelling
 
-import paddle  # isort: skip  (behind our CPU settings)
+apply_cpu_settings()
+
+import paddle  # noqa: E402
 
 CHUNK_SENTENCES = 50  # so that a small transfer set has many chunks
 DONE_TIMEOUT_S = 600

@@ -4,17 +4,17 @@ import numpy as np
 
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.student_file import save_student
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
+from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.student.weights import first_weights, num_features
 
 
 def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0,
-                   pairs=False, pooling="max"):
+                   pairs=False, pooling="max", encoder="bilstm"):
     rng = np.random.default_rng(seed)
     names = tuple(f"class {number}" for number in range(classes))
     spec = StudentSpec(embed_dim=embed_dim, hidden_size=hidden_size, num_layers=num_layers, label_names=names,
-                       pad_id=pad_id, max_seq_length=32, pairs=pairs, pooling=pooling)
+                       pad_id=pad_id, max_seq_length=32, pairs=pairs, pooling=pooling, encoder=encoder)
     token_map = rng.integers(0, rows, vocab).astype(np.int32)
     token_map[0] = rows - 1
     weights = first_weights(spec, token_map, rng.normal(0, 0.5, (rows, embed_dim)), rng)
@@ -36,19 +36,25 @@ def _one_pair(weights, spec, row, types):
     """Cut ``[CLS] first [SEP] second [SEP] padding`` where the types change; an empty side has zero states."""
     used = row != spec.pad_id
     first, second = row[used & (types == 0)][1:-1], row[used & (types == 1)][:-1]
-    one, other = (_summary(weights, spec, side) if len(side) else np.zeros(spec.num_features // 4)
+    one, other = (_summary(weights, spec, side) if len(side) else np.zeros(num_features(spec) // 4)
                   for side in (first, second))
     return _answer(weights, np.concatenate([one, other, np.abs(one - other), one * other]))
 
 
 def _summary(weights, spec, ids):
     states = weights["embedding"][weights["token_map"][ids]].astype(np.float64)
+    run, prefix = {"bilstm": (_run_lstm, "lstm"), "bigru": (_run_gru, "gru")}[spec.encoder]
     for layer in range(spec.num_layers):
-        forward = _run(weights, f"lstm.{layer}.forward", states)
-        backward = _run(weights, f"lstm.{layer}.backward", states[::-1])
+        forward = run(weights, f"{prefix}.{layer}.forward", states)
+        backward = run(weights, f"{prefix}.{layer}.backward", states[::-1])
         states = np.concatenate([forward, backward[::-1]], axis=1)
-    largest = [forward.max(axis=0), backward.max(axis=0)] if spec.pooling == "max" else []
-    return np.concatenate([forward[-1], backward[-1], *largest])
+    pooled = []
+    if spec.pooling == "max":
+        pooled = [forward.max(axis=0), backward.max(axis=0)]
+    elif spec.pooling == "attention":
+        shares = np.exp(np.tanh(states) @ weights["attention.weight"])
+        pooled = [(states * shares).sum(axis=0) / shares.sum()]
+    return np.concatenate([forward[-1], backward[-1], *pooled])
 
 
 def _answer(weights, summary):
@@ -56,7 +62,22 @@ def _answer(weights, summary):
     return hidden @ weights["output.weight"] + weights["output.bias"]
 
 
-def _run(weights, name, inputs):
+def _run_gru(weights, name, inputs):
+    """Cho et al. 2014, with the reset gate behind the product; gates r, z, c."""
+    units = len(weights[f"{name}.bias_ih"]) // 3
+    state, states = np.zeros(units), []
+    for one in inputs:
+        of_input = weights[f"{name}.weight_ih"] @ one + weights[f"{name}.bias_ih"]
+        of_state = weights[f"{name}.weight_hh"] @ state + weights[f"{name}.bias_hh"]
+        reset, update = (_sigmoid(of_input[part] + of_state[part])
+                         for part in (slice(0, units), slice(units, 2 * units)))
+        candidate = np.tanh(of_input[2 * units:] + reset * of_state[2 * units:])
+        state = update * state + (1 - update) * candidate
+        states.append(state)
+    return np.stack(states)
+
+
+def _run_lstm(weights, name, inputs):
     units = len(weights[f"{name}.bias_ih"]) // 4
     state, cell, states = np.zeros(units), np.zeros(units), []
     for one in inputs:
@@ -82,7 +103,7 @@ def output_folder(folder, **sizes):
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     save_student(folder, weights, spec)
     write_onnx(folder / "model.onnx", weights, spec)
-    write_onnx(folder / "model.int8.onnx", round_layers(weights, int8_layers(spec)), spec)
+    write_onnx(folder / "model.int8.onnx", round_layers(weights, spec), spec)
     return weights, spec
 
 

@@ -1,16 +1,26 @@
-"""Configuration: YAML, dict and overrides become checked dataclasses; what is wrong is told in one line."""
+"""Configuration: YAML, dict and overrides become checked settings; what is wrong is told in one line."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import math
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from paddleslim_bilstm.augment import check_hooks
+from paddleslim_bilstm.augment.registry import hook_fingerprint
 from paddleslim_bilstm.config import HookConfig, load_config
+from paddleslim_bilstm.config.schema import PADDLESLIM_STRATEGIES, SECTIONS, json_schema
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.student.losses import loss_fingerprint
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import weight_shapes
 
@@ -116,19 +126,19 @@ def test_home_folder_and_exponents_are_understood():
     ("DataAugmentation:", "DataAugmentaton:", 8, ["DataAugmentaton", "did you mean DataAugmentation?"]),
     ("embed_dim:", "embeddim:", 6, ["bert_to_bilstm.student.embeddim", "did you mean embed_dim?"]),
     ("model_dir: teachers", "zzz: teachers", 2, ["Global.zzz", "valid: model_dir, "]),
-    ("embed_dim: 200", "embed_dim: wide", 6, ["student.embed_dim", "whole number", "'wide'"]),
+    ("embed_dim: 200", "embed_dim: wide", 6, ["student.embed_dim", "integer", "'wide'"]),
     ("embed_dim: 200", "embed_dim: true", 6, ["student.embed_dim", "True"]),
-    ("dropout: 1e-1", "dropout: 1", 6, ["student.dropout", "below 1"]),
-    ("alpha: 0.5", "alpha: 1.5", 7, ["bert_to_bilstm.alpha", "up to 1", "1.5"]),
+    ("dropout: 1e-1", "dropout: 1", 6, ["student.dropout", "less than 1"]),
+    ("alpha: 0.5", "alpha: 1.5", 7, ["bert_to_bilstm.alpha", "equal to 1", "1.5"]),
     ("alpha: 0.5", "alpha: .nan", 7, ["bert_to_bilstm.alpha", "nan"]),
-    ("n_iter: 3", "n_iter: -1", 9, ["DataAugmentation.n_iter", "at least 0", "-1"]),
+    ("n_iter: 3", "n_iter: -1", 9, ["DataAugmentation.n_iter", "equal to 0", "-1"]),
     ("n_iter: 3", "n_iter: 2.5", 9, ["DataAugmentation.n_iter", "2.5"]),
     ("- masking: {p_mask: 1e-1}", "- masking:\n      p_mask: 1e-1", 10, ["hooks", "indented"]),
-    ("epochs: 6", "epochs: 0", 14, ["TrainConfig.epochs", "at least 1"]),
+    ("epochs: 6", "epochs: 0", 14, ["TrainConfig.epochs", "equal to 1"]),
     ("type: PolynomialDecay, ", "", 15, ["TrainConfig.learning_rate", "type"]),
     ("optimizer: {type: AdamW, beta1: 0.9}", "optimzer: {}", 16, ["TrainConfig.optimizer_builder", "optimizer"]),
     ("QuantPost:", "QuantPost: [1]", 18, ["QuantPost", "mapping"]),
-    ("train_file: train.tsv", "metric: accuray", 3, ["Global.metric", "one of accuracy, f1, macro_f1, matthews"]),
+    ("train_file: train.tsv", "metric: accuray", 3, ["Global.metric", "'accuracy'", "'matthews'"]),
     ("train_file: train.tsv", "train_file: no", 3, ["Global.train_file", "text in quotes", "False"]),
     ("student: {embed_dim: 200, dropout: 1e-1}", "student: 3", 6, ["bert_to_bilstm.student", "mapping"]),
 ])
@@ -140,11 +150,17 @@ def test_wrong_settings_are_named_with_file_and_line(written, old, new, line, pa
         assert part in message
 
 
+@pytest.mark.parametrize("value", [10**400, -1, True, "fast", {"learning_rate": 0.1}, {"type": 3}, float("nan")])
+def test_a_learning_rate_is_a_number_or_a_schedule(value):
+    assert "TrainConfig.learning_rate: must be" in error_of({"bert_to_bilstm": None,
+                                                             "TrainConfig": {"learning_rate": value}})
+
+
 @pytest.mark.parametrize("sections, parts", [
     ({"Global": {"task": "regression", "metric": "f1"}}, ["Global.metric: f1 is no metric of a regression", "pearson"]),
     ({"Global": {"metric": "pearson"}}, ["Global.metric: pearson is no metric of a classification", "accuracy"]),
     ({"Global": {"task": "regression"}, "bert_to_bilstm": {"loss": "soft_label"}},
-     ["bert_to_bilstm.loss: soft_label", "logit_mse or l2"]),
+     ["bert_to_bilstm.loss: soft_label", "valid: logit_mse, l2"]),
     ({"Global": {"task": "regression"}, "QuantAware": {}, "Distillation": {"loss": ["l2", "dkd"]}},
      ["Distillation.loss: dkd"])])
 def test_what_makes_no_sense_for_the_task_is_refused(sections, parts):
@@ -177,7 +193,8 @@ def test_strategies_that_make_no_sense_are_refused_with_the_reason(written, name
 
 @pytest.mark.parametrize("override, part", [
     ("Global.sed=1", "did you mean seed?"), ("Gobal.seed=1", "did you mean Global?"), ("seed", "Section.key=value"),
-    ("Global.=1", "Section.key=value"), ("Global.seed=[", "no valid YAML"), ("Global.seed=-1", "from 0 to"),
+    ("Global.=1", "Section.key=value"), ("Global.seed=[", "no valid YAML"), ("Global.seed=-1", "equal to 0"),
+    ("Global.seed=4294967296", "less than"),
     ("Global.model_dir.x=1", "has no keys"), ("bert_to_bilstm={alpha: 2}", "bert_to_bilstm.alpha"),
     ("Global.seed=" + "9" * 5000, "Global.seed")])
 def test_wrong_overrides_are_named(written, override, part):
@@ -191,8 +208,12 @@ def test_wrong_overrides_are_named(written, override, part):
     ("bert_to_bilstm: [\n", 2, "no valid YAML"),
     ("bert_to_bilstm: !!python/object/apply:os.system [exit 3]\n", 1, "not supported"),
     ("bert_to_bilstm:\n  loss: !!python/name:os.system\n", 2, "no valid YAML"),
-    ("a: &a [1]\nb: *a\n", 2, "aliases"),
-    ("a: &a [*a]\n", 1, "aliases"),
+    ("bert_to_bilstm: !!python/tuple [1]\n", 1, "not supported"),
+    ("a: &a [*a]\n", 1, "inside of what it names"),
+    ("a: &a\n  <<: *a\n", 1, "inside of what it names"),
+    ("a: &a {b: {<<: *a}}\n", 1, "inside of what it names"),
+    ("a: *b\n", 1, "undefined alias"),
+    ("a: {<<: 3}\n", 1, "<< takes a mapping"),
     ("bert_to_bilstm:\n  alpha: \x01\n", 2, "not allowed"),
     ("bert_to_bilstm:\n  ? [1]\n  : 2\n", 2, "must be a name"),
     (b"Global:\n  model_dir: \xff\n", 2, "UTF-8"),
@@ -209,7 +230,44 @@ def test_files_that_hold_no_configuration(written, tmp_path):
     assert "sections" in error_of(written(""))
     assert "sections" in error_of(written("just text"))
     assert "nested too deeply" in error_of(written("a: " + "[" * 5000))
+    endless = {"bert_to_bilstm": {}}
+    endless["bert_to_bilstm"]["student"] = endless
+    assert "nested too deeply" in error_of(endless)
     assert "no section bert_to_bilstm" in error_of(written("Global: {}"))
+
+
+def test_anchors_aliases_and_merge_keys_are_written_out_and_keep_their_places(written):
+    path = written("""\
+Global: &shared
+  seed: 7
+  max_seq_length: &length 64
+bert_to_bilstm:
+  student: &student {embed_dim: 40, hidden_size: 20}
+  batch_size: *length
+Finetune:
+  <<: {epochs: 9, batch_size: 8}
+  epochs: 2
+QuantPost: &post {batch_nums: 4}
+QuantAware: {<<: [{weight_bits: 8}, {weight_bits: 4, activation_bits: 8}]}
+""")
+    config = load_config(path)
+    assert config.distill.batch_size == 64 and config.distill.student.embed_dim == 40
+    assert (config.finetune.epochs, config.finetune.batch_size) == (2, 8)
+    assert config.strategies["QuantAware"] == {"weight_bits": 8, "activation_bits": 8}
+    merged = written("bert_to_bilstm:\n  student: &one\n    embed_dim: 5\n    hidden: 3\nFinetune:\n  <<: *one\n")
+    assert error_of(merged, ["bert_to_bilstm.student={}"]).startswith(f"{merged}:3: Finetune.embed_dim: unknown key")
+
+
+@pytest.mark.parametrize("text", [
+    "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)),
+    "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], k{n}: 1}}\n" for n in range(1, 40)),
+    "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: *a{n - 1}}}\n" for n in range(1, 3000)),
+    "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 3000))])
+def test_an_alias_bomb_is_refused_at_once(written, text):
+    started = time.perf_counter()
+    message = error_of(written(text + "bert_to_bilstm:\n"))
+    assert "10,000 values" in message or "nested too deeply" in message
+    assert time.perf_counter() - started < 5
 
 
 def test_inside_paddleslim_other_settings_are_left_alone(caplog):
@@ -217,14 +275,238 @@ def test_inside_paddleslim_other_settings_are_left_alone(caplog):
     with caplog.at_level(logging.WARNING):
         config = load_config(source, inside_paddleslim=True)
     assert config.global_.dataset == ("clue",)
-    named = [record.getMessage() for record in caplog.records]
-    assert len(named) == 3 and any("model_dri" in text and "did you mean model_dir?" in text for text in named)
+    message, = [record.getMessage() for record in caplog.records]
+    assert all(part in message for part in ("Global.task_name,", "Eval", "Global.model_dri (did you mean model_dir?)"))
     assert "Eval" in error_of({"bert_to_bilstm": None, "Eval": {}})
     with pytest.raises(UserError, match="alhpa"):
         load_config({"bert_to_bilstm": {"alhpa": 1}}, inside_paddleslim=True)
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")),
+def test_inside_paddleslim_a_loader_makes_the_data_set_the_scripts_own(caplog):
+    source = {"Global": {"dataset": "glue", "task_name": "sst-2", "dev_file": "dev.tsv"}, "bert_to_bilstm": None}
+    with caplog.at_level(logging.WARNING):
+        config = load_config(source, inside_paddleslim=True, has_loader=True)
+    assert config.global_.dataset is None and config.global_.dev_file == "dev.tsv"
+    message, = [record.getMessage() for record in caplog.records]
+    assert "Global.dataset" in message and "Global.task_name" in message
+    assert load_config({**source, "Global": {"dataset": {"name": "glue"}}}, inside_paddleslim=True, has_loader=True)
+
+
+def test_inside_paddleslim_an_optimizer_builder_may_hold_what_the_host_ignores(caplog):
+    def decays(name):
+        return "bias" not in name
+
+    builder = {"optimizer": {"type": "AdamW"}, "weight_decay": 0.01, "apply_decay_param_fun": decays}
+    source = {"bert_to_bilstm": None, "TrainConfig": {"optimizer_builder": builder}}
+    with caplog.at_level(logging.WARNING):
+        config = load_config(source, inside_paddleslim=True)
+    assert "TrainConfig.optimizer_builder.apply_decay_param_fun" in caplog.text and len(caplog.records) == 1
+    assert config.train.optimizer_builder == {"optimizer": {"type": "AdamW"}, "weight_decay": 0.01}
+    assert load_config(json.loads(json.dumps(config.to_dict()))) == config
+    assert builder["apply_decay_param_fun"] is decays
+    with pytest.raises(UserError, match="must be {optimizer"):
+        load_config({"bert_to_bilstm": None, "TrainConfig": {"optimizer_builder": {"optimzer": {"type": "Adam"}}}},
+                    inside_paddleslim=True)
+
+
+@pytest.mark.parametrize("key, value, needs_training", [
+    ("amp_config", {"use_pure_fp16": True}, True), ("logging_iter", 5, True), ("sparse_model", True, False),
+    ("recompute_config", {"checkpoints": []}, False), ("sharding_config", {}, False)])
+def test_settings_that_would_do_nothing_are_refused(key, value, needs_training):
+    source = {"bert_to_bilstm": None, "TrainConfig": {key: value}, "QuantPost": None}
+    assert f"TrainConfig.{key}: " in error_of(source)
+    if needs_training:
+        config = load_config({**source, "UnstructurePrune": {"ratio": 0.5}})
+        assert getattr(config.train, key) == value
+    else:
+        assert f"TrainConfig.{key}: " in error_of({**source, "UnstructurePrune": {"ratio": 0.5}})
+
+
+PLUGIN = """\
+from paddleslim_bilstm import augmentation_hook, distillation_loss
+from paddleslim_bilstm.tokens import Sentences
+
+@augmentation_hook("{name}_hook")
+def hook(sentences, corpus, rng, *, copies: int = 1):
+    return sentences
+
+@distillation_loss("{name}_loss", needs_classes=True)
+def loss(student_logits, teacher_logits):
+    return ((student_logits - teacher_logits) ** 2).mean()
+"""
+
+
+def test_a_plugin_beside_the_yaml_is_imported_before_the_check(written, tmp_path, monkeypatch):
+    written(PLUGIN.format(name="one"), "one.py")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = written("Global: {plugins: one}\nbert_to_bilstm: {loss: one_loss}\n"
+                   "DataAugmentation: {hooks: [one_hook: {copies: 2}]}\nDistillation: {loss: [one_loss, l2]}\n")
+    config = load_config(path)
+    check_hooks(config.augmentation.hooks)
+    assert config.distill.loss == "one_loss" and config.global_.plugins == (str(tmp_path / "one.py"),)
+    assert load_config(config.to_dict()) == config
+    regression = error_of(path, ["Global.task=regression"])
+    assert "bert_to_bilstm.loss: one_loss compares probabilities" in regression
+
+
+@pytest.mark.parametrize("where", ["dict", "override"])
+def test_a_plugin_of_a_dict_or_an_override_lies_in_the_working_directory(written, tmp_path, monkeypatch, where):
+    written(PLUGIN.format(name=where), f"{where}_plugin.py")
+    (tmp_path / "configs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    plugins, section = [f"{where}_plugin"], {"loss": f"{where}_loss"}
+    if where == "dict":
+        assert load_config({"Global": {"plugins": plugins}, "bert_to_bilstm": section}).distill.loss == "dict_loss"
+    else:
+        path = written(f"bert_to_bilstm: {{loss: {where}_loss}}\n", "configs/run.yaml")
+        assert load_config(path, [f"Global.plugins={plugins}"]).global_.plugins == (f"{where}_plugin.py",)
+
+
+def test_an_installed_module_is_a_plugin_too(tmp_path, monkeypatch):
+    (tmp_path / "lib" / "pack").mkdir(parents=True)
+    (tmp_path / "lib" / "pack" / "__init__.py").write_text("")
+    (tmp_path / "lib" / "pack" / "losses.py").write_text(PLUGIN.format(name="pack"))
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    source = {"Global": {"plugins": ["pack.losses"]}, "bert_to_bilstm": {"loss": "pack_loss"}}
+    assert load_config(source).global_.plugins == ("pack.losses",)
+
+
+@pytest.mark.parametrize("code, line, part", [
+    ("import os\n\nraise RuntimeError('no\\nway')\n", 3, "RuntimeError: no way"),
+    ("def broken(:\n", 1, "SyntaxError"), ("import absent_module\n", 1, "absent_module"),
+    ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"), ("import json\nx = 1\njson.loads('{')\n", 3, "JSONDecode"),
+    ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('l2')\ndef f(a, b): return a\n", 2, "taken"),
+    ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('a-b')\ndef f(a, b): return a\n", 2, "name"),
+    ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('ab')\ndef f(a): return a\n", 2, "must take"),
+])
+def test_a_plugin_that_fails_is_named_with_its_line(written, tmp_path, code, line, part):
+    plugin, path = written(code, "failing.py"), written("Global:\n  plugins: [failing.py]\nbert_to_bilstm:\n")
+    message = error_of(path)
+    assert message.startswith(f"{path}:2: Global.plugins: failing.py can't be imported: {plugin}:{line}: ")
+    assert part in message
+
+
+@pytest.mark.parametrize("plugin", ["absent.py", "absent_module", "absent.module", ".relative", "run.yaml"])
+def test_a_plugin_that_is_not_there_is_named(written, plugin):
+    path = written(f"Global:\n  plugins: {plugin}\nbert_to_bilstm:\n")
+    assert error_of(path).startswith(f"{path}:2: Global.plugins: {plugin} ")
+
+
+def test_a_changed_plugin_is_run_again_and_changes_the_fingerprints(written):
+    path = written("Global: {plugins: twice.py}\nbert_to_bilstm: {loss: twice_loss}\n")
+    keys = []
+    for text in ("X = 1\n", "X = 1\n", "X = 2\n"):
+        written(text + PLUGIN.format(name="twice"), "twice.py")
+        load_config(path)
+        keys.append((loss_fingerprint("twice_loss"), hook_fingerprint("twice_hook")))
+    assert keys[0] == keys[1] and not set(keys[1]) & set(keys[2])
+    assert loss_fingerprint("logit_mse") == "logit_mse" and hook_fingerprint("masking") == "masking"
+
+
+def test_a_loss_that_nobody_registered_is_refused_with_its_line(written):
+    path = written(changed("alpha: 0.5", "loss: logit_mes"))
+    message = error_of(path)
+    assert message.startswith(f"{path}:7: bert_to_bilstm.loss: no loss is called 'logit_mes'; did you mean logit_mse?")
+    in_chain = {"bert_to_bilstm": None, "Distillation": {"loss": "fsp"}}
+    assert "Distillation.loss: no loss is called 'fsp'" in error_of(in_chain)
+
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def test_the_schema_beside_the_configs_is_what_the_command_prints():
+    printed = run_command("--schema").stdout
+    assert json.loads(printed) == json_schema() and (CONFIGS / "schema.json").read_text(encoding="utf-8") == printed
+    for path in CONFIGS.glob("*.yaml"):
+        assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_every_key_is_described_and_paddleslims_keys_are_all_there():
+    def described(schema):
+        for name, value in schema.get("properties", {}).items():
+            assert value.get("description", "").endswith("."), name
+            described(value)
+
+    schema = json_schema()
+    sections = schema["properties"]
+    for section in [*sections.values(), *schema["$defs"].values()]:
+        described(section)
+    assert sections.keys() == {*SECTIONS, *PADDLESLIM_STRATEGIES, "QuantBiLSTM"}
+    from paddleslim.auto_compression import strategy_config
+    for name in PADDLESLIM_STRATEGIES:
+        known = list(inspect.signature(getattr(strategy_config, name).__init__).parameters)[1:]
+        assert sections[name]["properties"].keys() == set(known)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_schema_holds_the_shipped_configs(path):
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for sections in (config, load_config(path).to_dict()):
+        assert fits(json_schema(), sections, json_schema())
+    for name, section, wrong in (("Global", "sed", 1), ("Global", "seed", -1), ("Global", "metric", "acuracy"),
+                                 ("bert_to_bilstm", "alpha", 2), ("bert_to_bilstm", "student", {"pooling": "min"}),
+                                 ("DataAugmentation", "hooks", [3]), ("TrainConfig", "learning_rate", {})):
+        assert not fits(json_schema(), {**config, name: {section: wrong}}, json_schema())
+    assert not fits(json_schema(), {**config, "Globl": {}}, json_schema())
+
+
+TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "integer": int,
+         "number": (int, float)}
+
+
+def fits(schema, value, whole):
+    """Whether a value is what a JSON schema of draft 7 asks for; only with the words that ours uses."""
+    def is_a(kind):
+        return isinstance(value, TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
+
+    rules = {
+        "$ref": lambda rule: fits(whole["$defs"][rule.rpartition("/")[2]], value, whole),
+        "anyOf": lambda rule: any(fits(one, value, whole) for one in rule),
+        "type": lambda rule: any(is_a(kind) for kind in ([rule] if isinstance(rule, str) else rule)),
+        "enum": lambda rule: value in rule,
+        "minimum": lambda rule: value >= rule, "exclusiveMinimum": lambda rule: value > rule,
+        "maximum": lambda rule: value <= rule, "exclusiveMaximum": lambda rule: value < rule,
+        "minItems": lambda rule: len(value) >= rule, "maxItems": lambda rule: len(value) <= rule,
+        "minProperties": lambda rule: len(value) >= rule, "maxProperties": lambda rule: len(value) <= rule,
+        "items": lambda rule: all(fits(rule, item, whole) for item in value),
+        "required": lambda rule: set(rule) <= value.keys(),
+        "properties": lambda rule: all(
+            fits(rule[key], value[key], whole) for key in rule.keys() & (value or {}).keys()),
+        "additionalProperties": lambda rule: all(
+            rule is not False and fits(rule, item, whole) for key, item in (value or {}).items()
+            if key not in schema.get("properties", {}))}
+    names = schema.keys() - {"$schema", "$defs", "title", "description", "default"}
+    names = sorted(names, key=lambda name: name != "type")
+    return all(rules[name](schema[name]) for name in names)
+
+
+def run_command(*arguments):
+    return subprocess.run([sys.executable, "-m", "paddleslim_bilstm", "config", *arguments], capture_output=True,
+                          text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(CONFIGS.parent)})
+
+
+def test_the_command_checks_a_file_and_prints_it_in_full(written):
+    done = run_command(str(CONFIGS / "sst2.yaml"), "-o", "Global.seed=3")
+    assert done.returncode == 0, done.stderr
+    assert load_config(written(done.stdout)) == load_config(CONFIGS / "sst2.yaml", ["Global.seed=3"])
+    done = run_command(str(written("bert_to_bilstm:\nDataAugmentation: {hooks: [maskin]}\n")))
+    assert done.returncode == 2 and "maskin" in done.stderr and done.stderr.count("\n") == 1
+    assert "CONFIG: missing" in run_command().stderr
+
+
+def test_predicting_needs_no_pydantic():
+    code = "import sys; sys.modules['pydantic'] = None\n" \
+           "from paddleslim_bilstm import Predictor\n" \
+           "import paddleslim_bilstm.predict.command, paddleslim_bilstm.predict.evaluate_command\n" \
+           "import paddleslim_bilstm.student.words, paddleslim_bilstm.text\n" \
+           "from paddleslim_bilstm.cli import main\nassert main(['config', '--schema']) == 2"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == 'error: pydantic is not installed: pip install "paddleslim-bilstm[cpu]"\n'
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")),
                          ids=lambda path: path.stem)
 def test_the_student_of_a_shipped_config_is_smaller_than_its_teacher(path):
     """Even with every token of BERT's vocabulary, features of pairs, and the smallest teacher: 22.7 million."""

@@ -1,5 +1,6 @@
-"""The CPU settings: which processor gets which, and that they reach a fresh interpreter before Paddle."""
+"""The CPU settings: which processor gets which, and that they reach Paddle when a job of ours begins, and only then."""
 
+import json
 import os
 import platform
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from paddleslim_bilstm.cpu import physical_cores, wanted_settings
+from paddleslim_bilstm.cpu import SWITCH, physical_cores, wanted_settings
 
 AVX512 = "avx2 avx512f avx512dq avx512bw avx512vl"
 
@@ -34,28 +35,108 @@ def test_hyper_threads_count_once():
     assert physical_cores(cpuinfo("GenuineIntel", "avx2", allowed, threads_per_core=allowed)) == 1
 
 
-def environment_after_import(**given):
-    ours = ("OMP_NUM_THREADS", "FLAGS_paddle_num_threads", "FLAGS_enable_pir_api", "MKL_DEBUG_CPU_TYPE")
-    clean = {name: value for name, value in os.environ.items() if name not in ours}
-    code = "import os, sys, paddleslim_bilstm; print('zlib' in sys.modules, os.environ.get('FLAGS_enable_pir_api'), " \
-           "os.environ.get('MKL_DEBUG_CPU_TYPE'))"
-    done = subprocess.run([sys.executable, "-c", code], env={**clean, **given}, capture_output=True, text=True)
+OURS = ("OMP_NUM_THREADS", "FLAGS_paddle_num_threads", "KMP_BLOCKTIME", "MKL_DEBUG_CPU_TYPE", SWITCH)
+
+
+def run_python(code, folder=None, **given):
+    """Run code in a fresh interpreter whose environment has none of our settings but those given."""
+    clean = {name: value for name, value in os.environ.items() if name not in OURS}
+    done = subprocess.run([sys.executable, "-c", code], env={**clean, **given}, cwd=folder, capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return done
 
 
-def test_settings_reach_a_fresh_interpreter():
-    zlib_loaded, pir, kernel = environment_after_import()
-    assert (zlib_loaded, pir) == ("True", "0")
-    assert kernel == str(wanted_settings().get("MKL_DEBUG_CPU_TYPE"))
+APPLY = "from paddleslim_bilstm.cpu import apply_cpu_settings; apply_cpu_settings()"
+
+
+def environment_after(code, **given):
+    """Return those of our variables that a fresh interpreter has in its environment after ``code``."""
+    shown = f"; import os, json; print(json.dumps({{name: os.environ.get(name) for name in {OURS[:-1]}}}))"
+    found = json.loads(run_python(code + shown, **given).stdout.splitlines()[-1])
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def test_the_import_alone_leaves_the_environment_as_it_is():
+    assert environment_after("import paddleslim_bilstm; from paddleslim_bilstm import Predictor") == {}
+    assert environment_after("import paddleslim_bilstm", MKL_DEBUG_CPU_TYPE="3") == {"MKL_DEBUG_CPU_TYPE": "3"}
+
+
+def test_zlib_is_loaded_before_paddle_can_bring_its_own():
+    assert run_python("import sys, paddleslim_bilstm; print('zlib' in sys.modules)").stdout == "True\n"
+
+
+def test_the_switch_applies_the_settings_at_import():
+    assert environment_after("import paddleslim_bilstm", **{SWITCH: "1"}) == wanted_settings()
 
 
 def test_what_the_user_has_set_stays():
-    assert environment_after_import(MKL_DEBUG_CPU_TYPE="3")[2] == "3"
+    found = environment_after(APPLY, MKL_DEBUG_CPU_TYPE="3", OMP_NUM_THREADS="7")
+    assert found == {**wanted_settings(), "MKL_DEBUG_CPU_TYPE": "3", "OMP_NUM_THREADS": "7"}
 
 
 def test_settings_can_be_switched_off():
-    assert environment_after_import(PADDLESLIM_BILSTM_CPU_SETTINGS="0")[1] == "None"
+    assert environment_after(APPLY, **{SWITCH: "0"}) == {}
+
+
+@pytest.mark.parametrize("arguments", [["compress"], ["finetune"]])
+def test_the_command_line_says_once_what_it_has_set(tmp_path, arguments):
+    (tmp_path / "run.yaml").write_text("Global: {train_file: absent.tsv, dev_file: absent.tsv, model_dir: teacher}\n"
+                                       "Finetune: {model: absent}\nbert_to_bilstm: {}\n")
+    code = f"from paddleslim_bilstm import cli; assert cli.main({[*arguments, 'run.yaml']}) == 2"
+    told = [line for line in run_python(code, tmp_path).stderr.splitlines() if line.startswith("CPU settings")]
+    assert len(told) == 1
+    assert SWITCH in told[0] and all(f"{name}={value}" in told[0] for name, value in wanted_settings().items())
+
+
+def test_autocompression_applies_them_for_our_sections_only(tmp_path):
+    code = """
+import os, paddleslim_bilstm
+from paddleslim.auto_compression import AutoCompression
+for config in (["QuantPost"], ["bert_to_bilstm"]):
+    try:
+        AutoCompression(model_dir="absent", train_dataloader=None, config=config, save_dir="out")
+    except Exception:  # PaddleSlim, of the model
+        pass
+    print(os.environ.get("KMP_BLOCKTIME"))
+"""
+    assert run_python(code, tmp_path).stdout.splitlines()[-2:] == ["None", "0"]
+
+
+PRODUCT = """
+import zlib, numpy as np, paddle
+paddle.set_device("cpu")
+def product():
+    left = paddle.to_tensor(np.random.default_rng(0).standard_normal((256, 256)).astype("float32"))
+    return paddle.nn.functional.linear(left, left).numpy().tobytes().hex()
+"""
+NEEDS_MKL_PATH = pytest.mark.skipif("MKL_DEBUG_CPU_TYPE" not in wanted_settings(), reason="for AMD processors")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """What a script computes that knows nothing of us."""
+    return run_python(f"{PRODUCT}print(product())").stdout
+
+
+def test_an_ordinary_paddle_script_computes_what_it_did_without_the_plugin(plain):
+    assert run_python(f"import paddleslim_bilstm\n{PRODUCT}print(product())").stdout == plain
+
+
+@NEEDS_MKL_PATH
+def test_settings_count_after_paddle_has_loaded_but_not_yet_computed(plain):
+    early = run_python(f"{APPLY}\n{PRODUCT}print(product())")
+    late = run_python(f"{PRODUCT}{APPLY}\nprint(product())")
+    assert late.stdout == early.stdout != plain and "take effect" not in late.stderr
+
+
+@NEEDS_MKL_PATH
+def test_a_warning_says_once_what_is_lost_when_paddle_has_computed_first():
+    done = run_python(f"{PRODUCT}product()\n{APPLY}; apply_cpu_settings()\n"
+                      "import os; print(os.environ.get('MKL_DEBUG_CPU_TYPE'))")
+    assert done.stdout == "None\n"
+    told = [line for line in done.stderr.splitlines() if "MKL_DEBUG_CPU_TYPE" in line]
+    assert len(told) == 1 and SWITCH in told[0] and "slower" in told[0]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is told to keep memory")

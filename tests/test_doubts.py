@@ -10,10 +10,11 @@ from reviews import make_reviews
 from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import compress
-from paddleslim_bilstm.doubts import fitting_classes, one_answer, teacher_doubts
 from paddleslim_bilstm.predict import Predictor  # noqa: F401  (with Paddle's CPU settings)
+from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, fitting_classes
 
 NAMES = ("bad", "fair", "good")
+teacher_doubts, one_answer = CLASSIFICATION.teacher_doubts, CLASSIFICATION.one_answer
 
 
 def answers_like(labels: np.ndarray, order: list[int], right: float = 0.9) -> np.ndarray:
@@ -48,15 +49,15 @@ def test_another_tasks_teacher_is_doubted():
 
 def test_a_regression_whose_labels_are_reversed():
     numbers = np.linspace(0, 5, 60, dtype=np.float32)
-    doubt, = teacher_doubts(numbers, -numbers, ("score",))
+    doubt, = REGRESSION.teacher_doubts(numbers, -numbers, ("score",))
     assert "reversed" in doubt
-    assert teacher_doubts(numbers, numbers, ("score",)) == []
+    assert REGRESSION.teacher_doubts(numbers, numbers, ("score",)) == []
 
 
 def test_a_model_that_always_answers_the_same():
     doubt, = one_answer("distilled", np.full(60, 2), NAMES)
     assert doubt.startswith("DISTILLED ANSWERS THE SAME TO ALL 60 DEV SENTENCES: good")
-    assert one_answer("distilled", np.full(60, 0.5), ("score",))[0].count("0.5") == 1
+    assert REGRESSION.one_answer("distilled", np.full(60, 0.5), ("score",))[0].count("0.5") == 1
     assert one_answer("distilled", LABELS, NAMES) == []
     assert teacher_doubts(LABELS, np.zeros(300, np.int64), NAMES)[0].startswith("THE TEACHER ANSWERS THE SAME")
 

@@ -11,7 +11,9 @@ from reviews import make_reviews, write_reviews
 from teachers import make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.host.auto_compression import _sections, extend
 from paddleslim_bilstm.predict import Predictor
+from paddleslim_bilstm.student.losses import LOSSES, check_loss
 from paddleslim_bilstm.tokens import load_tokenizer
 
 FAST = {"Global": {"max_seq_length": 64}, "DataAugmentation": {"n_iter": 2},
@@ -40,8 +42,7 @@ def script_loader(tokenizer, texts):
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
 
     def collate(rows):
-        ids = sentences.padded(np.array(rows), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
-        return ids, np.zeros_like(ids)
+        return tokenizer.framing.batch(sentences, np.array(rows))
 
     return paddle.io.DataLoader(list(range(len(texts))), feed_list=feeds, batch_size=16, collate_fn=collate,
                                 return_list=False, places=paddle.CPUPlace())
@@ -54,9 +55,8 @@ def script_evaluation(tokenizer, rows):
     def evaluate(executor, program, feed_names, fetch_targets):
         correct = 0
         for row, (_, label) in enumerate(rows):
-            ids = sentences.padded(np.array([row]), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
-            logits, = executor.run(program, feed={feed_names[0]: ids, feed_names[1]: np.zeros_like(ids)},
-                                   fetch_list=fetch_targets)
+            batch = tokenizer.framing.batch(sentences, np.array([row]))
+            logits, = executor.run(program, feed=dict(zip(feed_names, batch)), fetch_list=fetch_targets)
             correct += int(logits.argmax() == label)
         return correct / len(rows)
     return evaluate
@@ -206,3 +206,124 @@ def test_paddleslims_own_distillation_with_our_loss_and_data_hook(tmp_path, augm
     assert (min(masked) > 0.1) if augmented else (max(masked) == 0)
     compression.compress()
     assert batches and (tmp_path / "out" / "inference.pdmodel").is_file()
+
+
+@pytest.fixture
+def plain_paddleslim(monkeypatch):
+    """Return what reaches PaddleSlim's own constructor in place of running it."""
+    reached = []
+
+    class Plain:
+        def __init__(self, model_dir, train_dataloader, config=None, eval_callback=None):
+            reached.append(config)
+
+        def compress(self):
+            return "plain"
+
+        single_strategy_compress = export_onnx = compress
+
+    extend(Plain)
+    return Plain, reached
+
+
+@pytest.mark.parametrize("text", [
+    "QuantPost:\n  quantize_op_types: !!python/tuple [matmul]\n", "Global: {a: &a [1, *a]}\n", "Global: [\n",
+    "- 1\n",
+    "Global: &a {plugins: absent}\nTrainConfig: {<<: *a}\n", "", "\ufeffQuantPost:\n", "a: \x01\n", "b: " + "[" * 5000])
+def test_a_file_without_our_sections_is_left_to_paddleslim(plain_paddleslim, tmp_path, text):
+    Plain, reached = plain_paddleslim
+    path = tmp_path / "plain.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert Plain("model", None, config=str(path)).compress() == "plain"
+    assert reached == [str(path)]
+
+
+def test_a_dict_without_our_sections_is_left_to_paddleslim(plain_paddleslim):
+    Plain, reached = plain_paddleslim
+    config = {"Global": {"plugins": "absent"}, "QuantPost": {"quantize_op_types": ("matmul",)}}
+    Plain("model", None, config=config)
+    assert reached[0] is config
+
+
+def test_beside_a_data_hook_other_sections_may_hold_what_paddleslim_reads(tmp_path):
+    path = tmp_path / "hook.yaml"
+    path.write_text("DataAugmentation: {n_iter: 2}\nQuantAware: {quantize_op_types: !!python/tuple [matmul]}\n")
+    assert _sections(str(path)) == {"DataAugmentation": {"n_iter": 2}, "QuantAware": None, "Global": None}
+
+
+def test_in_our_configs_tags_are_refused(plain_paddleslim, tmp_path):
+    path = tmp_path / "ours.yaml"
+    path.write_text("bert_to_bilstm:\nQuantPost: !!python/tuple [1]\n")
+    with pytest.raises(UserError, match=f"{path}:2: .*python/tuple is not supported"):
+        plain_paddleslim[0]("model", None, config=str(path))
+
+
+PLUGIN = """\
+import paddle
+from paddleslim_bilstm import augmentation_hook, distillation_loss
+
+@augmentation_hook("shy")
+def shy(sentences, corpus, rng, *, times: int = 1):
+    return sentences
+
+@distillation_loss("logit_mae")
+def logit_mae(student_logits, teacher_logits):
+    return paddle.nn.functional.l1_loss(student_logits, teacher_logits)
+"""
+
+
+def test_a_plugin_lies_beside_the_yaml_of_auto_compression(exported, tmp_path):
+    (tmp_path / "beside.py").write_text(PLUGIN)
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"Global": {"plugins": ["beside"]}, "bert_to_bilstm": {"loss": "logit_mae"},
+                                    "DataAugmentation": {"hooks": [{"shy": {"times": 2}}]},
+                                    "Distillation": {"loss": "logit_mae"}, "UnstructurePrune": None}))
+    compression = AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"),
+                                  config=str(path))
+    assert compression._distillation.settings.distill.loss == "logit_mae"
+    path.write_text(path.read_text().replace("times: 2", "times: many"))
+    with pytest.raises(UserError, match="shy.times: 'many' is not an integer"):
+        AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"),
+                        config=str(path))
+
+
+@pytest.mark.parametrize("body, part", [
+    ("return student_logits", "must return a scalar"), ("return 1.0", "must return a scalar"),
+    ("raise RuntimeError('no way')", "own.py:4: RuntimeError: no way"),
+    ("return teacher_logits.mean()", "no gradient")])
+def test_a_loss_of_ones_own_that_cannot_work_is_refused_before_any_work(exported, tmp_path, body, part):
+    (tmp_path / "own.py").write_text("from paddleslim_bilstm import distillation_loss\n@distillation_loss('own')\n"
+                                     f"def own(student_logits, teacher_logits):\n    {body}\n")
+    config = {"Global": {"plugins": [str(tmp_path / "own.py")]}, "bert_to_bilstm": {"loss": "own"}}
+    with pytest.raises(UserError, match="bert_to_bilstm.loss: own can't be used: ") as error:
+        AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"), config=config)
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_of_the_table_is_a_loss(name):
+    check_loss(name, 2)
+    if not LOSSES[name].needs_classes:
+        check_loss(name, 1)
+
+
+def test_a_script_with_a_data_set_of_its_own_a_function_in_its_optimizer_and_a_plugin(exported, tmp_path):
+    """As PaddleSlim's example/auto_compression/nlp/run.py hands over its YAML; and a loss of one's own in the chain."""
+    (tmp_path / "own.py").write_text(PLUGIN)
+    tokenizer = load_tokenizer(exported)
+    rows = make_reviews(120, seed=1)
+    config = {"Global": {"task_name": "sst-2", "dataset": "glue", "batch_size": 16, "max_seq_length": 64,
+                         "plugins": [str(tmp_path / "own.py")]},
+              "TrainConfig": {"epochs": 1, "eval_iter": 20, "learning_rate": 2e-3, "optimizer_builder": {
+                  "optimizer": {"type": "AdamW"}, "weight_decay": 0.01, "apply_decay_param_fun": lambda name: True}},
+              "bert_to_bilstm": {**STUDENT, "loss": "logit_mae"}, "Distillation": {"loss": "logit_mae"},
+              "DataAugmentation": {"n_iter": 1, "hooks": ["shy", "masking"]}, "UnstructurePrune": {"ratio": 0.5}}
+    compression = AutoCompression(
+        model_dir=str(exported), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
+        save_dir=str(tmp_path / "out"), config=config,
+        train_dataloader=script_loader(tokenizer, [text for text, _ in rows]),
+        eval_callback=script_evaluation(tokenizer, rows[:40]))
+    compression.compress()
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [model["name"] for model in written["models"]] == ["teacher", "distilled", "UnstructurePrune"]
+    assert written["config"]["Global"]["dataset"] is None

@@ -36,7 +36,7 @@ def student(tmp_path_factory):
     sentences = Sentences.from_lists([rng.integers(5, 40, rng.integers(1, 12)).tolist() for _ in range(600)])
     labels = np.array([np.mean(ids > 20) > 0.5 for ids in sentences], np.int64)
     weights = first_weights(SPEC, np.arange(40, dtype=np.int32), None, rng)
-    evaluate = metric_on(sentences, labels, TOKENIZER)
+    evaluate = metric_on(sentences, labels, TOKENIZER.framing)
     plan = TrainingPlan(300, 32, 0.0, 0.0, 50, None, 0)
     trained = train_student(SPEC, weights, TrainingSet(sentences, None, labels), plan, None,
                             lambda steps: (paddle.optimizer.Adam(0.02), None), evaluate)
@@ -58,7 +58,7 @@ def run(student, tmp_path, sections, loader=None, **train):
         shutil.copytree(model, tmp_path / name)
 
     if loader is None:
-        loader = chain_dataloader(sentences, TOKENIZER, SPEC, 32, np.random.default_rng(0))
+        loader = chain_dataloader(sentences, TOKENIZER.framing, SPEC, 32, np.random.default_rng(0))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     run_chain(folder, chained_strategies(settings.strategies), settings.train, loader, evaluate, tmp_path / "work",
               on_step)
@@ -137,7 +137,7 @@ def test_a_schedule_without_its_length_gets_the_steps(student, tmp_path):
 @pytest.mark.parametrize("bits", [4, 8])
 def test_weights_of_any_number_of_bits_are_read_back(student, tmp_path, bits):
     run(student, tmp_path, {"QuantAware": {"weight_bits": bits}}, epochs=10)
-    batch = TOKENIZER.feeds(student[1], np.arange(50))
+    batch = TOKENIZER.framing.batch(student[1], np.arange(50))
     found = paddle_logits(tmp_path / "QuantAware" / "model")(*batch)
     expected = student_logits(SPEC, read_paddle_model(tmp_path / "QuantAware" / "model", SPEC), *batch)
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()  # activations are rounded in one of them
@@ -148,7 +148,7 @@ def test_a_generator_of_batches_calibrates_quant_post(student, tmp_path):
 
     def batches():
         for start in range(0, 160, 32):
-            ids, types = TOKENIZER.feeds(student[1], np.arange(start, start + 32))
+            ids, types = TOKENIZER.framing.batch(student[1], np.arange(start, start + 32))
             yield {"labels": np.zeros(32), "token_type_ids": types, "input_ids": ids}
 
     steps = run(student, tmp_path, {"QuantPost": {"batch_nums": 5}}, converted_loader(batches, SPEC))
@@ -157,7 +157,7 @@ def test_a_generator_of_batches_calibrates_quant_post(student, tmp_path):
 
 def test_a_loader_that_quant_post_takes_is_left_as_it_is(student):
     from paddleslim_bilstm.host.chain import chain_dataloader, converted_loader
-    loader = chain_dataloader(student[1], TOKENIZER, SPEC, 32, np.random.default_rng(0))
+    loader = chain_dataloader(student[1], TOKENIZER.framing, SPEC, 32, np.random.default_rng(0))
     assert converted_loader(loader, SPEC) is loader
 
 
@@ -173,7 +173,7 @@ def test_an_int8_embedding_leaves_the_layers_that_paddleslim_quantized(student, 
     assert sorted(name for name in after if "embedding_" not in name) == \
         sorted(name for name in before if "embedding_" not in name)
     assert all(after[name].dtype == np.int8 for name in ("linear_0.w_0", "linear_1.w_0"))
-    batch = TOKENIZER.feeds(student[1], np.arange(50))
+    batch = TOKENIZER.framing.batch(student[1], np.arange(50))
     one, other = (paddle_logits(tmp_path / name / "model")(*batch) for name in (strategy, "both"))
     assert 0 < np.abs(one - other).max() < 0.1 * np.abs(one).max()
 

@@ -1,13 +1,16 @@
 """What ``import paddleslim_bilstm`` does to PaddleSlim, in fresh interpreters and in both import orders."""
 
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 
+import paddleslim_bilstm
 from paddleslim_bilstm.host.versions import UnsupportedVersion, check_versions
 
 CHECK = """
@@ -21,8 +24,12 @@ CHECK = """
 IMPORTS = "import paddleslim; from paddleslim.auto_compression import AutoCompression, config_helpers, strategy_config"
 
 
-def run_python(code):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+ROOT = str(Path(paddleslim_bilstm.__file__).parents[1])
+
+
+def run_python(code, environment=None):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
+                          env={**os.environ, **(environment or {})})
     assert done.returncode == 0, done.stderr
     return done
 
@@ -44,15 +51,71 @@ def test_importing_the_package_loads_neither_paddle_nor_paddleslim():
     """)
 
 
-def test_a_warning_says_what_is_lost_when_paddle_came_first():
-    done = run_python("""
-        import os
-        for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_paddle_num_threads", "FLAGS_enable_pir_api"):
-            os.environ.pop(name, None)
-        import paddle
+@pytest.fixture(scope="module", params=["paddleslim-2.4.0", "paddlepaddle-3.0.0"])
+def other_version(request, tmp_path_factory):
+    """The environment of a machine where another version is installed, as far as its metadata says."""
+    folder = tmp_path_factory.mktemp(request.param)
+    name, version = request.param.split("-")
+    metadata = folder / f"{request.param}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), ROOT, os.environ.get("PYTHONPATH", "")])}
+
+
+def test_the_light_parts_work_beside_other_versions(other_version):
+    run_python("""
+        import sys
         import paddleslim_bilstm
-    """)
-    assert "import paddleslim_bilstm first" in done.stderr
+        from paddleslim_bilstm import Predictor, UserError, augmentation_hook
+        from paddleslim_bilstm.cli import main
+        try:
+            main(["predict", "--help"])
+        except SystemExit:
+            pass
+        assert main(["predict", "absent"]) == 2
+        assert not {"paddle", "paddleslim"} & set(sys.modules)
+    """, other_version)
+
+
+def test_compress_is_refused_beside_other_versions_before_paddle_is_loaded(other_version, tmp_path):
+    (tmp_path / "run.yaml").write_text("bert_to_bilstm: {}\nFinetune: {model: absent}\n")
+    done = run_python(f"""
+        import sys
+        import paddleslim_bilstm
+        from paddleslim_bilstm.cli import main
+        from paddleslim_bilstm.host.versions import UnsupportedVersion
+        try:
+            paddleslim_bilstm.compress
+        except UnsupportedVersion as error:
+            assert "works with paddleslim 2.6.0" in str(error)
+        else:
+            raise AssertionError
+        for command in ("compress", "finetune"):
+            assert main([command, {str(tmp_path / "run.yaml")!r}]) == 2
+        assert not {{"paddle", "paddleslim"}} & set(sys.modules)
+    """, other_version)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and all(line.startswith("error: ") and "works with paddleslim" in line for line in lines)
+
+
+@pytest.mark.parametrize("other_version", ["paddleslim-2.4.0"], indirect=True)
+def test_beside_other_versions_a_script_of_its_own_runs_and_our_sections_are_refused(other_version, tmp_path):
+    done = run_python(f"""
+        import paddleslim_bilstm
+        {IMPORTS}
+        assert "bert_to_bilstm" not in strategy_config.SUPPORTED_CONFIG
+        def start(config):
+            try:
+                AutoCompression(model_dir={str(tmp_path)!r}, train_dataloader=None, config=config,
+                                save_dir={str(tmp_path)!r})
+            except Exception as error:
+                return type(error).__name__, str(error)
+        assert start(["QuantPost"])[0] != "UnsupportedVersion"
+        for section in ("bert_to_bilstm", "DataAugmentation"):
+            name, message = start({{"QuantPost": {{}}, section: None}})
+            assert name == "UnsupportedVersion" and message.startswith(section) and "2.6.0" in message
+    """, other_version)
+    assert done.stderr.count("are not registered") == 1
 
 
 @pytest.mark.parametrize("installed", [{"paddleslim": "2.4.0"}, {"paddlepaddle": "3.0.0"},
@@ -92,3 +155,42 @@ def test_logit_mse_works_in_paddleslims_dygraph_distillation(pair, reduction):
         assert {id(one) for one in distill.parameters()} == {id(one) for one in student.parameters()}
     finally:
         paddle.enable_static()
+
+
+def test_a_loss_of_ones_own_works_in_paddleslims_static_and_dygraph_distillation():
+    from paddleslim import dist
+    from paddleslim.auto_compression import create_compressed_program
+    from paddleslim.dygraph.dist.losses.basic_loss import BASIC_LOSS
+
+    from paddleslim_bilstm import distillation_loss
+
+    @distillation_loss("logit_cubed")
+    def logit_cubed(student_logits, teacher_logits):
+        return paddle.mean(paddle.abs(student_logits - teacher_logits) ** 3)
+
+    rng = np.random.default_rng(0)
+    student, teacher = (rng.normal(size=(5, 3)).astype(np.float32) for _ in range(2))
+    expected = (np.abs(student - teacher) ** 3).mean()
+    assert create_compressed_program.logit_cubed and dist.logit_cubed
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        for name in ("student", "teacher"):
+            paddle.static.data(name, [-1, 3], "float32")
+        _, losses = create_compressed_program._parse_distill_loss(["teacher", "student"], "logit_cubed", 1.0)
+        found, = paddle.static.Executor(paddle.CPUPlace()).run(
+            feed={"student": student, "teacher": teacher}, fetch_list=[losses["logit_cubed"]])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    paddle.disable_static()
+    try:
+        loss = BASIC_LOSS.get("logit_cubed")()(paddle.to_tensor(student), paddle.to_tensor(teacher))
+        np.testing.assert_allclose(float(loss), expected, rtol=1e-5)
+    finally:
+        paddle.enable_static()
+
+
+def test_a_loss_is_not_called_like_something_of_paddleslims():
+    from paddleslim_bilstm import UserError, distillation_loss
+    for name in ("merge", "optimizer"):
+        with pytest.raises(UserError, match=f"distillation loss {name}: .* choose another"):
+            distillation_loss(name)(lambda student_logits, teacher_logits: student_logits)
+    with pytest.raises(ValueError, match="taken"):
+        distillation_loss("l2")

@@ -7,7 +7,7 @@ import pytest
 from student_reference import random_student, reference_logits
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.export.onnx_model import build_onnx, padded_probe, write_onnx
+from paddleslim_bilstm.export.onnx_model import build_onnx, probe, write_onnx
 from paddleslim_bilstm.export.student_file import load_student, save_student
 from paddleslim_bilstm.predict.runtimes import onnx_logits
 
@@ -23,7 +23,7 @@ from paddleslim_bilstm.predict.runtimes import onnx_logits
 def test_logits_are_those_of_the_reference_on_a_padded_batch_of_lengths_1_to_128(tmp_path, sizes):
     weights, spec = random_student(**sizes)
     write_onnx(tmp_path / "model.onnx", weights, spec)
-    input_ids = padded_probe(len(weights["token_map"]), spec.pad_id)
+    input_ids = probe(len(weights["token_map"]), spec)[0]
     logits = onnx_logits(tmp_path / "model.onnx")(input_ids, np.zeros_like(input_ids))
     assert ((input_ids != spec.pad_id).sum(axis=1) == np.arange(3, 131)).all()
     assert logits.dtype == np.float32
@@ -33,7 +33,7 @@ def test_logits_are_those_of_the_reference_on_a_padded_batch_of_lengths_1_to_128
 def test_each_sentence_alone_gets_the_logits_it_gets_in_a_batch():
     weights, spec = random_student(num_layers=2)
     run = onnx_logits(build_onnx(weights, spec).SerializeToString())
-    batch = padded_probe(80, 0)[[0, 4, 60]]
+    batch = probe(80, spec)[0][[0, 4, 60]]
     alone = np.concatenate([run(row[None, row != 0], np.zeros((1, (row != 0).sum()), np.int64)) for row in batch])
     np.testing.assert_allclose(run(batch, np.zeros_like(batch)), alone, atol=1e-6)
 
@@ -52,7 +52,7 @@ def test_the_feeds_are_the_teachers_and_segment_ids_change_nothing(tmp_path):
     assert [(one.name, one.shape, one.type) for one in session.get_inputs()] == [
         ("input_ids", ["batch", "length"], "tensor(int64)"), ("token_type_ids", ["batch", "length"], "tensor(int64)")]
     assert [(one.name, one.shape) for one in session.get_outputs()] == [("logits", ["batch", 3])]
-    input_ids = padded_probe(80, 0)[:5]
+    input_ids = probe(80, spec)[0][:5]
     zeros, ones = (session.run(None, {"input_ids": input_ids, "token_type_ids": np.full_like(input_ids, segment)})[0]
                    for segment in (0, 1))
     np.testing.assert_array_equal(zeros, ones)

@@ -5,12 +5,12 @@ import paddle
 import pytest
 from student_reference import output_folder, random_student, random_texts, reference_logits
 
-from paddleslim_bilstm.export.onnx_model import padded_probe, write_onnx
+from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
-from paddleslim_bilstm.student.network import BiLSTMClassifier
+from paddleslim_bilstm.quantize.rounding import round_layers
+from paddleslim_bilstm.student.network import StudentNetwork
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def dygraph_logits(weights, spec, input_ids):
     paddle.disable_static()
     try:
         with paddle.utils.unique_name.guard():
-            network = BiLSTMClassifier(spec, len(weights["embedding"]))
+            network = StudentNetwork(spec, len(weights["embedding"]))
         network.eval()
         parameters = {one.name: one for one in network.parameters()}
         for name, parameter in network.weight_names().items():
@@ -35,13 +35,14 @@ def dygraph_logits(weights, spec, input_ids):
 
 
 @pytest.mark.parametrize("sizes", [{"num_layers": 1}, {"num_layers": 2, "pad_id": 3},
-                                   {"num_layers": 1, "pooling": "last"}])
+                                   {"num_layers": 1, "pooling": "last"}, {"pooling": "attention"},
+                                   {"encoder": "bigru"}, {"encoder": "bigru", "num_layers": 2, "pooling": "attention"}])
 def test_all_runtimes_agree_on_a_padded_batch_of_lengths_1_to_128(tmp_path, sizes):
     weights, spec = random_student(hidden_size=20, **sizes)
     paddle_run = paddle_logits(export_paddle_model(tmp_path, spec, weights))
     write_onnx(tmp_path / "model.onnx", weights, spec, reference=paddle_run)
-    write_onnx(tmp_path / "model.int8.onnx", round_layers(weights, int8_layers(spec)), spec)
-    batch = padded_probe(80, spec.pad_id)
+    write_onnx(tmp_path / "model.int8.onnx", round_layers(weights, spec), spec)
+    batch = probe(80, spec)[0]
     segments = np.zeros_like(batch)
     by_the_book = reference_logits(weights, spec, batch)
     np.testing.assert_allclose(paddle_run(batch, segments), by_the_book, atol=1e-5)
@@ -66,11 +67,11 @@ def test_the_predictor_runs_paddle_inference_on_request(tmp_path):
 
 def test_paddle_runs_an_int8_embedding(tmp_path):
     weights, spec = random_student(hidden_size=20)
-    rounded = round_layers(weights, ["embedding"])
+    rounded = round_layers(weights, spec, ["embedding"])
     (tmp_path / "float").mkdir()
     float_model = export_paddle_model(tmp_path / "float", spec, weights)
     int8_model = export_paddle_model(tmp_path, spec, rounded)
-    batch = padded_probe(80, spec.pad_id)
+    batch = probe(80, spec)[0]
     by_the_book = reference_logits({**weights, "embedding": rounded["embedding"].to_float()}, spec, batch)
     np.testing.assert_allclose(paddle_logits(int8_model)(batch, np.zeros_like(batch)), by_the_book, atol=1e-5)
     sizes = [path.with_suffix(".pdiparams").stat().st_size for path in (float_model, int8_model)]

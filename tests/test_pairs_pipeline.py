@@ -58,7 +58,7 @@ def test_the_whole_job_on_pairs(output, teacher):
     texts = [pair for pair, _ in ROWS[150:]]
     tokenizer = load_tokenizer(output.save_dir)
     served = tokenizer.encode(texts).truncate(18 - 3)
-    batch = tokenizer.feeds(served, np.arange(len(texts)))
+    batch = tokenizer.framing.batch(served, np.arange(len(texts)))
     together = paddle_logits(output.save_dir / "steps" / "distilled" / "model")(*batch)
     np.testing.assert_allclose(onnx_logits(output.save_dir / "model.onnx")(*batch), together, atol=1e-4)
     np.testing.assert_allclose(Predictor(output.save_dir, "onnx").logits(texts), together, atol=1e-4)
@@ -73,14 +73,14 @@ def test_the_teacher_is_asked_with_types_as_paddlenlp_would(teacher, tmp_path):
 
     ours = load_teacher(teacher, tmp_path)
     pairs = ours.tokenizer.encode([pair for pair, _ in ROWS[:12]])
-    logits = logits_of(InferenceModel(ours.prefix, threads=1), pairs, ours.tokenizer)
+    logits = logits_of(InferenceModel(ours.prefix, threads=1), pairs, ours.framing)
     same = make_tiny_teacher(tmp_path / "same", "paddlenlp")
     paddle.disable_static()
     try:
         network = AutoModelForSequenceClassification.from_pretrained(str(same))
         network.eval()
         for row in range(12):
-            ids, types = ours.tokenizer.feeds(pairs, np.array([row]))
+            ids, types = ours.tokenizer.framing.batch(pairs, np.array([row]))
             expected = network(paddle.to_tensor(ids), token_type_ids=paddle.to_tensor(types)).numpy()[0]
             np.testing.assert_allclose(logits[row], expected, atol=1e-3)
             assert np.abs(network(paddle.to_tensor(ids)).numpy()[0] - expected).max() > 0.01
@@ -93,7 +93,7 @@ def loader_of(tokenizer, texts):
 
     def batches():
         for start in range(0, len(texts), 16):
-            yield dict(zip(FEEDS, tokenizer.feeds(sentences, np.arange(start, min(start + 16, len(texts))))))
+            yield dict(zip(FEEDS, tokenizer.framing.batch(sentences, np.arange(start, min(start + 16, len(texts))))))
     return batches
 
 

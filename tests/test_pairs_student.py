@@ -6,17 +6,18 @@ import pytest
 from student_reference import random_student, reference_logits
 from test_student import TOKENIZER, VOCABULARY, adam, plan, weights_for
 
-from paddleslim_bilstm.export.onnx_model import padded_probe, probe_types, write_onnx
+from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.export.student_spec import read_spec, write_spec
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
+from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.quantize.student import quantize_student
 from paddleslim_bilstm.report.flops import flops
 from paddleslim_bilstm.student.batches import padded_rows, plan_batches, widths
 from paddleslim_bilstm.student.evaluate import metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingSet, train_student
+from paddleslim_bilstm.student.weights import num_features
 from paddleslim_bilstm.tokens import Sentences
 
 
@@ -35,21 +36,20 @@ def runtimes(folder, weights, spec):
     """The student in each of its forms, by name."""
     paddle_run = paddle_logits(export_paddle_model(folder, spec, weights))
     write_onnx(folder / "model.onnx", weights, spec, reference=paddle_run)
-    write_onnx(folder / "model.int8.onnx", round_layers(weights, int8_layers(spec)), spec)
+    write_onnx(folder / "model.int8.onnx", round_layers(weights, spec), spec)
     return {"paddle": paddle_run, "onnx": onnx_logits(folder / "model.onnx"),
             "int8": onnx_logits(folder / "model.int8.onnx")}
 
 
 @pytest.mark.parametrize("sizes", [{"num_layers": 1}, {"num_layers": 2, "pad_id": 3, "classes": 2},
-                                   {"num_layers": 1, "pooling": "last"}])
+                                   {"num_layers": 1, "pooling": "last"}, {"encoder": "bigru", "pooling": "attention"}])
 def test_all_runtimes_agree_with_the_book_wherever_the_second_side_begins(tmp_path, sizes):
     weights, spec = random_student(hidden_size=20, pairs=True, **sizes)
-    batch = padded_probe(80, spec.pad_id)
-    types = probe_types(batch, spec.pad_id)
+    batch, types = probe(80, spec)
     starts, used = types.argmax(axis=1), (batch != spec.pad_id).sum(axis=1)
     assert (starts[types.any(axis=1)] == 2).any() and (types.sum(axis=1) < 2).any()  # a side is empty
     by_the_book = reference_logits(weights, spec, batch, types)
-    assert np.ptp(by_the_book, axis=0).min() > 0.1 and used.max() == 130
+    assert np.ptp(by_the_book, axis=0).min() > 0.1 and used.max() == 131
     for name, run in runtimes(tmp_path, weights, spec).items():
         np.testing.assert_allclose(run(batch, types), by_the_book, err_msg=name,
                                    atol=0.1 * np.ptp(by_the_book) if name == "int8" else 1e-5)
@@ -59,11 +59,11 @@ def test_a_padded_batch_is_answered_as_each_pair_alone(tmp_path):
     weights, spec = random_student(vocab=VOCABULARY, pairs=True)
     pairs = random_pairs(24)
     assert (pairs.split == 0).any() and (pairs.split == pairs.lengths).any()
-    together = TOKENIZER.feeds(pairs, np.arange(len(pairs)))
+    together = TOKENIZER.framing.batch(pairs, np.arange(len(pairs)))
     for name, run in runtimes(tmp_path, weights, spec).items():
         answers = run(*together)
         assert np.isfinite(answers).all()
-        alone = np.concatenate([run(*TOKENIZER.feeds(pairs, np.array([row]))) for row in range(len(pairs))])
+        alone = np.concatenate([run(*TOKENIZER.framing.batch(pairs, np.array([row]))) for row in range(len(pairs))])
         np.testing.assert_allclose(answers, alone, err_msg=name,
                                    atol=0.05 * np.ptp(alone) if name == "int8" else 1e-5)
 
@@ -73,7 +73,7 @@ def test_swapped_sides_are_the_same_but_for_the_first_two_blocks_of_features(tmp
     weights, spec = random_student(vocab=VOCABULARY, pairs=True)
     pairs = random_pairs(9, seed=2)
     swapped = Sentences.from_sides(pairs.sides().take(np.arange(18).reshape(9, 2)[:, ::-1].reshape(-1)))
-    block = spec.num_features // 4
+    block = num_features(spec) // 4
     first, second, rest = np.split(weights["hidden.weight"], [block, 2 * block])
     mirrored = {**weights, "hidden.weight": np.concatenate([second, first, rest])}
     (tmp_path / "a").mkdir()
@@ -81,9 +81,9 @@ def test_swapped_sides_are_the_same_but_for_the_first_two_blocks_of_features(tmp
     ours, theirs = runtimes(tmp_path / "a", weights, spec), runtimes(tmp_path / "b", mirrored, spec)
     index = np.arange(9)
     for name in ("paddle", "onnx"):
-        answers = ours[name](*TOKENIZER.feeds(pairs, index))
-        np.testing.assert_allclose(theirs[name](*TOKENIZER.feeds(swapped, index)), answers, atol=1e-5)
-        assert np.abs(ours[name](*TOKENIZER.feeds(swapped, index)) - answers).max() > 1e-3
+        answers = ours[name](*TOKENIZER.framing.batch(pairs, index))
+        np.testing.assert_allclose(theirs[name](*TOKENIZER.framing.batch(swapped, index)), answers, atol=1e-5)
+        assert np.abs(ours[name](*TOKENIZER.framing.batch(swapped, index)) - answers).max() > 1e-3
 
 
 def test_a_single_sentence_in_its_feeds_counts_as_a_pair_without_second_side(tmp_path):
@@ -104,7 +104,7 @@ def test_it_learns_whether_two_sides_share_their_kind():
     spec = StudentSpec(12, 8, 1, ("other", "same"), TOKENIZER.pad_id, 32, pairs=True)
     train, dev = np.arange(450), np.arange(450, 600)
     trained = train_student(spec, weights_for(spec), TrainingSet(pairs.take(train), None, labels[train]), plan(200),
-                            None, adam, metric_on(pairs.take(dev), labels[dev], TOKENIZER))
+                            None, adam, metric_on(pairs.take(dev), labels[dev], TOKENIZER.framing))
     assert trained.metric > 0.95
 
 
@@ -122,8 +122,8 @@ def test_training_batches_hold_all_first_sides_then_all_second_sides_with_little
 def test_int8_guard_and_student_json(tmp_path):
     weights, spec = random_student(vocab=VOCABULARY, pairs=True)
     pairs = random_pairs(60, seed=3)
-    labels = reference_logits(weights, spec, *TOKENIZER.feeds(pairs, np.arange(60))).argmax(axis=1)
-    result = quantize_student(tmp_path / "model.int8.onnx", weights, spec, pairs, labels, TOKENIZER, 0.0)
+    labels = reference_logits(weights, spec, *TOKENIZER.framing.batch(pairs, np.arange(60))).argmax(axis=1)
+    result = quantize_student(tmp_path / "model.int8.onnx", weights, spec, pairs, labels, TOKENIZER.framing, 0.0)
     assert result.metric_before == result.metric_after == 1.0
     write_spec(tmp_path, spec)
     assert read_spec(tmp_path) == spec

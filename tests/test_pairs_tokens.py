@@ -26,7 +26,7 @@ def test_feeds_are_those_of_the_rust_tokenizers_own_template(tokenizer):
         expected = tokenizer.rust.encode_batch(TEXTS)
     finally:
         tokenizer.rust.no_padding()
-    input_ids, token_type_ids = tokenizer.feeds(pairs, np.arange(len(pairs)))
+    input_ids, token_type_ids = tokenizer.framing.batch(pairs, np.arange(len(pairs)))
     np.testing.assert_array_equal(input_ids, [one.ids for one in expected])
     np.testing.assert_array_equal(token_type_ids, [one.type_ids for one in expected])
 
@@ -54,7 +54,7 @@ def test_pairs_are_cut_longest_first_as_bert_does():
 
 def test_taking_and_joining_pairs_keeps_their_sides(tokenizer):
     pairs = tokenizer.encode(TEXTS)
-    assert pairs.pairs and pairs.num_special == 3 and len(pairs) == len(TEXTS)
+    assert pairs.pairs and len(pairs) == len(TEXTS)
     chosen = Sentences.concatenate([pairs.take(np.array([3, 0])), pairs.take(pairs.lengths == 2)])
     assert chosen.to_lists() == [tuple(tokenizer.encode(TEXTS[row]).to_lists()) for row in (3, 0)]
     again = Sentences.from_sides(pairs.sides())
@@ -87,7 +87,7 @@ def test_the_transfer_set_of_pairs(tokenizer, tmp_path):
         return Sentences.from_lists([[5 + corpus.first + row] for row in range(len(sentences))])
 
     corpus = Corpus.create(tokenizer.encode(TEXTS), tokenizer, TEXTS)
-    made = build_transfer_set(corpus, AugmentationConfig(6, (HookConfig("swallow"),)), 0, tmp_path / "set")
+    made = build_transfer_set(corpus, AugmentationConfig(n_iter=6, hooks=(HookConfig("swallow"),)), 0, tmp_path / "set")
     pairs, originals = made.sentences.to_lists(), tokenizer.encode(TEXTS).to_lists()
     assert pairs[:5] == originals and made.counts == {"originals": 5, "made": 35, "duplicates": 35 - len(pairs)}
     for row, (first, second) in enumerate(originals):
@@ -99,7 +99,7 @@ def test_the_transfer_set_of_pairs(tokenizer, tmp_path):
 def test_the_default_hooks_work_on_pairs_and_repeat_themselves(tokenizer, tmp_path):
     corpus = Corpus.create(tokenizer.encode(TEXTS), tokenizer, TEXTS)
     for name in ("a", "b"):
-        made = build_transfer_set(corpus, AugmentationConfig(20), 1, tmp_path / name, max_tokens=9)
+        made = build_transfer_set(corpus, AugmentationConfig(n_iter=20), 1, tmp_path / name, max_tokens=9)
     assert (tmp_path / "a" / "tokens.npy").read_bytes() == (tmp_path / "b" / "tokens.npy").read_bytes()
     assert (tmp_path / "a" / "split.npy").read_bytes() == (tmp_path / "b" / "split.npy").read_bytes()
     assert len(made.sentences) > 30 and made.sentences.lengths.max() == 9

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +65,10 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
     tokenizer = load_tokenizer(out)
     sentences = tokenizer.encode(["good .", "the film is not very funny .", "bad", "the story of this was dull ."])
     model = InferenceModel(out / "model", threads=1)
-    batch = sentences.padded(np.arange(4), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+    batch = tokenizer.framing.batch(sentences, np.arange(4))[0]
     together = model.run(batch, np.zeros_like(batch))
     for row in range(4):
-        ids = sentences.padded(np.array([row]), tokenizer.pad_id, [tokenizer.cls_id], [tokenizer.sep_id])
+        ids = tokenizer.framing.batch(sentences, np.array([row]))[0]
         np.testing.assert_allclose(model.run(ids, np.zeros_like(ids))[0], together[row], atol=1e-5)
     texts = ["the food is great .", "the food is not great ."]
     paddle_logits = Predictor(out, runtime="paddle").logits(texts)
@@ -75,15 +77,18 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(config, teacher, tmp_path):
 
 
 def test_the_same_config_and_seed_give_the_same_student(config, tmp_path):
-    students = []
-    for number in (1, 2):
-        config["Global"].update(save_dir=str(tmp_path / f"out{number}"), cache_dir=str(tmp_path / f"cache{number}"))
-        compress(config)
-        students.append((tmp_path / f"out{number}" / "student.safetensors").read_bytes())
-    assert students[0] == students[1]
+    """The first time as a `Config`, in a process that has done nothing in Paddle yet."""
+    code = "import json, sys; from paddleslim_bilstm import compress\n" \
+           "from paddleslim_bilstm.config import load_config\ncompress(load_config(json.loads(sys.argv[1])))"
+    config["Global"].update(save_dir=str(tmp_path / "out1"), cache_dir=str(tmp_path / "cache1"))
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(config)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    config["Global"].update(save_dir=str(tmp_path / "out2"), cache_dir=str(tmp_path / "cache2"))
+    compress(config)
     config["Global"].update(save_dir=str(tmp_path / "out3"), seed=1)
     compress(config)
-    assert (tmp_path / "out3" / "student.safetensors").read_bytes() != students[0]
+    first, again, other = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("out1", "out2", "out3")]
+    assert first == again != other
 
 
 def test_a_second_run_takes_everything_from_the_cache(config, tmp_path):

@@ -6,12 +6,12 @@ import pytest
 from onnx import numpy_helper
 from student_reference import output_folder, random_student, random_texts
 
-from paddleslim_bilstm.export.int8_array import Int8Array
-from paddleslim_bilstm.export.onnx_model import build_onnx, padded_probe
+from paddleslim_bilstm.export.onnx_model import build_onnx, probe
 from paddleslim_bilstm.predict.batches import sentence_logits
 from paddleslim_bilstm.predict.runtimes import onnx_logits
-from paddleslim_bilstm.quantize.rounding import int8_layers, layer_arrays, round_layers, to_int8
+from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers, to_int8
 from paddleslim_bilstm.quantize.student import quantize_student
+from paddleslim_bilstm.student.graph import Int8Array
 from paddleslim_bilstm.student.weights import weight_shapes
 from paddleslim_bilstm.tokens import load_tokenizer
 
@@ -30,7 +30,7 @@ def test_rounding_is_symmetric_and_within_half_a_step():
 
 def test_a_matrix_that_is_multiplied_uses_7_bits_so_that_no_cpu_overflows():
     weights, spec = random_student()
-    rounded = round_layers(weights, int8_layers(spec))
+    rounded = round_layers(weights, spec)
     assert np.abs(rounded["embedding"].values).max() == 127
     assert np.abs(rounded["lstm.0.forward.weight_hh"].values).max() == 64
     assert np.abs(rounded["hidden.weight"].values).max() == 64
@@ -39,9 +39,9 @@ def test_a_matrix_that_is_multiplied_uses_7_bits_so_that_no_cpu_overflows():
 @pytest.mark.parametrize("sizes", [{}, {"num_layers": 2}, {"hidden_size": 40, "embed_dim": 30}])
 def test_the_int8_student_stays_close_to_the_float_one(sizes):
     weights, spec = random_student(**sizes)
-    batch = padded_probe(80, 0)
+    batch = probe(80, spec)[0]
     exact, rounded = (onnx_logits(build_onnx(one, spec).SerializeToString())(batch, batch * 0)
-                      for one in (weights, round_layers(weights, int8_layers(spec))))
+                      for one in (weights, round_layers(weights, spec)))
     assert np.abs(exact - rounded).max() < 0.1 * np.ptp(exact)
     assert 0 < np.abs(exact - rounded).mean() < 0.03 * np.ptp(exact)
 
@@ -50,10 +50,10 @@ def test_the_int8_student_stays_close_to_the_float_one(sizes):
 def test_each_layer_can_be_the_only_int8_one(layer):
     """The float graph with the rounded values in float differs from the int8 one by activations only."""
     weights, spec = random_student(num_layers=2)
-    rounded = round_layers(weights, [layer])
+    rounded = round_layers(weights, spec, [layer])
     in_float = {name: one.to_float() if isinstance(one, Int8Array) else one for name, one in rounded.items()}
-    assert {name for name, one in rounded.items() if isinstance(one, Int8Array)} == set(layer_arrays(layer))
-    batch = padded_probe(80, 0)
+    assert {name for name, one in rounded.items() if isinstance(one, Int8Array)} == set(int8_layers(spec)[layer])
+    batch = probe(80, spec)[0]
     exact, found = (onnx_logits(build_onnx(one, spec).SerializeToString())(batch, batch * 0)
                     for one in (in_float, rounded))
     np.testing.assert_allclose(found, exact, atol=1e-6 if layer == "embedding" else 0.03 * np.ptp(exact))
@@ -64,7 +64,7 @@ def test_pruned_weights_are_zero_in_the_file(tmp_path):
     rng = np.random.default_rng(1)
     for name in weight_shapes(spec, 50):
         weights[name] = weights[name] * (rng.random(weights[name].shape) < 0.4).astype(np.float32)
-    model = build_onnx(round_layers(weights, int8_layers(spec)), spec)
+    model = build_onnx(round_layers(weights, spec), spec)
     stored = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     assert (stored["embedding.int8"][weights["embedding"] == 0] == 0).all()
     assert (stored["hidden.weight.int8"][weights["hidden.weight"] == 0] == 0).all()
@@ -78,7 +78,7 @@ def test_pruned_weights_are_zero_in_the_file(tmp_path):
 def test_300_units_shrink_to_27_percent():
     weights, spec = random_student(rows=11_571, vocab=30_522, embed_dim=300, hidden_size=300, classes=2)
     exact, rounded = (build_onnx(one, spec).ByteSize()
-                      for one in (weights, round_layers(weights, int8_layers(spec))))
+                      for one in (weights, round_layers(weights, spec)))
     assert rounded < 0.27 * exact
 
 
@@ -88,21 +88,21 @@ def dev_set(folder, spec, weights, count=200):
     sentences = tokenizer.encode(random_texts(count)).truncate(spec.max_seq_length - 2)
     run = onnx_logits(build_onnx(weights, spec).SerializeToString())
     token_ids = [one.tolist() for one in sentences]
-    return sentences, sentence_logits(run, token_ids, tokenizer, spec.max_seq_length, 32).argmax(axis=1), tokenizer
+    framing = tokenizer.framing
+    return sentences, sentence_logits(run, token_ids, framing, spec.max_seq_length, 32).argmax(axis=1), framing
 
 
 def test_the_result_says_what_was_gained_and_lost(tmp_path):
     weights, spec = output_folder(tmp_path)
-    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
+    sentences, labels, framing = dev_set(tmp_path, spec, weights)
     labels[:20] = (labels[:20] + 1) % 3
-    result = quantize_student(tmp_path / "small.onnx", weights, spec, sentences, labels, tokenizer,
+    result = quantize_student(tmp_path / "small.onnx", weights, spec, sentences, labels, framing,
                               max_accuracy_drop=1.0)
     assert result.path == tmp_path / "small.onnx"
     assert result.float_layers == ()
     assert result.metric_before == 0.9
     assert abs(result.metric_after - 0.9) <= 1 - result.agreement < 0.1
-    assert result.size_after_bytes == (tmp_path / "small.onnx").stat().st_size
-    assert result.size_before_bytes == (tmp_path / "model.onnx").stat().st_size
+    assert (tmp_path / "small.onnx").stat().st_size < (tmp_path / "model.onnx").stat().st_size
     onnx.checker.check_model(onnx.load(str(result.path)))
 
 
@@ -121,11 +121,11 @@ def test_layers_stay_in_float_where_int8_costs_too_much(tmp_path, caplog):
     """A hidden layer with one huge weight a column loses all the others to rounding; the rest doesn't."""
     weights, spec = output_folder(tmp_path, hidden_size=16)
     break_hidden_layer(weights)
-    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
-    broken = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 1.0)
+    sentences, labels, framing = dev_set(tmp_path, spec, weights)
+    broken = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, framing, 1.0)
     assert broken.metric_after < 0.9
     with caplog.at_level(logging.WARNING):
-        kept = quantize_student(tmp_path / "b.onnx", weights, spec, sentences, labels, tokenizer, 0.05)
+        kept = quantize_student(tmp_path / "b.onnx", weights, spec, sentences, labels, framing, 0.05)
     assert kept.float_layers == ("hidden",)
     assert kept.metric_after >= 0.95
     assert "hidden stay in float" in caplog.text
@@ -135,13 +135,13 @@ def test_the_guard_watches_the_metric_that_is_named(tmp_path):
     """Rounding loses a class of four sentences among many: accuracy hardly notices, macro-F1 does."""
     weights, spec = output_folder(tmp_path, hidden_size=16)
     break_hidden_layer(weights)
-    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights, count=600)
-    quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 1.0)
-    logits = sentence_logits(onnx_logits(tmp_path / "a.onnx"), [one.tolist() for one in sentences], tokenizer, 32, 32)
+    sentences, labels, framing = dev_set(tmp_path, spec, weights, count=600)
+    quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, framing, 1.0)
+    logits = sentence_logits(onnx_logits(tmp_path / "a.onnx"), [one.tolist() for one in sentences], framing, 32, 32)
     right = logits.argmax(axis=1) == labels
     rare = labels[~right][0]
     chosen = np.concatenate([np.flatnonzero(~right & (labels == rare))[:4], np.flatnonzero(right & (labels != rare))])
-    dev = sentences.take(chosen), labels[chosen], tokenizer
+    dev = sentences.take(chosen), labels[chosen], framing
     allowed = 0.1
     assert 4 / len(chosen) < allowed
     assert quantize_student(tmp_path / "b.onnx", weights, spec, *dev, allowed, "accuracy").float_layers == ()
@@ -157,7 +157,7 @@ def test_the_guard_gives_back_layers_that_need_not_be_float(tmp_path):
     for direction in ("forward", "backward"):
         weights[f"lstm.0.{direction}.weight_ih"] = weights[f"lstm.0.{direction}.weight_ih"].copy()
         weights[f"lstm.0.{direction}.weight_ih"][:, 0] = 0
-    sentences, labels, tokenizer = dev_set(tmp_path, spec, weights)
-    result = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, tokenizer, 0.03)
+    sentences, labels, framing = dev_set(tmp_path, spec, weights)
+    result = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, framing, 0.03)
     assert result.metric_after >= 0.97
     assert set(result.float_layers) == {"embedding", "lstm.0"}  # rounding its inputs is as bad for the LSTM

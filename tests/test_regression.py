@@ -13,10 +13,11 @@ from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.metrics import pearson
 from paddleslim_bilstm.predict import Predictor, Score
-from paddleslim_bilstm.student.losses import labelled_mse, logit_mse
+from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.task import REGRESSION
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher
 from paddleslim_bilstm.teacher.engine import logits_of
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
@@ -32,7 +33,7 @@ def rows(teacher, tmp_path_factory):
     """Reviews with the teacher's own numbers, a little off, as labels: its Pearson correlation is nearly 1."""
     loaded = load_teacher(teacher, tmp_path_factory.mktemp("work"))
     texts = [text for text, _ in make_reviews(380, seed=5)]
-    numbers = logits_of(InferenceModel(loaded.prefix, 1), loaded.tokenizer.encode(texts), loaded.tokenizer)[:, 0]
+    numbers = logits_of(InferenceModel(loaded.prefix, 1), loaded.tokenizer.encode(texts), loaded.framing)[:, 0]
     noise = np.random.default_rng(0).normal(0, 0.05 * numbers.std(), len(texts))
     return [(text, round(float(number), 3)) for text, number in zip(texts, numbers + noise)]
 
@@ -130,9 +131,9 @@ def test_sentences_without_a_label_do_not_count_in_the_error():
     paddle.disable_static()
     logits, labels = paddle.to_tensor([[1.0], [5.0], [2.0]]), paddle.to_tensor([3.0, float("nan"), 1.0])
     logits.stop_gradient = False
-    loss = labelled_mse(logits, labels)
+    loss = REGRESSION.hard_loss(logits, labels)
     loss.backward()
-    gradient, nothing = logits.grad.numpy(), labelled_mse(logits, paddle.full([3], float("nan"))).item()
+    gradient, nothing = logits.grad.numpy(), REGRESSION.hard_loss(logits, paddle.full([3], float("nan"))).item()
     error = loss.item()
     paddle.enable_static()
     assert error == pytest.approx((4 + 1) / 2)

@@ -13,6 +13,7 @@ from paddleslim_bilstm.report.latency import Latency
 from paddleslim_bilstm.report.rows import ALONE, DISTILLED, TEACHER, ModelRow
 from paddleslim_bilstm.report.table import TABLE_WIDTH, compact, headline, text_table, times
 from paddleslim_bilstm.report.write import write_report
+from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION
 
 RUNTIME = "Paddle Inference 2.6.2, 1 thread"
 
@@ -32,7 +33,7 @@ ROWS = (_row(TEACHER, 0.892, 91_000_000, 14.4, agreement=1.0),
 
 def test_accuracy_and_agreement_are_shares_of_equal_classes():
     assert metrics.accuracy(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])) == 0.75
-    assert metrics.agreement(np.array([1, 1]), np.array([1, 0])) == 0.5
+    assert CLASSIFICATION.likeness.of(np.array([1, 1]), np.array([1, 0]), 2) == 0.5
 
 
 def test_accuracy_of_nothing_is_an_error():
@@ -63,7 +64,7 @@ def test_f1_and_matthews_are_those_of_scikit_learn(num_classes):
                                    zero_division=0),
             "macro_f1": sklearn.f1_score(labels, predictions, average="macro", zero_division=0),
             "matthews": sklearn.matthews_corrcoef(labels, predictions)}
-        found = {name: metrics.score(name, labels, predictions, num_classes) for name in metrics.CLASS_METRICS}
+        found = {metric.name: metric.of(labels, predictions, num_classes) for metric in CLASSIFICATION.metrics}
         assert found == pytest.approx(expected)
 
 
@@ -75,9 +76,9 @@ def test_correlations_are_those_of_scipy(values):
     other += one
     if values == "with ties":
         one, other = one.round(), other.round()
-    assert metrics.score("pearson", one, other, 1) == pytest.approx(stats.pearsonr(one, other)[0])
-    assert metrics.score("spearman", one, other, 1) == pytest.approx(stats.spearmanr(one, other)[0])
-    assert metrics.score("pearson", one, np.ones_like(one), 1) == metrics.score("spearman", one, 0 * one, 1) == 0
+    assert REGRESSION.score("pearson", one, other, 1) == pytest.approx(stats.pearsonr(one, other)[0])
+    assert REGRESSION.score("spearman", one, other, 1) == pytest.approx(stats.spearmanr(one, other)[0])
+    assert REGRESSION.score("pearson", one, np.ones_like(one), 1) == REGRESSION.score("spearman", one, 0 * one, 1) == 0
 
 
 def test_the_table_of_a_regression_shows_correlations():
@@ -92,14 +93,14 @@ def test_the_table_of_a_regression_shows_correlations():
 
 
 def test_matthews_is_zero_where_one_class_is_always_given():
-    assert metrics.score("matthews", np.array([0, 1, 1]), np.array([1, 1, 1]), 2) == 0.0
+    assert CLASSIFICATION.score("matthews", np.array([0, 1, 1]), np.array([1, 1, 1]), 2) == 0.0
 
 
 @pytest.mark.parametrize("metric, num_classes, names", [
     ("accuracy", 2, ("accuracy", "f1")), ("matthews", 2, ("accuracy", "f1", "matthews")),
     ("macro_f1", 2, ("accuracy", "f1", "macro_f1")), ("macro_f1", 5, ("accuracy", "f1"))])
 def test_accuracy_f1_and_the_runs_metric_are_shown(metric, num_classes, names):
-    assert metrics.shown(metric, num_classes) == names
+    assert CLASSIFICATION.shown_metrics(metric, num_classes) == names
 
 
 def test_the_headline_table_and_plot_show_the_runs_metric(tmp_path):

@@ -186,7 +186,7 @@ class Clockwork:
         self.now_ms += input_ids.shape[1] * self.ms_per_token
 
     def measure(self, sentences):
-        return latency.measure_speed(self, sentences, TOKENIZER, "clockwork")
+        return latency.measure_speed(self, sentences, TOKENIZER.framing, "clockwork")
 
 
 def test_latency_shows_the_median_sentence_and_the_long_ones(monkeypatch):
@@ -230,7 +230,7 @@ def test_a_slow_model_is_measured_on_fewer_sentences(monkeypatch):
 def test_a_row_holds_every_figure_of_a_real_model(bilstm, labelled):
     sentences = _sentences([1, 5, 9, 20, 7])
     labels = np.array([0, 1, 1, 0, 1])
-    dev = DevSet(sentences, labels if labelled else None, np.array([0, 1, 0, 0, 1]), CLASSES, TOKENIZER)
+    dev = DevSet(sentences, labels if labelled else None, np.array([0, 1, 0, 0, 1]), CLASSES, TOKENIZER.framing)
     row = measure_model("distilled", bilstm, dev, file="model", metric=None if labelled else 0.5,
                         predictions=np.array([1, 1, 0, 0, 1]))
     assert (row.name, row.file, row.agreement) == ("distilled", "model", 0.8)
@@ -248,13 +248,13 @@ def test_a_row_holds_every_figure_of_a_real_model(bilstm, labelled):
 
 def test_predictions_come_from_the_model_when_none_are_given(bilstm):
     sentences = _sentences([3, 12, 6])
-    dev = DevSet(sentences, np.zeros(3, np.int64), None, CLASSES, TOKENIZER)
+    dev = DevSet(sentences, np.zeros(3, np.int64), None, CLASSES, TOKENIZER.framing)
     executor = paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(paddle.static.Scope()):
         program, names, targets = paddle.static.load_inference_model(str(bilstm), executor)
         logits = []
         for index in range(3):
-            ids = sentences.padded(np.array([index]), 0, [TOKENIZER.cls_id], [TOKENIZER.sep_id])
+            ids = TOKENIZER.framing.batch(sentences, np.array([index]))[0]
             feed = {name: ids if name == "input_ids" else np.zeros_like(ids) for name in names}
             logits.append(executor.run(program, feed=feed, fetch_list=targets)[0][0])
     row = measure_model("student", bilstm, dev)

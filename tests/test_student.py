@@ -11,13 +11,14 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
-from paddleslim_bilstm.student.encoder import kept_units, largest_states
 from paddleslim_bilstm.student.losses import logit_mse
-from paddleslim_bilstm.student.network import BiLSTMClassifier
+from paddleslim_bilstm.student.network import StudentNetwork, kept_units
+from paddleslim_bilstm.student.pooling import largest_states
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.train import NO_LABEL, TrainingPlan, TrainingSet, train_student
+from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.task import NO_LABEL
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 VOCABULARY, PAD, CLS, SEP = 40, 0, 2, 3
@@ -61,7 +62,7 @@ def adam(total_steps):
 
 def accuracy(data):
     from paddleslim_bilstm.student.evaluate import metric_on
-    return metric_on(data.sentences, data.labels, TOKENIZER)
+    return metric_on(data.sentences, data.labels, TOKENIZER.framing)
 
 
 def run_exported(prefix, input_ids):
@@ -78,10 +79,10 @@ def test_exported_student_answers_a_padded_batch_as_each_sentence_alone(tmp_path
     spec = StudentSpec(12, 8, num_layers, ("a", "b", "c"), PAD, 32, pooling=pooling)
     prefix = export_paddle_model(tmp_path, spec, weights_for(spec))
     sentences = random_sentences(9, np.random.default_rng(1), longest=20)
-    together = run_exported(prefix, sentences.padded(np.arange(9), PAD, [CLS], [SEP]))
+    together = run_exported(prefix, TOKENIZER.framing.batch(sentences, np.arange(9))[0])
     assert together.shape == (9, 3)
     for row in range(9):
-        alone = run_exported(prefix, sentences.padded(np.array([row]), PAD, [CLS], [SEP]))
+        alone = run_exported(prefix, TOKENIZER.framing.batch(sentences, np.array([row]))[0])
         np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
     assert np.ptp(together, axis=0).min() > 1e-3  # the sentences are told apart
 
@@ -110,9 +111,10 @@ def test_largest_states_ignore_what_lies_behind_a_sentence(by_place):
     np.testing.assert_array_equal(slope, expected)
 
 
-@pytest.mark.parametrize("pooling", ["last", "max"])
-def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(pooling):
-    spec = replace(SPEC, pooling=pooling)
+@pytest.mark.parametrize("encoder", ["bilstm", "bigru"])
+@pytest.mark.parametrize("pooling", ["last", "max", "attention"])
+def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(pooling, encoder):
+    spec = replace(SPEC, pooling=pooling, encoder=encoder)
     rng = np.random.default_rng(1)
     rows, lengths = rng.integers(0, VOCABULARY, (5, 9)), np.array([9, 1, 4, 9, 2], np.int32)
     executor, logits, names = paddle.static.Executor(), [], []
@@ -121,7 +123,7 @@ def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(p
             program, startup = paddle.static.Program(), paddle.static.Program()
             with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
                 feeds = paddle.static.data("rows", [-1, -1], "int64"), paddle.static.data("lengths", [-1], "int32")
-                network = BiLSTMClassifier(spec, VOCABULARY, training=training)
+                network = StudentNetwork(spec, VOCABULARY, training=training)
                 output = network(*feeds)
             names.append(network.weight_names())
             if not training:
@@ -137,9 +139,10 @@ def test_dropout_keeps_its_share_and_the_same_units_for_the_same_seed():
     assert abs(first.mean() - 0.8) < 0.006
 
 
-def test_student_learns_the_teachers_logits():
-    data = token_sum_task()
-    student = train_student(SPEC, weights_for(), data, plan(200), logit_mse, adam, accuracy(data))
+@pytest.mark.parametrize("kind", [{}, {"encoder": "bigru"}, {"pooling": "attention"}])
+def test_student_learns_the_teachers_logits(kind):
+    data, spec = token_sum_task(), replace(SPEC, **kind)
+    student = train_student(spec, weights_for(spec), data, plan(200), logit_mse, adam, accuracy(data))
     assert student.metric > 0.9
     assert student.metric == max(metric for _, metric in student.evaluations)
 
@@ -155,7 +158,7 @@ def test_the_metric_that_is_named_chooses_the_best_student(metric):
         ids = feed["input_ids"]
         return [np.stack([np.zeros(len(ids)), ((ids % 7 == 0) & (ids > 0)).sum(1) - 0.5], axis=1)]
 
-    measured = metric_on(data.sentences, labels, TOKENIZER, metric)(
+    measured = metric_on(data.sentences, labels, TOKENIZER.framing, metric)(
         SimpleNamespace(run=executor_run), None, ["input_ids", "token_type_ids"], [])
     answers = np.array([((ids % 7 == 0).sum() > 0) for ids in data.sentences]).astype(int)
     sklearn = pytest.importorskip("sklearn.metrics")

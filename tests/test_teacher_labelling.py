@@ -68,10 +68,10 @@ def test_batches_at_the_edges():
 def test_logits_come_in_the_order_of_the_sentences(teacher):
     sentences = random_sentences(200)
     done = []
-    logits = logits_of(InferenceModel(teacher.prefix, 1), sentences, teacher.tokenizer, done.append)
+    logits = logits_of(InferenceModel(teacher.prefix, 1), sentences, teacher.framing, done.append)
     np.testing.assert_allclose(logits, one_by_one(teacher, sentences), atol=1e-5)
     assert sum(done) == 200
-    assert logits_of(InferenceModel(teacher.prefix, 1), random_sentences(0), teacher.tokenizer).shape[0] == 0
+    assert logits_of(InferenceModel(teacher.prefix, 1), random_sentences(0), teacher.framing).shape[0] == 0
 
 
 def test_labels_are_the_logits_mapped_from_disk(teacher, tmp_path, small_chunks):
@@ -80,7 +80,7 @@ def test_labels_are_the_logits_mapped_from_disk(teacher, tmp_path, small_chunks)
     assert isinstance(labels.logits, np.memmap) and labels.logits.dtype == np.float32
     assert (labels.precision, labels.check) == ("fp32", {})
     np.testing.assert_allclose(labels.logits, logits_of(InferenceModel(teacher.prefix, 1), sentences,
-                                                        teacher.tokenizer), atol=1e-5)
+                                                        teacher.framing), atol=1e-5)
     assert len(chunks(tmp_path)) == 3
 
 
@@ -143,8 +143,8 @@ def broken_teacher(tmp_path: Path, change) -> object:
 def test_a_teacher_that_does_not_mask_its_padding_is_named(teacher, tmp_path, caplog):
     label(teacher, random_sentences(20), tmp_path, "masked", threads=1)
     assert "padded" not in caplog.text
-    other_padding = dataclasses.replace(teacher.tokenizer, pad_id=9)  # the model masks token 0
-    label(dataclasses.replace(teacher, tokenizer=other_padding), random_sentences(20), tmp_path, "unmasked", threads=1)
+    other_padding = dataclasses.replace(teacher.framing, pad_id=9)  # the model masks token 0
+    label(dataclasses.replace(teacher, framing=other_padding), random_sentences(20), tmp_path, "unmasked", threads=1)
     assert "logits change by" in caplog.text
 
 

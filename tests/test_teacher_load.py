@@ -15,8 +15,9 @@ import pytest
 from teachers import HIDDEN, VOCABULARY, make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of, teacher_embeddings
+from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
 from paddleslim_bilstm.teacher.pdparams import read_pdparams
+from paddleslim_bilstm.tokens import BERT_FEEDS
 
 paddle.enable_static()
 
@@ -40,7 +41,7 @@ def no_network(monkeypatch):
 
 
 def answers(teacher, texts=TEXTS) -> np.ndarray:
-    return logits_of(InferenceModel(teacher.prefix, 1), teacher.tokenizer.encode(texts), teacher.tokenizer)
+    return logits_of(InferenceModel(teacher.prefix, 1), teacher.tokenizer.encode(texts), teacher.framing)
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -81,7 +82,7 @@ def test_the_users_folder_may_be_read_only_and_is_not_touched(folders, kind, tmp
     teacher = load_teacher(folder, tmp_path / "work_that_is_new")
     assert contents(folder) == before
     assert teacher.label_names == (None if kind == "exported" else ("negative", "positive"))
-    assert (teacher.num_classes, teacher.feed_names, teacher.max_length) == (2, ("input_ids", "token_type_ids"), 64)
+    assert (teacher.num_classes, teacher.framing.feeds, teacher.max_length) == (2, BERT_FEEDS, 64)
     os.chmod(folder, 0o755)
 
 
@@ -98,8 +99,7 @@ def test_a_second_call_uses_the_copy_and_another_teacher_gets_its_own(folders, t
 def test_padding_does_not_change_the_answer(folders, tmp_path):
     teacher = load_teacher(folders["huggingface"], tmp_path)
     model, sentences = InferenceModel(teacher.prefix, 1), teacher.tokenizer.encode(TEXTS)
-    batch = sentences.padded(np.arange(len(TEXTS)), teacher.tokenizer.pad_id, [teacher.tokenizer.cls_id],
-                             [teacher.tokenizer.sep_id])
+    batch = teacher.framing.batch(sentences, np.arange(len(TEXTS)))[0]
     np.testing.assert_allclose(model.run(batch, np.zeros_like(batch)), answers(teacher), atol=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_ernie(kind, tmp_path):
 def test_a_model_that_ignores_token_types_still_takes_both_feeds(tmp_path):
     make_tiny_teacher(tmp_path / "ernie", architecture="ernie", type_vocab_size=0)
     teacher = load_teacher(tmp_path / "ernie", tmp_path / "work")
-    assert teacher.feed_names == ("input_ids", "token_type_ids")
+    assert teacher.framing.feeds == BERT_FEEDS
     assert answers(teacher).shape == (len(TEXTS), 2)
 
 
@@ -128,7 +128,7 @@ def test_a_model_that_ignores_token_types_still_takes_both_feeds(tmp_path):
 def test_embeddings_are_the_word_embeddings(folders, kind, tmp_path):
     teacher = load_teacher(folders[kind], tmp_path)
     expected = read_pdparams(folders["paddlenlp"] / "model_state.pdparams")["bert.embeddings.word_embeddings.weight"]
-    embeddings = teacher_embeddings(teacher)
+    embeddings = teacher.embeddings
     assert embeddings.shape == (len(VOCABULARY), HIDDEN) and embeddings.dtype == np.float32
     np.testing.assert_array_equal(embeddings, expected)
 
@@ -249,11 +249,12 @@ def small_network(feed_names, dtype="int64", shape=(-1, -1), outputs=1, tables=N
 
 
 def test_exported_models_that_cannot_be_teachers_are_refused(tmp_path):
-    refused(export(tmp_path / "mask", small_network(["input_ids", "token_type_ids", "attention_mask"])), tmp_path,
-            "takes 3 inputs .*attention_mask.*export it with")
-    refused(export(tmp_path / "int32", small_network(["input_ids"], "int32")), tmp_path, "input_ids is int32")
-    refused(export(tmp_path / "fixed", small_network(["input_ids"], shape=(-1, 128))), tmp_path, r"\[-1, 128\]")
-    refused(export(tmp_path / "two", small_network(["input_ids"], outputs=2)), tmp_path, "returns 2 outputs")
+    names = ["input_ids", "token_type_ids", "position_ids"]
+    refused(export(tmp_path / "positions", small_network(names, tables=(len(VOCABULARY), 2, 64))), tmp_path,
+            "position_ids is looked up in a table of 64 rows.*export it with")
+    refused(export(tmp_path / "int8", small_network(["input_ids"], "int8")), tmp_path, "input_ids is int8")
+    refused(export(tmp_path / "batch", small_network(["input_ids"], shape=(1, 128))), tmp_path, r"\[1, 128\]")
+    refused(export(tmp_path / "two", small_network(["input_ids"], outputs=2)), tmp_path, "2 of its 2 outputs")
     folder = export(tmp_path / "small", small_network(["input_ids"], tables=[50]))
     refused(folder, tmp_path, f"tokenizer has {len(VOCABULARY)} tokens, the model embeds only 50")
     (folder / "model.pdmodel").write_bytes(b"not a program")
@@ -267,12 +268,52 @@ def test_exported_models_that_cannot_be_teachers_are_refused(tmp_path):
 
 def test_one_feed_and_feeds_in_another_order(tmp_path):
     one = load_teacher(export(tmp_path / "one", small_network(["x"])), tmp_path / "work")
-    assert one.feed_names == ("x",) and answers(one).shape == (len(TEXTS), 2)
+    assert one.framing.feeds == (("x", "ids", "int64"),) and answers(one).shape == (len(TEXTS), 2)
     build = small_network(["segments", "words"], tables=(2, len(VOCABULARY)))
     swapped = load_teacher(export(tmp_path / "swapped", build), tmp_path / "work")
-    assert swapped.feed_names == ("words", "segments")
+    assert swapped.framing.feeds == (("segments", "types", "int64"), ("words", "ids", "int64"))
     assert answers(swapped).shape == (len(TEXTS), 2)
-    assert teacher_embeddings(swapped).shape == (len(VOCABULARY), 8)
+    assert swapped.embeddings.shape == (len(VOCABULARY), 8)
+
+
+def masked_network(width=-1, extra_outputs=False):
+    """As PaddleSlim's Hugging Face example has it: x0 are ids, x1 the mask, x2 the types."""
+    def build():
+        ids, mask, types = (paddle.static.data(name, [-1, width], "int64") for name in ("x0", "x1", "x2"))
+        embedded = paddle.static.nn.embedding(ids, [len(VOCABULARY), 8]) + paddle.static.nn.embedding(types, [2, 8])
+        shares = paddle.unsqueeze(paddle.cast(mask, "float32"), -1)
+        logits = paddle.static.nn.fc(paddle.sum(embedded * shares, axis=1) / paddle.sum(shares, axis=1), 2)
+        return [ids, mask, types], ([embedded, logits] if extra_outputs else [logits])
+    return build
+
+
+def test_a_mask_among_the_feeds_is_fed(tmp_path):
+    teacher = load_teacher(export(tmp_path / "mask", masked_network()), tmp_path / "work")
+    assert [feed.role for feed in teacher.framing.feeds] == ["ids", "mask", "types"]
+    sentences = teacher.tokenizer.encode(TEXTS[:3])
+    ids, mask, types = teacher.framing.batch(sentences, np.arange(3))
+    np.testing.assert_array_equal(mask, ids != teacher.tokenizer.pad_id)
+    alone = [teacher.framing.batch(sentences, np.array([row])) for row in range(3)]
+    model = InferenceModel(teacher.prefix, 1)
+    np.testing.assert_allclose(model.run(ids, mask, types), np.concatenate([model.run(*one) for one in alone]),
+                               atol=1e-5)
+
+
+def test_a_fixed_width_is_kept(tmp_path):
+    free, fixed = (load_teacher(export(tmp_path / name, masked_network(width)), tmp_path / "work")
+                   for name, width in (("free", -1), ("fixed", 20)))
+    assert (free.max_length, fixed.max_length) == (None, 20)
+    assert fixed.framing.batch(fixed.tokenizer.encode(["fun"]), np.array([0]))[0].shape == (1, 20)
+    np.testing.assert_allclose(answers(fixed), answers(fixed, TEXTS[::-1])[::-1], atol=1e-5)
+
+
+def test_logits_are_found_among_other_outputs(folders, tmp_path):
+    """A checkpoint with use_cache is exported with keys and values beside the logits."""
+    teacher = load_teacher(export(tmp_path / "many", masked_network(extra_outputs=True)), tmp_path / "work")
+    assert answers(teacher).shape == (len(TEXTS), 2)
+    caching = make_tiny_teacher(tmp_path / "cache", "exported", use_cache=True, label_names=["negative", "positive"])
+    np.testing.assert_allclose(answers(load_teacher(caching, tmp_path / "work")),
+                               answers(load_teacher(folders["exported"], tmp_path / "work")), atol=1e-5)
 
 
 def test_the_real_teacher_answers_as_the_reference(shared, tmp_path):

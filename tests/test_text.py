@@ -11,7 +11,8 @@ import pytest
 
 from paddleslim_bilstm.config import GlobalConfig
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.text import label_scheme, load_dataset, read_file
+from paddleslim_bilstm.task import REGRESSION, label_scheme
+from paddleslim_bilstm.text import load_dataset, read_file
 
 TRAIN = [("good film", "pos"), ("bad film", "neg"), ("fine", "pos")]
 
@@ -141,7 +142,7 @@ def test_the_labels_of_a_regression_are_numbers(written, name, content):
 @pytest.mark.parametrize("label", ["high", "nan", "inf", "1,5", "0x10", "1_0", "1e999", "true"])
 def test_a_label_of_a_regression_that_is_no_number_is_named_with_its_line(written, label):
     path = written("a.tsv", f"sentence\tlabel\na\t1.5\nb\t{label}\n")
-    message = read_error(path, numeric=True)
+    message = read_error(path, task=REGRESSION)
     assert message.startswith(f"{path}:3: the label is {label}; ") and "must be a number" in message
     with pytest.raises(UserError, match=r"train\[1\]: the label is"):
         load_dataset(GlobalConfig(task="regression"), 1, train=[("a", 0.5), ("b", label)], dev=[("a", 1), ("b", 2)])
@@ -217,7 +218,7 @@ def test_files_and_unlabelled_text_together(written, caplog):
     assert data.train_texts == ["good", "bad", "good", "bad"] and data.unlabeled_texts == ["one", "two", "one"]
     assert data.train_labels.dtype == np.int64 and data.train_labels.tolist() == [1, 0, 0, 0]
     assert data.dev_labels.tolist() == [1, 0] and data.label_names == ["neg", "pos"]
-    assert data.train_lines.tolist() == [2, 3, 5, 6] and data.dev_lines.tolist() == [2, 3]
+    assert data.train_rows[0].places == [2, 3, 5, 6]
     assert data.counts["train_rows"] == 4 and data.counts["train_empty_skipped"] == 1
     assert data.counts["train_duplicates"] == 2 and data.counts["train_conflicting_labels"] == 1
     assert data.counts["unlabeled_duplicates"] == 1 and data.counts["dev_texts_in_train"] == 1

@@ -20,7 +20,7 @@ import pytest
 from paddleslim_bilstm.disk import Need, check_room, explained_write_errors
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
-from paddleslim_bilstm.files import fingerprint, remove_leftovers, whole_file, whole_folder
+from paddleslim_bilstm.files import checksum, remove_leftovers, whole_file, whole_folder
 from paddleslim_bilstm.inference_file import ends_whole
 from paddleslim_bilstm.sealed import check_folder, read_sealed_json, seal_folder, write_sealed_json
 from paddleslim_bilstm.student.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -143,14 +143,14 @@ def test_fingerprints_change_with_contents_and_with_the_packages_version(tmp_pat
     file = tmp_path / "file"
     file.write_text("a")
     parts = [np.arange(3), "text", {"key": 1}, file]
-    first = fingerprint(*parts)
-    assert fingerprint(*parts) == first
-    assert fingerprint(np.arange(3, dtype=np.int32), *parts[1:]) != first
+    first = checksum(*parts)
+    assert checksum(*parts) == first
+    assert checksum(np.arange(3, dtype=np.int32), *parts[1:]) != first
     file.write_text("b")
-    assert fingerprint(*parts) != first
+    assert checksum(*parts) != first
     file.write_text("a")
     monkeypatch.setattr("paddleslim_bilstm.files.__version__", "0.0.0")
-    assert fingerprint(*parts) != first
+    assert checksum(*parts) != first
 
 
 def test_a_damaged_copy_of_the_teacher_is_made_again(tmp_path, caplog):

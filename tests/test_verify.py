@@ -35,7 +35,7 @@ def output(tmp_path):
         export_paddle_model(folder, SPEC, weights)
     write_onnx(final / "model.onnx", weights, SPEC)
     save_student(final, weights, SPEC)
-    dev_set = DevSet(sentences, None, None, 2, TOKENIZER)
+    dev_set = DevSet(sentences, None, None, 2, TOKENIZER.framing)
     return step, final, weights, lambda model: verify([model], final, SPEC, weights, dev_set)
 
 
@@ -48,7 +48,7 @@ def test_a_sound_output_passes(output):
 
 def test_an_int8_embedding_is_held_against_its_own_weights(output):
     step, final, weights, check = output
-    rounded = round_layers(weights, ["embedding"])
+    rounded = round_layers(weights, SPEC, ["embedding"])
     for folder in (step, final):
         export_paddle_model(folder, SPEC, rounded)
     check(PaddleModel("QuantBiLSTM, Paddle", step, rounded))

@@ -21,7 +21,7 @@ from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers
+from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.student.words import build_word_vocabulary, load_word_vocabulary
 from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
@@ -77,9 +77,9 @@ def test_what_augmentation_leaves_of_a_word_is_masked_or_unknown(tokenizer):
 def test_feeds_are_padded_words_and_their_numbers(tokenizer):
     vocabulary = build_word_vocabulary(tokenizer.encode(TEXTS), tokenizer, False, 2)
     sentences = vocabulary.encode(["the films", "", "good"], 32)
-    ids, lengths = vocabulary.feeds(sentences, np.array([2, 0, 1]))
+    ids, lengths = vocabulary.batch(sentences, np.array([2, 0, 1]))
     assert ids.tolist() == [[6, 0], [2, 4], [0, 0]] and lengths.tolist() == [1, 2, 0]
-    ids, lengths = vocabulary.feeds(sentences, np.array([1]))
+    ids, lengths = vocabulary.batch(sentences, np.array([1]))
     assert ids.shape == (1, 1) and lengths.tolist() == [0]
 
 
@@ -142,7 +142,7 @@ def test_every_format_answers_a_padded_batch_as_each_sentence_alone(tmp_path, nu
     prefix = export_paddle_model(tmp_path, spec, weights)
     paddle = paddle_logits(prefix)
     write_onnx(tmp_path / "model.onnx", weights, spec, reference=paddle)
-    write_onnx(tmp_path / "int8.onnx", round_layers(weights, int8_layers(spec)), spec)
+    write_onnx(tmp_path / "int8.onnx", round_layers(weights, spec), spec)
     rng = np.random.default_rng(0)
     lengths = np.array([1, 5, 12, 3])
     ids = rng.integers(0, 50, (4, 12))

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence, get_typ
 import numpy as np
 
 from ..errors import UserError
+from ..files import checksum, source_of
 from ..tokens import Sentences
 from .corpus import Corpus
 from .values import check_of
@@ -68,6 +69,17 @@ def hook_function(name: str) -> Hook:
     if name not in _HOOKS:
         raise UserError(f'{_SETTING}: unknown hook "{name}"; {_nearest(name, hook_names())}')
     return _HOOKS[name]
+
+
+def hook_fingerprint(name: str) -> str:
+    """Return what changes with the code of the hook ``name``: for a user's with its whole module.
+
+    Raises:
+        UserError: there is no such hook.
+    """
+    function = hook_function(name)
+    ours = str(getattr(function, "__module__", None)).startswith(f"{__package__}.")
+    return name if ours else f"{name} {checksum(source_of(function))}"
 
 
 def check_hooks(hooks: Iterable[HookConfig]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Protocol, Sequence
 import numpy as np
 
 from ..errors import UserError
-from ..files import fingerprint, whole_folder
+from ..files import checksum, whole_folder
 from ..progress import progress_bar
 from ..sealed import read_sealed_json, write_sealed_json
 from ..tokens import Sentences
@@ -19,10 +18,11 @@ from .array_file import ArrayWriter, read_array
 from .chunks import chunks_of, part_of
 from .corpus import Corpus
 from .pairs import change_in_turn
-from .registry import HookConfig, apply_hooks, full_params, hook_function
+from .registry import HookConfig, apply_hooks, full_params, hook_fingerprint
 from .seen import SeenHashes
 from .words import row_hashes
 
+_FORMAT = 1  # of transfer sets: counts up when the same input would give another one
 _FILE = "transfer_set.json"
 _ARRAYS = {"tokens": np.int32, "offsets": np.int64, "word_starts": np.bool_, "source": np.int32,
            "split": np.int64}  # no split: single sentences
@@ -45,11 +45,13 @@ class TransferSet:
         sentences: ``m`` distinct sentences, or pairs, the originals first; memory-mapped.
         source: index of the original sentence that each was made from, int32 ``[m]``.
         counts: ``originals``, ``made`` (all rounds, the originals included) and ``duplicates`` (removed of them).
+        key: changes with anything that the transfer set depends on, see `transfer_set_fingerprint`.
     """
 
     sentences: Sentences
     source: np.ndarray
     counts: dict[str, int]
+    key: str
 
 
 def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, folder: str | Path,
@@ -94,27 +96,26 @@ def load_transfer_set(folder: str | Path, identity: str | None = None) -> Transf
         raise UserError(f"{folder}: not a sound transfer set ({_reason(error)})") from None
     sentences = Sentences(arrays["tokens"], arrays["offsets"], arrays["word_starts"],
                           arrays["split"] if len(arrays["split"]) else None)
-    return TransferSet(sentences, arrays["source"], counts)
+    return TransferSet(sentences, arrays["source"], counts, facts["fingerprint"])
 
 
 def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: int,
                              max_tokens: int | None = None) -> str:
     """Return 32 hex digits that change with anything that the transfer set depends on.
 
-    That is: tokens, words, texts, vocabulary and tagger; hooks with their parameters and their source code; rounds,
-    seed and length; this package's version, the code of its augmentation and NumPy's version.
+    That is: tokens, words, texts, vocabulary and tagger; hooks with their parameters, and the modules of users' hooks;
+    rounds, seed and length; our format and NumPy's version.
 
     Raises:
         UserError: a hook's name or parameters are wrong.
     """
-    hooks = [[hook.name, full_params(hook), _code(hook.name)] for hook in augmentation.hooks]
+    hooks = [[hook_fingerprint(hook.name), full_params(hook)] for hook in augmentation.hooks]
     texts = [] if corpus.texts is None else corpus.texts
-    text_parts = [fingerprint("\0".join(texts[first:first + 100_000])) for first in range(0, len(texts), 100_000)]
+    text_parts = [checksum("\0".join(texts[first:first + 100_000])) for first in range(0, len(texts), 100_000)]
     sentences = corpus.sentences
-    return fingerprint(sentences.tokens, sentences.offsets, sentences.word_starts, text_parts, corpus.texts is None,
-                       corpus.pairs, corpus.tokenizer.vocab, corpus.tokenizer.mask_id, corpus.tagger.name, hooks,
-                       augmentation.n_iter, seed, max_tokens, np.__version__,
-                       *sorted(Path(__file__).parent.glob("*.py")))
+    return checksum(_FORMAT, sentences.tokens, sentences.offsets, sentences.word_starts, text_parts,
+                    corpus.texts is None, corpus.pairs, corpus.tokenizer.vocab, corpus.tokenizer.mask_id,
+                    corpus.tagger.name, hooks, augmentation.n_iter, seed, max_tokens, np.__version__)
 
 
 def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: int | None, folder: Path,
@@ -164,15 +165,6 @@ def _changed(corpus: Corpus, first: int, last: int, hooks: Sequence[HookConfig],
         return apply_hooks(hooks, *corpus.part(first, last), rng)
     sides, view = corpus.part(2 * first, 2 * last)
     return change_in_turn(sides, apply_hooks(hooks, sides, view, rng), round_ - 1 + first)
-
-
-def _code(hook: str) -> str:
-    function = hook_function(hook)
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # typed into an interpreter, or not a plain function
-        code = getattr(function, "__code__", None)
-        return f"{hook} {code.co_code.hex()} {code.co_consts}" if code else hook
 
 
 def _reason(error: Exception) -> str:

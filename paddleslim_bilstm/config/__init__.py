@@ -1,6 +1,6 @@
-"""Configuration: frozen dataclasses, read from YAML or a dict, checked once."""
+"""Configuration: frozen pydantic models, read from YAML or a dict, checked once (``schema``, ``reading``)."""
 
-from .load import load_config
+from .reading import load_config
 from .schema import (
     AugmentationConfig,
     Config,

@@ -1,104 +1,135 @@
-"""Every setting of ours: its default and what it must be. The comments of ``configs/*.yaml`` explain them at work.
+"""Every setting of ours: its default, what it must be, and what it means; and the JSON schema of it all.
 
-The classes only hold values; :func:`~paddleslim_bilstm.config.load_config` builds and checks them.
+The models only hold and check values; :func:`~paddleslim_bilstm.config.load_config` reads them from YAML and says where
+a wrong one stands. A validator's ValueError says what the value must be ("must be ..."), or what is wrong with it.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
+import os
+import re
+import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Dict, Iterable, Literal, Mapping, Optional, Tuple, Union
 
-from ..metrics import CLASS_METRICS, VALUE_METRICS
-from .checks import Check, choice, flag, integer, mapping, names, number, optional, path, text, text_column, typed
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
 
-CLASSIFICATION, REGRESSION = "classification", "regression"
-
+from ..task import CLASSIFICATION, TASKS, metrics_by_name, task_named
 
 TOKENS, WORDS = "teacher", "words"  # the student's vocabulary
 
-
-def setting(default: Any, check: Check) -> Any:
-    """Return a dataclass field with a default and the check of values that the user writes."""
-    if isinstance(default, dict):  # each its own copy: PaddleSlim pops keys from what it is given
-        return field(default_factory=lambda: copy.deepcopy(default), metadata={"check": check})
-    return field(default=default, metadata={"check": check})
+# YAML 1.1 takes 1e-3 for text (it wants 1.0e-3); everybody means the number.
+EXPONENT_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
-def section(cls: type) -> Any:
-    """Return a dataclass field that is a mapping of its own, checked by the fields of ``cls``."""
-    return field(default_factory=cls, metadata={"section": cls})
+def as_number(value: Any) -> Any:
+    """Return text such as ``1e-3`` as a float and everything else as it is."""
+    return float(value) if isinstance(value, str) and EXPONENT_NUMBER.match(value) else value
 
 
-@dataclass(frozen=True)
-class GlobalConfig:
-    """Where things are (``Global``).
+def _as_whole(value: Any) -> Any:
+    value = as_number(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 1e5
 
-    ``dataset`` names training data that PaddleNLP knows, e.g. ``[glue, sst-2]``, in place of the files.
-    ``task`` is classification or regression (labels are numbers, the teacher has one output).
-    ``metric`` judges models: it chooses the best checkpoint, guards ``QuantBiLSTM`` and leads the report.
-    ``text_column`` names the column of the text, or the two columns of sentence pairs.
-    ``max_seq_length`` counts tokens with [CLS] and [SEP]. ``cache_dir`` None is
-    ``$PADDLESLIM_BILSTM_CACHE`` or ``~/.cache/paddleslim_bilstm``.
+
+def text(value: Any) -> str:
+    """Return text that is not empty."""
+    if isinstance(value, (bool, int, float)):
+        raise ValueError("must be text in quotes")
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("must be text")
+    return value
+
+
+def _path(value: Any) -> str:
+    """Return the path of a file or folder; a leading ``~`` becomes the home folder."""
+    return os.path.expanduser(text(os.fspath(value) if isinstance(value, os.PathLike) else value))
+
+
+def names(value: Any) -> Optional[Tuple[str, ...]]:
+    """Return a name or a list of names as a tuple."""
+    if value is None:
+        return None
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError("must be a name or a list of names")
+    return tuple(text(name) for name in value)
+
+
+def _text_column(value: Any) -> Union[None, str, Tuple[str, str]]:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        return text(value)
+    if len(value) != 2 or value[0] == value[1]:
+        raise ValueError("must be a column, or the two columns of sentence pairs, [FIRST, SECOND]")
+    return text(value[0]), text(value[1])
+
+
+def mapping(value: Any) -> Dict[str, Any]:
+    """Return free keys and values, rebuilt; ``1e-3`` inside becomes a number."""
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping, {key: value, ...}")
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` rebuilt from dicts with text keys, lists and single values, exponent numbers as floats.
+
+    A single value is text, a number, true, false or nothing: what JSON and so the report can hold.
     """
-
-    model_dir: str | None = setting(None, optional(path))
-    model_filename: str | None = setting(None, optional(text))
-    params_filename: str | None = setting(None, optional(text))
-    tokenizer_dir: str | None = setting(None, optional(path))
-    train_file: str | None = setting(None, optional(path))
-    dev_file: str | None = setting(None, optional(path))
-    unlabeled_file: str | None = setting(None, optional(path))
-    dataset: tuple[str, ...] | None = setting(None, optional(names))
-    text_column: str | tuple[str, str] | None = setting(None, optional(text_column))
-    label_column: str | None = setting(None, optional(text))
-    task: str = setting(CLASSIFICATION, choice(CLASSIFICATION, REGRESSION))
-    metric: str | None = setting(None, optional(choice(*CLASS_METRICS, *VALUE_METRICS)))
-    save_dir: str = setting("./output", path)
-    cache_dir: str | None = setting(None, optional(path))
-    max_seq_length: int = setting(128, integer(3))
-    seed: int = setting(0, integer(0, 2**32 - 1))
-
-    @property
-    def chosen_metric(self) -> str:
-        """``metric``, or the task's default: accuracy, or Pearson's correlation for a regression."""
-        return self.metric or {CLASSIFICATION: CLASS_METRICS, REGRESSION: VALUE_METRICS}[self.task][0]
+    if isinstance(value, Mapping):
+        wrong = next((key for key in value if not isinstance(key, str)), None)
+        if wrong is not None:
+            raise ValueError(f"has the key {wrong!r}, which must be text")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise ValueError(f"holds the {type(value).__name__} {value!r}; put it in quotes if it is text")
+    return as_number(value)
 
 
-@dataclass(frozen=True)
-class StudentConfig:
-    """The Bi-LSTM: units per direction, layers, width of the embedding (``bert_to_bilstm.student``).
-
-    ``pooling`` is what the tanh layer sees: the ``last`` states of both directions, or beside them the ``max`` of every
-    unit over the sentence.
-    ``vocabulary`` is what it reads: the ``teacher``'s tokens, or ``words`` that occur at least ``min_count`` times.
-    ``embeddings`` is what the embedding starts from: ``teacher``, ``random``, a file of word vectors, or a name that
-    PaddleNLP knows.
-    """
-
-    embed_dim: int = setting(300, integer(1))
-    hidden_size: int = setting(150, integer(1))
-    num_layers: int = setting(1, integer(1))
-    pooling: str = setting("max", choice("last", "max"))
-    dropout: float = setting(0.0, number(0, 1, below=True))
-    vocabulary: str = setting(TOKENS, choice(TOKENS, WORDS))
-    min_count: int = setting(2, integer(2))
-    embeddings: str = setting("teacher", path)
+def _typed(value: Any) -> Dict[str, Any]:
+    """Return a class of Paddle by name with its arguments: ``{type: Adam, beta1: 0.9}``."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
+        raise ValueError("must be a mapping with the name of a class, {type: NAME, ...}")
+    return _plain(value)
 
 
-@dataclass(frozen=True)
-class DistillConfig:
-    """The strategy (``bert_to_bilstm``): total loss = alpha * cross-entropy + (1 - alpha) * ``loss``.
+def _weight_decay(value: Any) -> float:
+    value = as_number(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
+        raise ValueError("must be a number from 0")
+    return float(value)
 
-    ``train_alone`` also trains the same Bi-LSTM on the labels only, for comparison.
-    """
 
-    student: StudentConfig = section(StudentConfig)
-    loss: str = setting("logit_mse", text)
-    alpha: float = setting(0.0, number(0, 1))
-    batch_size: int = setting(128, integer(1))
-    train_alone: bool = setting(True, flag)
+OPTIMIZER_PARTS = {"optimizer": _typed, "grad_clip": _typed, "regularizer": _typed, "weight_decay": _weight_decay}
+
+
+def _optimizer_builder(value: Any) -> Dict[str, Any]:
+    value = mapping(value)
+    if "optimizer" not in value or not value.keys() <= OPTIMIZER_PARTS.keys():
+        raise ValueError("must be {optimizer: {type: NAME, ...}} and, if wanted, weight_decay, regularizer, grad_clip")
+    checked = {}
+    for part, item in value.items():
+        try:
+            checked[part] = OPTIMIZER_PARTS[part](item)
+        except ValueError as error:
+            raise ValueError(f"has a wrong {part}, which {error}") from None
+    return checked
+
+
+def _learning_rate(value: Any) -> Union[None, float, Dict[str, Any]]:
+    if value is None:
+        return None
+    number = as_number(value)
+    if not isinstance(number, bool) and isinstance(number, (int, float)) and 0 < number <= sys.float_info.max:
+        return float(number)
+    if isinstance(value, dict) and isinstance(value.get("type"), str):
+        return mapping(value)
+    raise ValueError("must be a number above 0 or a schedule of paddle.optimizer.lr, {type: NAME, ...}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +137,160 @@ class HookConfig:
     """An augmentation hook by its registered name, with its parameters."""
 
     name: str
-    params: dict[str, Any] = field(default_factory=dict)
+    params: Dict[str, Any] = field(default_factory=dict)
+
+
+def _one_of(value: Any, valid: Iterable[str]) -> str:
+    *others, last = map(repr, valid)
+    if not isinstance(value, str) or value not in valid:
+        raise ValueError(f"must be {', '.join(others)} or {last}")
+    return value
+
+
+def _hooks(value: Any) -> Tuple[HookConfig, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("must be a list of hooks, - masking: {p_mask: 0.1}")
+    return tuple(_hook(item) for item in value)
+
+
+def _hook(item: Any) -> HookConfig:
+    if isinstance(item, HookConfig) or isinstance(item, str) and item.strip():
+        return item if isinstance(item, HookConfig) else HookConfig(item)
+    if isinstance(item, dict) and len(item) == 1:
+        (name, params), = item.items()
+        if isinstance(name, str) and (params is None or isinstance(params, dict)):
+            return HookConfig(name, mapping(params or {}))
+    raise ValueError(f"has an entry that is no hook, {item!r}; write - NAME or - NAME: {{PARAMETER: VALUE}}, "
+                     "with the parameters indented under the name")
+
+
+def _schema(**keywords: Any) -> WithJsonSchema:
+    return WithJsonSchema({name.rstrip("_"): value for name, value in keywords.items()})
+
+
+_CLASS = {"type": "object", "required": ["type"], "properties": {
+    "type": {"type": "string", "description": "Name of the class; the other keys are its arguments."}}}
+_NAMES = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_SEVERAL_NAMES = _schema(anyOf=[{"type": "string"}, _NAMES, {"type": "null"}])
+
+Text = Annotated[str, BeforeValidator(text)]
+FilePath = Annotated[str, BeforeValidator(_path)]
+Names = Annotated[Optional[Tuple[str, ...]], PlainValidator(names), _SEVERAL_NAMES]
+TextColumn = Annotated[Any, PlainValidator(_text_column), _schema(
+    anyOf=[{"type": "string"}, {**_NAMES, "minItems": 2, "maxItems": 2}, {"type": "null"}])]
+Free = Annotated[Dict[str, Any], PlainValidator(mapping), _schema(type="object")]
+OptimizerBuilder = Annotated[Dict[str, Any], PlainValidator(_optimizer_builder), _schema(
+    type="object", required=["optimizer"], additionalProperties=False,
+    properties={"optimizer": {**_CLASS, "description": "Of paddle.optimizer."},
+                "grad_clip": {**_CLASS, "description": "Of paddle.nn, such as ClipGradByNorm."},
+                "regularizer": {**_CLASS, "description": "Of paddle.regularizer; wins over weight_decay."},
+                "weight_decay": {"type": "number", "minimum": 0, "description": "Of all weights."}})]
+LearningRate = Annotated[Any, PlainValidator(_learning_rate), _schema(
+    anyOf=[{"type": "number", "exclusiveMinimum": 0}, _CLASS, {"type": "null"}])]
+Hooks = Annotated[Tuple[HookConfig, ...], PlainValidator(_hooks), _schema(type="array", items={"anyOf": [
+    {"type": "string"},
+    {"type": "object", "minProperties": 1, "maxProperties": 1,
+     "additionalProperties": {"type": ["object", "null"]}}]}),
+    PlainSerializer(lambda hooks: [{hook.name: hook.params} for hook in hooks])]
+Whole = BeforeValidator(_as_whole)
+Count = Annotated[int, Field(ge=1), Whole]
+Number = Annotated[float, BeforeValidator(as_number)]
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(as_number)]
+ShareBelow1 = Annotated[float, Field(ge=0, lt=1), BeforeValidator(as_number)]
+TaskName = Annotated[str, PlainValidator(lambda value: _one_of(value, TASKS)), _schema(
+    enum=list(TASKS), type="string")]
+MetricName = Annotated[str, PlainValidator(lambda value: _one_of(value, metrics_by_name())), _schema(
+    enum=list(metrics_by_name()), type="string")]
+
+
+class Section(BaseModel):
+    """A mapping in the YAML whose keys are all known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False,
+                              use_attribute_docstrings=True)
+
+
+class GlobalConfig(Section):
+    """Where things are, and what the task is."""
+
+    model_dir: Optional[FilePath] = None
+    """Folder of the fine-tuned teacher: a PaddleNLP or Hugging Face checkpoint, or an inference model."""
+    model_filename: Optional[Text] = None
+    """File of an inference model's program in model_dir, where it has no usual name."""
+    params_filename: Optional[Text] = None
+    """File of an inference model's weights in model_dir, where it has no usual name."""
+    tokenizer_dir: Optional[FilePath] = None
+    """Folder of the teacher's tokenizer files, where they are not in model_dir."""
+    train_file: Optional[FilePath] = None
+    """Training text with labels: .tsv, .csv or .jsonl."""
+    dev_file: Optional[FilePath] = None
+    """Text with labels that chooses the best checkpoint and is what the report measures."""
+    unlabeled_file: Optional[FilePath] = None
+    """Texts without labels, one a line; they join the transfer set, and the teacher labels them."""
+    dataset: Names = None
+    """Training data that PaddleNLP knows, [glue, sst-2], in place of the files."""
+    text_column: TextColumn = None
+    """The column of the text, or the two columns of sentence pairs, where they have no usual names."""
+    label_column: Optional[Text] = None
+    """The column of the label, where it has no usual name."""
+    task: TaskName = CLASSIFICATION.name
+    """A regression's labels are numbers, and its teacher has one output."""
+    metric: Optional[MetricName] = None
+    """Chooses the best checkpoint, guards QuantBiLSTM, leads the report; accuracy, or pearson, if unset."""
+    save_dir: FilePath = "./output"
+    """Folder of the result."""
+    cache_dir: Optional[FilePath] = None
+    """Folder of what later runs take up; $PADDLESLIM_BILSTM_CACHE or ~/.cache/paddleslim_bilstm if unset."""
+    max_seq_length: Annotated[int, Field(ge=3), Whole] = 128
+    """Tokens of the longest input, [CLS] and [SEP] counted."""
+    seed: Annotated[int, Field(ge=0, lt=2**32), Whole] = 0
+    """Of everything that is drawn."""
+    plugins: Names = None
+    """Python code of your own with hooks, losses and encoders: modules, or .py files beside this file. It is run."""
+
+    @property
+    def chosen_metric(self) -> str:
+        """``metric``, or the task's default."""
+        return self.metric or task_named(self.task).metrics[0].name
+
+
+class StudentConfig(Section):
+    """The Bi-LSTM."""
+
+    embed_dim: Count = 300
+    """Width of the embedding."""
+    encoder: Text = "bilstm"
+    """The kind of student: bilstm, bigru, or one of a plug-in."""
+    hidden_size: Count = 150
+    """Units of the encoder in each direction."""
+    num_layers: Count = 1
+    """Stacked bidirectional layers."""
+    pooling: Literal["last", "max", "attention"] = "max"
+    """What the tanh layer sees: the last states of both directions; with max each unit's largest beside them, with
+    attention a weighted mean of all states."""
+    dropout: ShareBelow1 = 0.0
+    """Share of the embedding dropped in training."""
+    vocabulary: Literal["teacher", "words"] = TOKENS
+    """What it reads: the teacher's tokens in the teacher's feeds, or words in feeds of their own."""
+    min_count: Annotated[int, Field(ge=2), Whole] = 2
+    """Of words: those that occur less often share the row [UNK]."""
+    embeddings: FilePath = "teacher"
+    """What the embedding starts from: teacher, random, a file of word vectors, or a name that PaddleNLP knows."""
+
+
+class DistillConfig(Section):
+    """The strategy: total loss = alpha * hard-label loss + (1 - alpha) * distillation loss."""
+
+    student: Annotated[StudentConfig, BeforeValidator(lambda value: {} if value is None else value)] = StudentConfig()
+    """Sizes and vocabulary of the Bi-LSTM."""
+    loss: Text = "logit_mse"
+    """Distillation loss: logit_mse, PaddleSlim's l2, soft_label, dkd, skd, or one of a plug-in."""
+    alpha: Share = 0.0
+    """Weight of the hard-label loss; 0 learns from the teacher's logits alone."""
+    batch_size: Count = 128
+    """Sentences of a batch."""
+    train_alone: bool = True
+    """Also train the same Bi-LSTM on the labels only, for comparison."""
 
 
 CROSSOVER = "crossover"  # not a default where alpha is above 0: it joins sentences of different labels
@@ -118,110 +302,104 @@ DEFAULT_HOOKS = (
 )
 
 
-def hooks(value: Any) -> tuple[HookConfig, ...]:
-    """Check for a list of hooks, each ``masking`` or ``masking: {p_mask: 0.1}``."""
-    if not isinstance(value, (list, tuple)):
-        raise ValueError("must be a list of hooks, - masking: {p_mask: 0.1}")
-    return tuple(_hook(item) for item in value)
+class AugmentationConfig(Section):
+    """The data hook: rounds over the training text, and what each does to a sentence."""
+
+    n_iter: Annotated[int, Field(ge=0), Whole] = 20
+    """Rounds over the training text; duplicates are dropped."""
+    hooks: Hooks = DEFAULT_HOOKS
+    """What a round does, in this order: masking, pos_replacement, ngram_sampling, crossover, or hooks of a plug-in."""
 
 
-def _hook(item: Any) -> HookConfig:
-    if isinstance(item, str) and item.strip():
-        return HookConfig(item)
-    if isinstance(item, dict) and len(item) == 1:
-        (name, params), = item.items()
-        if isinstance(name, str) and (params is None or isinstance(params, dict)):
-            return HookConfig(name, mapping(params or {}))
-    raise ValueError(f"has an entry that is no hook, {item!r}; write - NAME or - NAME: {{PARAMETER: VALUE}}, "
-                     "with the parameters indented under the name")
+class TrainSettings(Section):
+    """PaddleSlim's TrainConfig. Training ends with epochs or after train_iter batches, whichever comes first."""
+
+    epochs: Optional[Count] = None
+    """Passes over the transfer set; without it and train_iter 2, and more on small data."""
+    train_iter: Optional[Count] = None
+    """Batches."""
+    learning_rate: LearningRate = None
+    """A number (constant), or a schedule of paddle.optimizer.lr by its class; from 0.002 down to 0 if unset."""
+    optimizer_builder: OptimizerBuilder = Field(default_factory=lambda: {"optimizer": {"type": "Adam"}})
+    """Class of paddle.optimizer with its arguments, and, if wanted, weight_decay, regularizer, grad_clip."""
+    eval_iter: Optional[Count] = None
+    """Batches between two looks at the dev set; a tenth of the training, at most 1000, if unset."""
+    logging_iter: Count = 10
+    """Batches between two log lines of the strategies that train behind the student."""
+    origin_metric: Optional[Number] = None
+    """The teacher's metric as you know it; another one stops the run before any work."""
+    target_metric: Optional[Number] = None
+    """Training ends once the metric exceeds it."""
+    amp_config: Optional[Free] = None
+    """Mixed precision of the strategies that train behind the student."""
+    recompute_config: Optional[Free] = None
+    """Of distributed training; refused."""
+    sharding_config: Optional[Free] = None
+    """Of distributed training; refused."""
+    sparse_model: bool = False
+    """Keeps the zeros of 1x1 convolutions, which a Bi-LSTM has none of; true is refused."""
 
 
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """The data hook (``DataAugmentation``): rounds over the training text and what each does to a sentence."""
+class FinetuneConfig(Section):
+    """Fine-tuning of the teacher with AdamW, the tutorial's first step."""
 
-    n_iter: int = setting(20, integer(0))
-    hooks: tuple[HookConfig, ...] = setting(DEFAULT_HOOKS, hooks)
-
-
-_OPTIMIZER_PARTS = {"optimizer": typed, "grad_clip": typed, "regularizer": typed, "weight_decay": number(0)}
-
-
-def optimizer_builder(value: Any) -> dict[str, Any]:
-    """Check for PaddleSlim's ``optimizer_builder``: optimizer, and optionally weight_decay, regularizer, grad_clip."""
-    value = mapping(value)
-    if "optimizer" not in value or not value.keys() <= _OPTIMIZER_PARTS.keys():
-        raise ValueError("must be {optimizer: {type: NAME, ...}} and, if wanted, weight_decay, regularizer, grad_clip")
-    checked = {}
-    for part, item in value.items():
-        try:
-            checked[part] = _OPTIMIZER_PARTS[part](item)
-        except ValueError as error:
-            raise ValueError(f"has a wrong {part}, which {error}") from None
-    return checked
+    model: Optional[FilePath] = None
+    """A pretrained BERT or ERNIE: a folder, or PaddleNLP's name for it."""
+    epochs: Count = 3
+    """Passes over the training text."""
+    learning_rate: Annotated[float, Field(gt=0, le=1), BeforeValidator(as_number)] = 5e-5
+    """The highest; it climbs there over the warmup and falls linearly to 0."""
+    batch_size: Count = 32
+    """Sentences of a batch."""
+    warmup: ShareBelow1 = 0.1
+    """Share of all steps in which the learning rate climbs."""
+    weight_decay: Annotated[float, Field(ge=0), BeforeValidator(as_number)] = 0.01
+    """Of the matrices."""
 
 
-def learning_rate(value: Any) -> float | dict[str, Any]:
-    """Check for a number or a schedule of ``paddle.optimizer.lr``, ``{type: PolynomialDecay, ...}``."""
-    try:
-        return typed(value) if isinstance(value, dict) else number(0, above=True)(value)
-    except ValueError:
-        raise ValueError("must be a number above 0 or a schedule of paddle.optimizer.lr, {type: NAME, ...}") from None
+class QuantBiLSTMConfig(Section):
+    """The int8 Bi-LSTM for ONNX Runtime, model.int8.onnx."""
 
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """PaddleSlim's ``TrainConfig``, with its keys and meanings (``paddleslim.auto_compression.TrainConfig``).
-
-    Training ends with ``epochs`` or after ``train_iter`` batches, whichever comes first; with neither, after our
-    own number of epochs, and of steps on small data. ``learning_rate`` None is our own default. ``eval_iter`` and
-    ``logging_iter`` count batches; ``eval_iter`` None is a tenth of the training, at most 1000.
-    """
-
-    epochs: int | None = setting(None, optional(integer(1)))
-    train_iter: int | None = setting(None, optional(integer(1)))
-    learning_rate: float | dict[str, Any] | None = setting(None, optional(learning_rate))
-    optimizer_builder: dict[str, Any] = setting({"optimizer": {"type": "Adam"}}, optimizer_builder)
-    eval_iter: int | None = setting(None, optional(integer(1)))
-    logging_iter: int = setting(10, integer(1))
-    origin_metric: float | None = setting(None, optional(number()))
-    target_metric: float | None = setting(None, optional(number()))
-    amp_config: dict[str, Any] | None = setting(None, optional(mapping))
-    recompute_config: dict[str, Any] | None = setting(None, optional(mapping))
-    sharding_config: dict[str, Any] | None = setting(None, optional(mapping))
-    sparse_model: bool = setting(False, flag)
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """Fine-tuning of the teacher (``Finetune``), the tutorial's first step.
-
-    ``model`` is a pretrained BERT or ERNIE, a folder or PaddleNLP's name. The learning rate climbs over the share
-    ``warmup`` of all steps and falls linearly to 0; the optimizer is AdamW.
-    """
-
-    model: str | None = setting(None, optional(path))
-    epochs: int = setting(3, integer(1))
-    learning_rate: float = setting(5e-5, number(0, 1, above=True))
-    batch_size: int = setting(32, integer(1))
-    warmup: float = setting(0.1, number(0, 1, below=True))
-    weight_decay: float = setting(0.01, number(0))
-
-
-@dataclass(frozen=True)
-class QuantBiLSTMConfig:
-    """The int8 Bi-LSTM (``QuantBiLSTM``): layers stay float where the metric would drop by more."""
-
-    max_accuracy_drop: float = setting(0.005, number(0, 1))
+    max_accuracy_drop: Share = 0.005
+    """Layers stay float where the metric would fall by more."""
 
 
 SECTIONS = {"Global": ("global_", GlobalConfig), "bert_to_bilstm": ("distill", DistillConfig),
             "DataAugmentation": ("augmentation", AugmentationConfig), "TrainConfig": ("train", TrainSettings),
             "Finetune": ("finetune", FinetuneConfig)}
 
-PADDLESLIM_STRATEGIES = ("QuantAware", "QuantPost", "Distillation", "UnstructurePrune", "ASPPrune")
-
-CLASS_LOSSES = ("soft_label", "dkd")  # PaddleSlim's, on probabilities of classes
+_QUANTIZED = {"quantize_op_types": "types of the operators to quantize", "weight_bits": "bits of a weight",
+              "activation_bits": "bits of an activation", "is_full_quantize": "quantize every operator that can be",
+              "weight_quantize_type": "how the scale of weights is found",
+              "activation_quantize_type": "how the scale of activations is found",
+              "onnx_format": "write QuantizeLinear and DequantizeLinear operators"}
+# PaddleSlim's strategies that can follow the student, and their keys
+PADDLESLIM_STRATEGIES = {
+    "QuantAware": ("quantization-aware training of the linear layers", {
+        **_QUANTIZED, "not_quant_pattern": "name scopes that are not quantized",
+        "use_pact": "learn where activations are clipped", "dtype": "type of quantized values",
+        "window_size": "batches that range_abs_max looks at", "moving_rate": "decay of moving_average_abs_max",
+        "for_tensorrt": "quantize what TensorRT can"}),
+    "QuantPost": ("post-training quantization of the linear layers", {
+        **_QUANTIZED, "batch_size": "unused with a data loader", "batch_nums": "batches to calibrate on; 32 if unset",
+        "epochs": "of the reconstruction", "lr": "learning rate of the reconstruction",
+        "algo": "how scales are found: hist, KL, abs_max, mse", "hist_percent": "percentile of hist",
+        "regions": "of the reconstruction", "region_weights_names": "weights of the regions",
+        "recon_level": "layer-wise or region-wise reconstruction", "bias_correction": "correct the weights' mean",
+        "simulate_activation_quant": "of the reconstruction", "skip_tensor_list": "tensors to leave in float"}),
+    "Distillation": ("the student as it was teaches while it is quantized or pruned", {
+        "loss": "logit_mse, l2, soft_label, dkd, skd or one of a plug-in, or a list with one for each list of nodes",
+        "node": "names of variables to compare, or a list of such lists; the logits if unset",
+        "alpha": "weight of the loss, or one for each", "teacher_model_dir": "another teacher's inference model",
+        "teacher_model_filename": "its program", "teacher_params_filename": "its weights"}),
+    "UnstructurePrune": ("the smallest weights become zero", {
+        "prune_strategy": "gmp prunes step by step; at once if unset", "prune_mode": "ratio or threshold",
+        "threshold": "of prune_mode threshold", "ratio": "share of the weights", "gmp_config": "the steps of gmp",
+        "prune_params_type": "leave it out: all weights", "local_sparsity": "the same share of each matrix"}),
+    "ASPPrune": ("two of every four weights become zero", {
+        "prune_params_name": "names of the parameters to prune; all that can be if unset"}),
+}
+TRAINING_STRATEGIES = ("QuantAware", "UnstructurePrune", "ASPPrune", "Distillation")
 
 REFUSED_STRATEGIES = {
     "ChannelPrune": "a Bi-LSTM has no channels to prune; use UnstructurePrune",
@@ -231,37 +409,56 @@ REFUSED_STRATEGIES = {
 }
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(BaseModel):
     """A whole configuration.
 
     ``strategies`` holds the sections of the strategies that follow the distillation, in the order written:
     PaddleSlim's own as written, and ``QuantBiLSTM`` with every key of :class:`QuantBiLSTMConfig`.
     """
 
-    global_: GlobalConfig = field(default_factory=GlobalConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    train: TrainSettings = field(default_factory=TrainSettings)
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    strategies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    def to_dict(self) -> dict[str, Any]:
+    global_: GlobalConfig = GlobalConfig()
+    distill: DistillConfig = DistillConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    finetune: FinetuneConfig = FinetuneConfig()
+    strategies: Dict[str, Dict[str, Any]] = Field(default_factory=dict)
+
+    def to_dict(self) -> Dict[str, Any]:
         """Return the configuration as its YAML would be written out in full: dicts, lists and single values.
 
         ``load_config(config.to_dict()) == config``; the result is fit for ``report.json`` and for ``fingerprint``.
         """
-        sections = {name: _as_written(getattr(self, attribute)) for name, (attribute, _) in SECTIONS.items()}
-        return {**sections, **_as_written(self.strategies)}
+        sections = {name: getattr(self, attribute).model_dump() for name, (attribute, _) in SECTIONS.items()}
+        return _listed({**sections, **self.strategies})
 
 
-def _as_written(value: Any) -> Any:
-    if isinstance(value, HookConfig):
-        return {value.name: _as_written(value.params)}
-    if dataclasses.is_dataclass(value):
-        return {item.name: _as_written(getattr(value, item.name)) for item in dataclasses.fields(value)}
+def _listed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _as_written(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_written(item) for item in value]
-    return value
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def json_schema() -> Dict[str, Any]:
+    """Return the JSON schema (draft 7) of a whole YAML file; PaddleSlim's own sections are open in it."""
+    definitions, sections = {}, {}
+    for name, cls in [*((name, cls) for name, (_, cls) in SECTIONS.items()), ("QuantBiLSTM", QuantBiLSTMConfig)]:
+        schema = cls.model_json_schema(schema_generator=_Untitled)
+        definitions.update(schema.pop("$defs", {}))
+        sections[name] = {**schema, "type": ["object", "null"]}
+    for name, (what, keys) in PADDLESLIM_STRATEGIES.items():
+        sections[name] = {"description": f"PaddleSlim's own: {what}.", "type": ["object", "null"],
+                          "properties": {key: {"description": f"{text[0].upper()}{text[1:]}."}
+                                         for key, text in keys.items()}}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "paddleslim_bilstm",
+            "description": "A configuration of paddleslim-bilstm compress and finetune.", "type": "object",
+            "properties": sections, "additionalProperties": False,
+            "anyOf": [{"required": ["bert_to_bilstm"]}, {"required": ["Finetune"]}], "$defs": definitions}
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out titles that only repeat the keys."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False

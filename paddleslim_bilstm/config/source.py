@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import yaml
 
 from ..errors import UserError
-from .checks import EXPONENT_NUMBER
+from .schema import EXPONENT_NUMBER
 
 Keys = tuple  # keys from the section down to a value: ("bert_to_bilstm", "student", "embed_dim")
 _MOST_NESTED = 50  # lists and mappings in one another
+_MOST_VALUES = 10_000  # aliases written out; a configuration has a hundred
+_TOO_DEEP = "lists and mappings are nested too deeply"
+_TAG = "tag:yaml.org,2002:"
 
 
 @dataclass
@@ -21,35 +23,70 @@ class Source:
     """Sections as written, and for error messages the place of each value.
 
     ``places`` maps a tuple of keys to "FILE:LINE" or "-o OVERRIDE"; what is not in it has the place of what holds it.
+    ``folder`` is that of the file, or the working directory.
     """
 
     values: dict[Any, Any]
     places: dict[Keys, str]
+    folder: Path = Path()
+
+    def place(self, keys: Keys) -> str:
+        """Return where the value under ``keys`` is written."""
+        return next(self.places[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.places)
 
     def error(self, keys: Keys, problem: str) -> UserError:
         """Return the error for the value under ``keys``: place, dotted key, problem."""
-        place = next(self.places[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.places)
-        return UserError(": ".join(part for part in (place, ".".join(map(str, keys)), problem) if part))
+        return UserError(": ".join(part for part in (self.place(keys), ".".join(map(str, keys)), problem) if part))
 
 
 def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Source:
     """Return the sections of a YAML file or dict with ``Section.key=value`` overrides put in.
 
-    The YAML is plain data: text, numbers, lists and mappings; tags, aliases and duplicate keys are refused.
+    The YAML is plain data: text, numbers, lists and mappings, with anchors, aliases and merge keys (``<<``); tags and
+    duplicate keys are refused.
 
     Raises:
         UserError: the file is missing or no YAML, or an override is malformed.
     """
     if isinstance(source, Mapping):
-        result = Source(copy.deepcopy(dict(source)), {(): "config"})
+        try:
+            result = Source(_copied(source), {(): "config"})
+        except RecursionError:
+            raise UserError(f"config: {_TOO_DEEP}") from None
     else:
         places = {(): str(source)}
-        result = Source(_read_yaml(_read_text(Path(source)), str(source), places), places)
+        result = Source(_read_yaml(_read_text(Path(source)), str(source), places), places, Path(source).parent)
         if not isinstance(result.values, dict):
             raise UserError(f"{source}: must hold sections such as Global and bert_to_bilstm, and holds none")
     for override in overrides:
         _put(result, override)
     return result
+
+
+def section_names(path: str | Path) -> tuple[str, ...]:
+    """Return the names of a YAML file's sections, whatever is in them; none where the file can't be read."""
+    try:
+        node = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return ()
+    return tuple(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)) \
+        if isinstance(node, yaml.MappingNode) else ()
+
+
+def read_section(path: str | Path, name: str) -> Any:
+    """Return the value of one section of a YAML file whose other sections may hold what we don't read, such as tags.
+
+    Raises:
+        UserError: as `read_source`, for this section alone.
+    """
+    return _read_yaml(_read_text(Path(path)), str(path), {}, only=name)
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of the dicts and lists in ``value``; a script's functions and objects in them stay the same."""
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _read_text(path: Path) -> str:
@@ -86,32 +123,31 @@ def _put(source: Source, override: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases and deep nesting, whose expansion and time have no bound."""
+    """PyYAML's safe loader without deep nesting, whose time has no bound."""
 
     _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported; write the value out",
-                                       problem_mark=self.peek_event().start_mark)
         self._depth += 1
         if self._depth > _MOST_NESTED:
-            raise yaml.MarkedYAMLError(problem="lists and mappings are nested too deeply",
-                                       problem_mark=self.peek_event().start_mark)
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT_NUMBER, list("-+.0123456789"))
+_Loader.add_implicit_resolver(f"{_TAG}float", EXPONENT_NUMBER, list("-+.0123456789"))
 
 
-def _read_yaml(text: str, name: str, places: dict[Keys, str]) -> Any:
-    """Return the value of a YAML document; put "``name``:LINE" of each value into ``places``."""
+def _read_yaml(text: str, name: str, places: dict[Keys, str], only: str | None = None) -> Any:
+    """Return the value of a YAML document, or of its section ``only``; put "``name``:LINE" of each into ``places``."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        return None if node is None else _value_of(loader, node, name, (), places)
+        reader = _Reader(loader, name, places)
+        if only is not None and node is not None:
+            node = reader.entries(node).get(only, (None, None))[1]
+        return None if node is None else reader.value_of(node, ())
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and not name.startswith("-o ") else ""
         raise UserError(f"{name}{line}: is no valid YAML: {error.problem or error.context}") from None
@@ -120,27 +156,63 @@ def _read_yaml(text: str, name: str, places: dict[Keys, str]) -> Any:
         raise UserError(f"{name}{line}: is no valid YAML: the character #x{error.character:x} is not allowed") from None
 
 
-def _value_of(loader: _Loader, node: yaml.Node, name: str, keys: Keys, places: dict[Keys, str]) -> Any:
-    places[keys] = f"{name}:{node.start_mark.line + 1}"
-    if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
-        result: dict[str, Any] = {}
+class _Reader:
+    """Makes values of the nodes of a document, aliases written out, and notes where each stands."""
+
+    def __init__(self, loader: _Loader, name: str, places: dict[Keys, str]):
+        self._loader, self._name, self._places = loader, name, places
+        self._values = 0
+        self._around: list[yaml.Node] = []  # the nodes that hold the one being read
+
+    def value_of(self, node: yaml.Node, keys: Keys) -> Any:
+        """Return the value of a node that stands under ``keys``."""
+        self._places[keys] = f"{self._name}:{node.start_mark.line + 1}"
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+            result = {}
+            for key, (key_node, value_node) in self.entries(node).items():
+                result[key] = self._inside(node, self.value_of, value_node, (*keys, key))
+                self._places[(*keys, key)] = f"{self._name}:{key_node.start_mark.line + 1}"
+            return result
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self._inside(node, self.value_of, item, (*keys, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                return self._loader.construct_object(node)
+            except (ValueError, OverflowError):  # such as the date 2026-99-99, or a number of 10,000 digits
+                raise _problem(node, f"can't read {node.value[:40]}; put it in quotes if it is text") from None
+        raise _problem(node, f"the tag {node.tag} is not supported")
+
+    def entries(self, node: yaml.Node) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Return the nodes of a mapping's keys and values by key; its own win over those that ``<<`` brings in."""
+        if not isinstance(node, yaml.MappingNode):
+            raise _problem(node, "<< takes a mapping, or a list of mappings")
+        own, merged = {}, {}
         for key_node, value_node in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if key is None:
                 raise _problem(key_node, "a key must be a name")
-            if key in result:
+            if key_node.tag == f"{_TAG}merge":
+                for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                    merged = {**self._inside(node, self.entries, source), **merged}
+            elif key in own:
                 raise _problem(key_node, f"{key} stands here a second time; keep one")
-            result[key] = _value_of(loader, value_node, name, (*keys, key), places)
-            places[(*keys, key)] = f"{name}:{key_node.start_mark.line + 1}"
+            else:
+                own[key] = key_node, value_node
+        return {**{key: entry for key, entry in merged.items() if key not in own}, **own}
+
+    def _inside(self, holder: yaml.Node, read: Callable[..., Any], node: yaml.Node, *arguments: Any) -> Any:
+        """Return what ``read`` makes of a node in ``holder``, within the bounds on depth and number."""
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise _problem(node, f"with its aliases (*name) written out this has more than {_MOST_VALUES:,} values")
+        self._around.append(holder)
+        if any(node is one for one in self._around):
+            raise _problem(node, "an alias (*name) stands inside of what it names")
+        if len(self._around) > _MOST_NESTED:
+            raise _problem(node, _TOO_DEEP)
+        result = read(node, *arguments)
+        self._around.pop()
         return result
-    if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-        return [_value_of(loader, item, name, (*keys, index), places) for index, item in enumerate(node.value)]
-    if isinstance(node, yaml.ScalarNode):
-        try:
-            return loader.construct_object(node)
-        except (ValueError, OverflowError):  # such as the date 2026-99-99, or a number of 10,000 digits
-            raise _problem(node, f"can't read {node.value[:40]}; put it in quotes if it is text") from None
-    raise _problem(node, f"the tag {node.tag} is not supported")
 
 
 def _problem(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:

@@ -6,6 +6,7 @@ such as paddle2onnx gives.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from onnx import TensorProto, helper
 
 from ..files import whole_file
 from ..predict.runtimes import Logits, onnx_logits
-from ..student.spec import MAX_STATES, StudentSpec
-from .int8_array import Weights
-from .onnx_layers import RUNTIME_DOMAIN, Graph, add_embedding, add_largest, add_linear, add_lstm
+from ..student.encoders import encoder_named
+from ..student.graph import RUNTIME_DOMAIN, Graph, Weights, add_embedding, add_linear
+from ..student.spec import StudentSpec
+from ..tokens import Framing, Sentences
+from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
 from .onnx_pairs import add_comparison, add_sides
 
 _OPSET = 17
@@ -28,17 +31,17 @@ _TOLERANCE = 1e-4
 def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference: Logits | None = None) -> None:
     """Write the student to ``path``.
 
-    The graph takes ``input_ids`` and ``token_type_ids``, int64 ``[batch, length]``, any batch and length, and
-    gives ``logits``, float32 ``[batch, classes]``. It reads ``[CLS] tokens [SEP] padding`` as the Paddle
-    student does: ``[CLS]`` is skipped, then follow as many tokens as aren't padding, less two, at least one.
-    A single sentence has no use for ``token_type_ids``; it is an input so that the student can take the
-    teacher's place. A student of pairs splits ``[CLS] first [SEP] second [SEP] padding`` by it, see `onnx_pairs`. A
-    student of words takes ``word_ids`` ``[batch, length]`` and ``lengths`` ``[batch]`` instead.
+    The graph takes ``spec.feeds``, ``[batch, length]``, any batch and length (or the teacher's fixed one), and gives
+    ``logits``, float32 ``[batch, classes]``. It reads ``[CLS] tokens [SEP] padding`` as the Paddle student does:
+    ``[CLS]`` is skipped, then follow as many tokens as aren't padding, less two, at least one. A single sentence has
+    no use for token types; they are an input so that the student can take the teacher's place. A student of pairs
+    splits ``[CLS] first [SEP] second [SEP] padding`` by them, see `onnx_pairs`. A student of words takes ``word_ids``
+    ``[batch, length]`` and ``lengths`` ``[batch]`` instead.
 
     Args:
         weights: as `student_file.load_student` returns them; arrays may be `Int8Array`s.
-        reference: the same student elsewhere, ``(input_ids, token_type_ids) -> logits``, such as Paddle
-            Inference. If given, both answer a padded batch of lengths 1 to 128 before the file is put in place.
+        reference: the same student elsewhere, an array a feed to logits, such as Paddle Inference. If given, both
+            answer a padded batch of lengths 1 to 128 before the file is put in place.
 
     Raises:
         RuntimeError: the logits differ from the reference by more than 1e-4; no file is left.
@@ -47,7 +50,7 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     with whole_file(path) as partial:
         onnx.save(model, str(partial))
         if reference is not None:
-            _compare(path, onnx_logits(partial), reference, *_probe(len(weights["token_map"]), spec))
+            _compare(path, onnx_logits(partial), reference, *probe(len(weights["token_map"]), spec))
 
 
 def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
@@ -57,23 +60,16 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     rows, lengths = _add_words(graph) if spec.reads_words else _add_tokens(graph, weights["token_map"], spec, one)
     steps = graph.add("Max", "sequence_lens", [lengths, graph.constant("least_length", np.array(1, np.int32))])
 
-    states = add_embedding(graph, weights["embedding"], rows)
-    for layer in range(spec.num_layers):
-        if layer:
-            states = _add_join(graph, f"between.{layer}", states, [0, 2, 1, 3], [0, 0, -1])
-        states, final = add_lstm(graph, weights, layer, states, steps)
-    summary = _add_join(graph, "last_states", final, [1, 0, 2], [0, -1])
-    if spec.pooling == MAX_STATES:
-        largest = _add_join(graph, "largest_states", add_largest(graph, states, steps, one), [1, 0, 2], [0, -1])
-        summary = graph.add("Concat", "pooled_states", [summary, largest], axis=1)
+    embedded = add_embedding(graph, weights["embedding"], rows)
+    summary = encoder_named(spec.encoder).add_nodes(graph, weights, spec, embedded, steps)
     if spec.pairs:
         summary = add_comparison(graph, summary, lengths, one)
     hidden = add_linear(graph, weights, "hidden", summary, "hidden")
     add_linear(graph, weights, "output", graph.add("Tanh", "hidden_tanh", [hidden]), "logits")
 
-    shapes = (["batch", "length"], ["batch"] if spec.reads_words else ["batch", "length"])
-    feeds = [helper.make_tensor_value_info(name, TensorProto.INT64, shape)
-             for name, shape in zip(spec.feed_names, shapes)]
+    feeds = [helper.make_tensor_value_info(
+        feed.name, helper.np_dtype_to_tensor_dtype(np.dtype(feed.dtype)),
+        ["batch"] if feed.role == LENGTHS else ["batch", spec.width or "length"]) for feed in spec.feeds]
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", spec.num_classes])
     opsets = [helper.make_opsetid("", _OPSET)]
     if any(node.domain == RUNTIME_DOMAIN for node in graph.nodes):
@@ -84,30 +80,26 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     return model
 
 
-def padded_probe(vocab_size: int, pad_id: int) -> np.ndarray:
-    """Return a batch of random tokens, int64 ``[128, 130]``: sentence ``i`` has ``i + 1`` between its two ends."""
+def probe(vocabulary: int, spec: StudentSpec) -> tuple[np.ndarray, ...]:
+    """Return a padded batch of random tokens, an array a feed: one row of each length from 1 to 128 (or what fits).
+
+    Of pairs the second side begins anywhere; empty sides are among them.
+    """
     rng = np.random.default_rng(0)
-    tokens = rng.integers(0, vocab_size - 1, (_LONGEST_PROBE_TOKENS, _LONGEST_PROBE_TOKENS + 2))
-    tokens[tokens >= pad_id] += 1
-    used = np.arange(_LONGEST_PROBE_TOKENS + 2) < np.arange(_LONGEST_PROBE_TOKENS)[:, None] + 3
-    return np.where(used, tokens, pad_id)
-
-
-def probe_types(input_ids: np.ndarray, pad_id: int) -> np.ndarray:
-    """Return ``token_type_ids`` for `padded_probe` that begin the second side anywhere; empty sides are among them."""
-    used = (input_ids != pad_id).sum(axis=1)
-    starts = np.random.default_rng(1).integers(2, used, endpoint=True)
-    column = np.arange(input_ids.shape[1])
-    return ((column >= starts[:, None]) & (column < used[:, None])).astype(np.int64)
-
-
-def _probe(rows: int, spec: StudentSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return both feeds of a padded batch of all lengths from 1 to 128."""
     if spec.reads_words:
         lengths = np.arange(1, _LONGEST_PROBE_TOKENS + 1)
-        return np.random.default_rng(0).integers(0, rows, (len(lengths), len(lengths))), lengths
-    input_ids = padded_probe(rows, spec.pad_id)
-    return input_ids, probe_types(input_ids, spec.pad_id) if spec.pairs else np.zeros_like(input_ids)
+        return rng.integers(0, vocabulary, (len(lengths), len(lengths))), lengths
+    special = [spec.pad_id] if spec.sep_id is None else [spec.pad_id, spec.sep_id]
+    content = np.setdiff1d(np.arange(vocabulary), special)
+    some = int(content[0])
+    framing = Framing(spec.feeds, spec.pad_id, some, some if spec.sep_id is None else spec.sep_id, spec.width,
+                      spec.separators)
+    longest = min(_LONGEST_PROBE_TOKENS, (spec.width or np.inf) - framing.special_tokens(spec.pairs))
+    lengths = np.arange(1, longest + 1)
+    sentences = Sentences.from_lists([rng.choice(content, length).tolist() for length in lengths])
+    if spec.pairs:
+        sentences = replace(sentences, split=rng.integers(0, lengths, endpoint=True))
+    return framing.batch(sentences, np.arange(len(sentences)))
 
 
 def _add_words(graph: Graph) -> tuple[str, str]:
@@ -118,25 +110,32 @@ def _add_words(graph: Graph) -> tuple[str, str]:
 
 def _add_tokens(graph: Graph, token_map: np.ndarray, spec: StudentSpec, one: str) -> tuple[str, str]:
     """Return the rows ``[length, batch]`` and the lengths, int32 ``[batch]``, of a student of the teacher's tokens."""
-    padding = graph.add("Equal", "padding", ["input_ids", graph.constant("pad_id", np.array(spec.pad_id, np.int64))])
-    used = graph.add("Cast", "used", [graph.add("Not", "not_padding", [padding])], to=TensorProto.INT32)
-    tokens, lengths = add_sides(graph, used, one) if spec.pairs else _add_sentence(graph, used, one)
+    name = {feed.role: feed.name for feed in spec.feeds}
+    dtype = {feed.role: feed.dtype for feed in spec.feeds}
+    ids = name[IDS] if dtype[IDS] == "int64" else graph.add("Cast", "ids_int64", [name[IDS]], to=TensorProto.INT64)
+    if MASK in name:
+        not_padding = graph.add("Cast", "not_padding", [name[MASK]], to=TensorProto.BOOL)
+    else:
+        padding = graph.add("Equal", "padding", [ids, graph.constant("pad_id", np.array(spec.pad_id, np.int64))])
+        not_padding = graph.add("Not", "not_padding", [padding])
+    used = graph.add("Cast", "used", [not_padding], to=TensorProto.INT32)
+    if spec.pairs:
+        types = name.get(TYPES)
+        if types and dtype[TYPES] != "int64":
+            types = graph.add("Cast", "types_int64", [types], to=TensorProto.INT64)
+        tokens, lengths = add_sides(graph, ids, types, used, one, spec.sep_id, spec.separators)
+    else:
+        tokens, lengths = _add_sentence(graph, ids, used, one)
     tokens = graph.add("Transpose", "time_major", [tokens], perm=[1, 0])
     return graph.add("Gather", "rows", [graph.constant("token_map", token_map), tokens]), lengths
 
 
-def _add_sentence(graph: Graph, used: str, one: str) -> tuple[str, str]:
+def _add_sentence(graph: Graph, ids: str, used: str, one: str) -> tuple[str, str]:
     """Return the tokens behind ``[CLS]``, ``[batch, length - 1]``, and the sentences' lengths, int32 ``[batch]``."""
     last = graph.constant("end", np.array([np.iinfo(np.int64).max]))
-    tokens = graph.add("Slice", "after_cls", ["input_ids", one, last, one])
+    tokens = graph.add("Slice", "after_cls", [ids, one, last, one])
     count = graph.add("ReduceSum", "used_tokens", [used, one], keepdims=0)
     return tokens, graph.add("Sub", "inner_tokens", [count, graph.constant("ends", np.array(2, np.int32))])
-
-
-def _add_join(graph: Graph, name: str, states: str, order: list[int], shape: list[int]) -> str:
-    """Bring the axis of the two directions beside the units and merge them."""
-    moved = graph.add("Transpose", f"{name}.moved", [states], perm=order)
-    return graph.add("Reshape", name, [moved, graph.constant(f"{name}.shape", np.array(shape, np.int64))])
 
 
 def _compare(path: str | Path, ours: Logits, reference: Logits, *feeds: np.ndarray) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from .onnx_layers import Graph
+from ..student.graph import Graph
 
 
-def add_sides(graph: Graph, used: str, one: str) -> tuple[str, str]:
-    """Split ``[CLS] first [SEP] second [SEP] padding`` by its types, as `student.network.drop_in_logits` does.
+def add_sides(graph: Graph, ids: str, types: str | None, used: str, one: str, sep_id: int | None,
+              separators: int) -> tuple[str, str]:
+    """Split ``[CLS] first [SEP] second [SEP] padding`` as `student.network.rows_of_feeds` does.
 
     Args:
+        ids, types: int64 ``[batch, length]``; without types the first ``sep_id`` tells where.
         used: int32 ``[batch, length]``, 1 where a token isn't padding.
 
     Returns:
@@ -20,14 +22,24 @@ def add_sides(graph: Graph, used: str, one: str) -> tuple[str, str]:
     """
     zero = graph.constant("zero", np.array(0, np.int64))
     single = graph.constant("single", np.array(1, np.int64))
-    first_type = graph.add("Equal", "first_type", ["token_type_ids", zero])
-    second_type = graph.add("Cast", "second_type", [graph.add("Not", "not_first", [first_type])], to=TensorProto.INT32)
-    in_second = graph.add("Mul", "in_second", [used, second_type])
     count = graph.add("ReduceSum", "used_tokens", [used, one], keepdims=0)
-    of_second = graph.add("ReduceSum", "second_tokens", [in_second, one], keepdims=0)
-    second_start = graph.add("Sub", "second_start", [count, of_second])
-    inner = [graph.add("Sub", name, [tokens, graph.constant(f"{name}.ends", np.array(ends, np.int32))])
-             for name, tokens, ends in (("first_length", second_start, 2), ("second_length", of_second, 1))]
+    between = graph.constant("separators", np.array(separators, np.int32))
+    if types is None:
+        separator = graph.add("Equal", "separator", [ids, graph.constant("sep_id", np.array(sep_id, np.int64))])
+        place = graph.add("ArgMax", "first_separator", [graph.add("Cast", "separator_int32", [separator],
+                                                                  to=TensorProto.INT32)], axis=1, keepdims=0)
+        place = graph.add("Cast", "first_separator_int32", [place], to=TensorProto.INT32)
+        second_start = graph.add("Add", "second_start", [place, between])
+    else:
+        second_type = graph.add("Not", "not_first", [graph.add("Equal", "first_type", [types, zero])])
+        second_type = graph.add("Cast", "second_type", [second_type], to=TensorProto.INT32)
+        in_second = graph.add("Mul", "in_second", [used, second_type])
+        of_second = graph.add("ReduceSum", "second_tokens", [in_second, one], keepdims=0)
+        second_start = graph.add("Sub", "second_start", [count, of_second])
+    behind_cls = graph.constant("before_first", np.array(1 + separators, np.int32))
+    ends = graph.add("Add", "before_end", [second_start, graph.constant("last_separator", np.array(1, np.int32))])
+    inner = [graph.add("Sub", "first_length", [second_start, behind_cls]),
+             graph.add("Sub", "second_length", [count, ends])]
     lengths = graph.add("Concat", "side_lengths", inner, axis=0)
 
     longest = graph.add("Cast", "longest_int64", [graph.add("ReduceMax", "longest", [lengths], keepdims=0)],
@@ -37,9 +49,9 @@ def add_sides(graph: Graph, used: str, one: str) -> tuple[str, str]:
     first_place = graph.add("Expand", "first_place", [one, graph.add("Shape", "batch", [second_place])])
     starts = graph.add("Unsqueeze", "side_starts",
                        [graph.add("Concat", "side_start", [first_place, second_place], axis=0), one])
-    end = graph.add("Sub", "last_place", [graph.add("Shape", "length", ["input_ids"], start=1), one])
+    end = graph.add("Sub", "last_place", [graph.add("Shape", "length", [ids], start=1), one])
     places = graph.add("Min", "places", [graph.add("Add", "places_open", [starts, steps]), end])
-    both = graph.add("Concat", "both", ["input_ids", "input_ids"], axis=0)
+    both = graph.add("Concat", "both", [ids, ids], axis=0)
     return graph.add("GatherElements", "side_tokens", [both, places], axis=1), lengths
 
 

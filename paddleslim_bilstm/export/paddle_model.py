@@ -10,9 +10,9 @@ import numpy as np
 import paddle
 
 from ..inference_file import save_inference_model
-from ..student.network import TOKEN_MAP, BiLSTMClassifier, logits_of_feeds, read_weights, student_feeds, write_weights
+from ..student.graph import Int8Array, Weights
+from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_weights, student_feeds, write_weights
 from ..student.spec import StudentSpec
-from .int8_array import Int8Array, Weights
 
 MODEL_NAME = "model"
 
@@ -20,7 +20,7 @@ MODEL_NAME = "model"
 def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Path:
     """Write ``model.pdmodel`` and ``model.pdiparams`` into ``folder`` and return their common prefix.
 
-    The model takes ``input_ids`` and ``token_type_ids``, int64 ``[batch, length]`` as a BERT tokenizer pads them (a
+    The model takes ``spec.feeds``, those of the BERT that it replaces, ``[batch, length]`` as a tokenizer pads them (a
     student of words ``word_ids`` ``[batch, length]`` and ``lengths`` ``[batch]``), and returns logits, float32
     ``[batch, classes]``. It is saved through the static-graph API.
 
@@ -34,16 +34,15 @@ def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Pa
     return prefix
 
 
-def student_logits(spec: StudentSpec, weights: Weights, input_ids: np.ndarray,
-                   token_type_ids: np.ndarray) -> np.ndarray:
+def student_logits(spec: StudentSpec, weights: Weights, *batch: np.ndarray) -> np.ndarray:
     """Return what the student answers before it is exported, float32 ``[batch, classes]``.
 
     Args:
         weights: as for `export_paddle_model`.
-        input_ids, token_type_ids: int64 ``[batch, length]``; of a student of words, its two feeds.
+        batch: an array a feed, in the order of ``spec.feeds``.
     """
     with _built(spec, weights) as (executor, program, feeds, logits):
-        feed = {feeds[0].name: input_ids, feeds[1].name: token_type_ids}
+        feed = {one.name: array for one, array in zip(feeds, batch)}
         return executor.run(program, feed=feed, fetch_list=[logits])[0]
 
 
@@ -56,13 +55,13 @@ def _built(spec: StudentSpec, weights: Weights) -> Iterator[tuple]:
             paddle.static.program_guard(program, paddle.static.Program()):
         feeds = student_feeds(spec)
         embedding = weights["embedding"]
-        network = BiLSTMClassifier(spec, rows=1 if isinstance(embedding, Int8Array) else len(embedding))
+        network = StudentNetwork(spec, rows=1 if isinstance(embedding, Int8Array) else len(embedding))
         names = network.weight_names()
         if not spec.reads_words:
             names[TOKEN_MAP] = TOKEN_MAP
         if isinstance(embedding, Int8Array):
             del names["embedding"]
-            network.encoder.embedder = _Int8Embedding(embedding, place)
+            network.embedder = _Int8Embedding(embedding, place)
         logits = logits_of_feeds(network, spec, len(weights[TOKEN_MAP]), feeds)
         write_weights(paddle.static.global_scope(), names, weights, place)
         yield executor, program, feeds, logits
@@ -119,7 +118,7 @@ def parameter_names(spec: StudentSpec) -> dict[str, str]:
     """Return the names that the weights have in an exported student, by the weights' own names."""
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()), \
             paddle.utils.unique_name.guard():
-        return BiLSTMClassifier(spec, rows=1).weight_names()
+        return StudentNetwork(spec, rows=1).weight_names()
 
 
 def _dequantized(program, scope, parameter: str, values: np.ndarray) -> np.ndarray:

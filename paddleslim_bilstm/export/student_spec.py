@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..files import read_json, write_json
-from ..student.spec import POOLINGS, VOCABULARIES, StudentSpec
+from ..student.spec import POOLINGS, TEACHER_TOKENS, VOCABULARIES, WORD_FEEDS, StudentSpec
+from ..task import TASKS
+from ..tokens.framing import BERT_FEEDS, DTYPES, IDS, ROLES, Feed
 
 SPEC_FILE = "student.json"
 _FORMAT = 1
 _LEAST = {"embed_dim": 1, "hidden_size": 1, "num_layers": 1, "pad_id": 0, "max_seq_length": 3}
+_OPTIONAL_NUMBERS = {"width": None, "sep_id": None, "separators": 1}
 _CHOICES = {"vocabulary": VOCABULARIES, "pooling": POOLINGS}
+_OLDEST_ENCODER = "bilstm"
 
 
 def write_spec(folder: str | Path, spec: StudentSpec) -> None:
     """Write ``student.json`` into ``folder``."""
-    write_json(Path(folder) / SPEC_FILE, {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)})
+    values = {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)}
+    if spec.task_name is None:
+        del values["task_name"]
+    write_json(Path(folder) / SPEC_FILE, values)
 
 
 def read_spec(folder: str | Path) -> StudentSpec:
@@ -45,7 +53,31 @@ def read_spec(folder: str | Path) -> StudentSpec:
     for key, known in _CHOICES.items():
         if chosen[key] not in known:
             raise UserError(f"{path}: {key} is {chosen[key]!r}; it must be one of {', '.join(known)}")
+    encoder = values.get("encoder", _OLDEST_ENCODER)  # what it names is looked up where its layers are needed
+    if not isinstance(encoder, str):
+        raise UserError(f"{path}: encoder is {encoder!r}; it must be the name of a kind of student")
+    feeds = _feeds(path, values.get("feeds", BERT_FEEDS if chosen["vocabulary"] == TEACHER_TOKENS else WORD_FEEDS))
+    numbers = {key: values.get(key, default) for key, default in _OPTIONAL_NUMBERS.items()}
+    for key, value in numbers.items():
+        if type(value) is not int and value is not None:
+            raise UserError(f"{path}: {key} is {value!r}; it must be a whole number")
     names = values.get("label_names")
     if not isinstance(names, list) or not names or len(names) != values.get("num_classes"):
         raise UserError(f"{path}: label_names must list num_classes names, one or more")
-    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, **chosen, **sizes)
+    task_name = values.get("task_name")
+    if task_name is not None and task_name not in TASKS:
+        raise UserError(f"{path}: task_name is {task_name!r}; use the paddleslim_bilstm that wrote it")
+    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, feeds=feeds, task_name=task_name,
+                       encoder=encoder, **chosen, **sizes, **numbers)
+
+
+def _feeds(path: Path, values: Any) -> tuple[Feed, ...]:
+    try:
+        feeds = tuple(Feed(*map(str, value)) for value in values)
+    except TypeError:
+        feeds = ()
+    if IDS not in [feed.role for feed in feeds] or any(feed.role not in ROLES or feed.dtype not in DTYPES
+                                                       for feed in feeds):
+        raise UserError(f"{path}: feeds is {values!r}; it must list [name, role, dtype] of each input, one with the "
+                        "role ids")
+    return feeds

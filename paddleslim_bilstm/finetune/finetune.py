@@ -13,10 +13,11 @@ import numpy as np
 import paddle
 
 from ..config import Config, load_config
-from ..config.schema import REGRESSION
 from ..errors import UserError
-from ..files import fingerprint, make_writable_folder, whole_folder, write_json
+from ..files import checksum, make_writable_folder, whole_folder, write_json
+from ..host.before_paddle import before_paddle
 from ..run_folder import cache_root
+from ..task import task_named
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
@@ -25,6 +26,7 @@ from .pretrained import load_pretrained, save_classifier
 from .training import Labelled, train_classifier
 
 RECORD_FILE = "finetune.json"
+_FORMAT = 1  # of a state on the way: counts up when the same input would give another one
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         UserError: wrong settings or data, a model that can't be loaded, or a ``Global.model_dir`` that holds
             something else.
     """
+    before_paddle()
     config = config if isinstance(config, Config) else load_config(config, overrides)
     global_, folder = config.global_, _destination(config)
     started = time.perf_counter()
@@ -57,11 +60,13 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         network, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names), Path(scratch))
         tokenizer = load_tokenizer(tokenizer_folder)
         labelled = _tokenized(dataset, tokenizer, global_.max_seq_length)
-        if global_.task == REGRESSION and not network.classifier.bias.numpy().any():  # a fresh one: start at the mean
-            network.classifier.bias.set_value(labelled[0].labels.mean(keepdims=True))
+        task = task_named(global_.task)
+        bias = task.first_bias(labelled[0].labels, np.float32)
+        if bias is not None and not network.classifier.bias.numpy().any():  # a fresh one
+            network.classifier.bias.set_value(bias)
         checkpoint = _checkpoint(config, network, labelled)
-        scores = train_classifier(network, tokenizer, *labelled, config.finetune, global_.chosen_metric, global_.seed,
-                                  checkpoint)
+        scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
+                                  global_.seed, checkpoint)
         with whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)
             write_json(partial / RECORD_FILE, {
@@ -101,9 +106,8 @@ def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labell
     """Return the file for the state on the way, named after all that the result depends on."""
     arrays = [array for part in labelled for array in (*part.sentences.content, part.labels)]
     weights = network.state_dict()
-    code = sorted(Path(__file__).parent.glob("*.py"))
-    key = fingerprint(config.to_dict()["Finetune"], config.global_.chosen_metric, config.global_.seed,
-                      paddle.__version__, *arrays, *(weights[name].numpy() for name in sorted(weights)), *code)
+    key = checksum(_FORMAT, config.to_dict()["Finetune"], config.global_.chosen_metric, config.global_.seed,
+                      paddle.__version__, *arrays, *(weights[name].numpy() for name in sorted(weights)))
     folder = make_writable_folder(cache_root(config.global_.cache_dir) / "finetune", "Global.cache_dir")
     return folder / f"{key}.safetensors"
 
@@ -130,6 +134,6 @@ def _tokenized(dataset: Dataset, tokenizer: Tokenizer, max_seq_length: int) -> t
     """Return the train and dev sentences (or pairs) as tokens, cut so that [CLS] and [SEP] still fit."""
     def labelled(texts: list[str], labels: np.ndarray) -> Labelled:
         sentences = tokenizer.encode(texts)
-        return Labelled(sentences.truncate(max_seq_length - sentences.num_special), labels)
+        return Labelled(sentences.truncate(max_seq_length - tokenizer.framing.special_tokens(sentences.pairs)), labels)
 
     return labelled(dataset.train_texts, dataset.train_labels), labelled(dataset.dev_texts, dataset.dev_labels)

@@ -13,10 +13,10 @@ import paddle
 from ..config import FinetuneConfig
 from ..cpu import use_all_cores
 from ..errors import UserError
-from ..metrics import answers_of, score
 from ..progress import progress_bar
 from ..student.batches import plan_batches
 from ..student.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ..task import Task, all_the_same
 from ..teacher import batches_by_length
 from ..tokens import Sentences, Tokenizer
 
@@ -29,24 +29,24 @@ _WRITING_SHARE = 1 / 20
 
 @dataclass(frozen=True)
 class Labelled:
-    """Tokenized sentences (without special tokens) and their labels: classes int64 ``[n]``, or numbers float32."""
+    """Tokenized sentences (without special tokens) and their labels, as the task has them."""
 
     sentences: Sentences
     labels: np.ndarray
 
 
 def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labelled, dev: Labelled,
-                     settings: FinetuneConfig, metric: str, seed: int, checkpoint: Path) -> list[float]:
+                     settings: FinetuneConfig, task: Task, metric: str, seed: int, checkpoint: Path) -> list[float]:
     """Train ``network`` in place and leave it with the weights of its best epoch by ``metric`` on ``dev``.
 
-    Must run in dynamic mode, in a fresh ``paddle.utils.unique_name.guard()`` that ``network`` was made in. The loss is
-    cross-entropy; for a network with one output, a regression, the mean squared error.
+    Must run in dynamic mode, in a fresh ``paddle.utils.unique_name.guard()`` that ``network`` was made in.
 
     Args:
         settings: of its values ``learning_rate`` is the peak: it rises linearly from 0 over the share ``warmup`` of
             all steps and falls linearly to 0. ``weight_decay`` is AdamW's, on all weights but biases and layer
             normalisation.
-        metric: a name of ``metrics``.
+        task: has the loss and the metric.
+        metric: a name of the task's.
         seed: of the batches' order and of dropout, which follow from it and the step: a run that goes on from
             ``checkpoint`` ends, on the same machine, as one that was never interrupted.
         checkpoint: the file where the state is kept on the way; a run that was killed goes on from it.
@@ -60,7 +60,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
     use_all_cores()
     epoch_steps = -(-len(train.sentences) // settings.batch_size)
     steps = settings.epochs * epoch_steps
-    run = _Run(network, tokenizer, settings, steps)
+    run = _Run(network, tokenizer, settings, task, steps)
     progress, state, best = load_checkpoint(checkpoint) or (Progress(), {}, {})
     if progress.step:
         run.restore(state, progress.step)
@@ -79,11 +79,11 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
             progress.step += 1
             bar.update(settings.batch_size)
             if position == epoch_steps - 1:
-                answers = predict(network, tokenizer, dev.sentences)
-                progress.evaluations.append([progress.step, score(metric, dev.labels, answers, run.num_classes)])
+                logits = predict(network, tokenizer, dev.sentences)
+                progress.evaluations.append([progress.step, task.score_logits(metric, dev.labels, logits)])
                 best = _keep_best(progress, run, best)
                 bar.set_postfix_str(f"{metric} {progress.evaluations[-1][1]:.4f}, best {progress.best_metric:.4f}")
-                if len(np.unique(answers)) == 1 and progress.step == steps:
+                if all_the_same(task.answers_of(logits)) and progress.step == steps:
                     _log.warning("the fine-tuned teacher answers the same to every dev sentence; try other values of "
                                  "Finetune.learning_rate and Finetune.epochs")
             if position == epoch_steps - 1 or saved.due():
@@ -95,13 +95,13 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
 
 
 def predict(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences) -> np.ndarray:
-    """Return the answer to each sentence, ``[n]``, as ``metrics`` has them; must run in dynamic mode."""
+    """Return the logits of each sentence, ``[n, outputs]``; must run in dynamic mode."""
     network.eval()
     logits: dict[int, np.ndarray] = {}
     with paddle.no_grad():
-        for batch in batches_by_length(sentences.lengths + sentences.num_special):
+        for batch in batches_by_length(sentences.lengths + tokenizer.framing.special_tokens(sentences.pairs)):
             logits.update(zip(batch.tolist(), _logits(network, tokenizer, sentences, batch).numpy()))
-    return answers_of(np.stack([logits[row] for row in range(len(sentences))]))
+    return np.stack([logits[row] for row in range(len(sentences))])
 
 
 def warmup_and_decay(step: int, steps: int, warmup: float) -> float:
@@ -115,9 +115,10 @@ def warmup_and_decay(step: int, steps: int, warmup: float) -> float:
 class _Run:
     """The network and its optimizer: one step, and their state as arrays."""
 
-    def __init__(self, network: paddle.nn.Layer, tokenizer: Tokenizer, settings: FinetuneConfig, steps: int):
+    def __init__(self, network: paddle.nn.Layer, tokenizer: Tokenizer, settings: FinetuneConfig, task: Task,
+                 steps: int):
         self._network, self._tokenizer, self._settings, self._steps = network, tokenizer, settings, steps
-        self.num_classes = network.classifier.weight.shape[1]
+        self._task = task
         self._schedule = paddle.optimizer.lr.LambdaDecay(
             settings.learning_rate, lambda step: warmup_and_decay(step, steps, settings.warmup))
         decayed = {parameter.name for name, parameter in network.named_parameters()
@@ -131,8 +132,7 @@ class _Run:
         """Take one optimizer step on the sentences at ``batch``."""
         self._network.train()
         logits, labels = _logits(self._network, self._tokenizer, train.sentences, batch), train.labels[batch]
-        loss = (paddle.nn.functional.cross_entropy(logits, paddle.to_tensor(labels)) if self.num_classes > 1
-                else paddle.nn.functional.mse_loss(logits, paddle.to_tensor(labels[:, None])))
+        loss = self._task.finetune_loss(logits, paddle.to_tensor(labels))
         loss.backward()
         self._optimizer.step()
         self._optimizer.clear_grad()
@@ -190,7 +190,7 @@ def _keep_best(progress: Progress, run: _Run, best: dict[str, np.ndarray]) -> di
 
 
 def _logits(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences, batch: np.ndarray) -> paddle.Tensor:
-    ids, types = tokenizer.feeds(sentences, batch)
+    ids, types = tokenizer.framing.batch(sentences, batch)
     mask = (ids != tokenizer.pad_id).astype(np.int64)
     return network(input_ids=paddle.to_tensor(ids), token_type_ids=paddle.to_tensor(types),
                    attention_mask=paddle.to_tensor(mask))

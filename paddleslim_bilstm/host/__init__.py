@@ -3,4 +3,7 @@
 ``on_import`` registers with PaddleSlim as soon as it is imported, before or after this package; ``register`` adds the
 strategy ``bert_to_bilstm``, the data hook ``DataAugmentation`` and the loss ``logit_mse``; ``auto_compression`` puts
 them to work in ``AutoCompression``; ``chain`` runs PaddleSlim's own strategies on the student.
+
+PaddleNLP has a door of its own: ``paddlenlp_trainer`` puts the strategy into ``Trainer.compress``, ``trainer_job``
+makes a job of a trainer.
 """

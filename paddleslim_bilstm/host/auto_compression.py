@@ -7,13 +7,16 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import yaml
 from paddleslim.auto_compression.compressor import _logger as host_log
+from paddleslim.common.dataloader import wrap_dataloader
 
+from ..config.reading import import_plugins
+from ..config.source import Source, read_section, read_source, section_names
 from ..errors import UserError
 from ..files import copy_whole
 from ..report.table import score_of
 from ..run_folder import published_name
+from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
 _REFUSED_ARGUMENTS = {
@@ -32,7 +35,8 @@ def extend(cls: type) -> None:
     """
     if getattr(cls.__init__, "knows_bert_to_bilstm", False):
         return
-    original_init, original_compress, original_export = cls.__init__, cls.compress, cls.export_onnx
+    original_init, original_compress, original_step = cls.__init__, cls.compress, cls.single_strategy_compress
+    original_export = cls.export_onnx
     signature = inspect.signature(original_init)
 
     @functools.wraps(original_init)
@@ -49,10 +53,13 @@ def extend(cls: type) -> None:
             except AssertionError as error:
                 raise UserError(f"deploy_hardware: {error}") from None
             return
-        if _DATA_HOOK in sections and "QuantPost" not in sections:
-            from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
-            arguments["train_dataloader"] = augmented_loader(sections[_DATA_HOOK], arguments)
-        original_init(**arguments)
+        self._plain_dataloader = None
+        if _DATA_HOOK not in sections:
+            return original_init(**arguments)
+        from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
+        plain = arguments.get("train_dataloader")
+        original_init(**{**arguments, "train_dataloader": augmented_loader(sections, arguments)})
+        self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
 
     @functools.wraps(original_compress)
     def compress(self):
@@ -65,6 +72,16 @@ def extend(cls: type) -> None:
         host_log.info("==> The ACT compression has been completed and the final model is saved in `%s`", self.final_dir)
         return None
 
+    @functools.wraps(original_step)
+    def single_strategy_compress(self, strategy, *args, **kwargs):
+        if strategy != "quant_post" or self._plain_dataloader is None:  # calibration sees the loader's own batches
+            return original_step(self, strategy, *args, **kwargs)
+        augmented, self.train_dataloader = self.train_dataloader, self._plain_dataloader
+        try:
+            return original_step(self, strategy, *args, **kwargs)
+        finally:
+            self.train_dataloader = augmented
+
     @functools.wraps(original_export)
     def export_onnx(self, model_name="quant_model.onnx", deploy_backend="tensorrt"):
         if self._distillation is None:
@@ -73,6 +90,30 @@ def extend(cls: type) -> None:
 
     __init__.knows_bert_to_bilstm = True
     cls.__init__, cls.compress, cls.export_onnx = __init__, compress, export_onnx
+    cls.single_strategy_compress = single_strategy_compress
+
+
+def refuse_our_sections(reason: str) -> None:
+    """Have PaddleSlim's ``AutoCompression``, where there is one, raise `UnsupportedVersion` at our sections.
+
+    PaddleSlim itself would pass over them, and do something else than what the config says.
+    """
+    try:
+        from paddleslim.auto_compression import AutoCompression
+    except ImportError:
+        return
+    original_init = AutoCompression.__init__
+    signature = inspect.signature(original_init)
+
+    @functools.wraps(original_init)
+    def __init__(self, *args, **kwargs):
+        sections = _sections(signature.bind(self, *args, **kwargs).arguments.get("config"))
+        for name in (_STRATEGY, _DATA_HOOK):
+            if name in sections:
+                raise UnsupportedVersion(f"{name}: {reason}")
+        original_init(self, *args, **kwargs)
+
+    AutoCompression.__init__ = __init__
 
 
 def _export_onnx(folder: Path, model_name: str) -> None:
@@ -105,7 +146,8 @@ class _Distillation:
             if arguments.get(name) is not None:
                 global_[name] = arguments[name]
         sections["Global"] = global_
-        self.settings = prepare(sections, inside_paddleslim=True)
+        self.settings = prepare(sections, inside_paddleslim=True,
+                                has_loader=arguments.get("train_dataloader") is not None)
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
 
@@ -132,12 +174,26 @@ class _Distillation:
 
 
 def _sections(config: Any) -> dict[str, Any]:
-    """Return the sections of a config as PaddleSlim takes it: a YAML file, a dict, or a list of strategy names."""
+    """Return the sections of a config as PaddleSlim takes it: a YAML file, a dict, or a list of strategy names.
+
+    A file without sections of ours is left to PaddleSlim, whatever it holds: of it only the names are returned. So are
+    those of the other sections beside ``DataAugmentation`` alone. With a section of ours, plug-ins are imported.
+    """
     if isinstance(config, str) and Path(config).is_file():
-        try:
-            config = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:  # such as the date 2026-99-99
-            raise UserError(f"{config}: not valid YAML: {error}") from None
+        names = section_names(config)
+        if _STRATEGY in names:
+            return _with_plugins(read_source(config))
+        sections = dict.fromkeys(names)
+        for name in ("Global", _DATA_HOOK) if _DATA_HOOK in names else ():
+            sections[name] = read_section(config, name)
+        return _with_plugins(Source(sections, {(): config}, Path(config).parent)) if _DATA_HOOK in names else sections
     if isinstance(config, (list, tuple, set)):
         return dict.fromkeys(config)
-    return dict(config) if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    return _with_plugins(read_source(config)) if {_STRATEGY, _DATA_HOOK} & config.keys() else dict(config)
+
+
+def _with_plugins(written: Source) -> dict[str, Any]:
+    import_plugins(written)
+    return written.values

@@ -19,8 +19,7 @@ from ..errors import UserError
 from ..student.batches import plan_batches
 from ..student.network import student_feeds
 from ..student.spec import StudentSpec
-from ..student.words import WordVocabulary
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Feed, Reader, Sentences
 from .loader_text import loader_batches
 from .optimizer import DEFAULT_LEARNING_RATE, missing_length
 from .reasons import reason_of
@@ -134,7 +133,7 @@ class _Chain(AutoCompression):
         self._on_step(self.step, Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
 
 
-def chain_dataloader(sentences: Sentences, reader: Tokenizer | WordVocabulary, spec: StudentSpec, batch_size: int,
+def chain_dataloader(sentences: Sentences, reader: Reader, spec: StudentSpec, batch_size: int,
                      rng: np.random.Generator) -> paddle.io.DataLoader:
     """Return a loader of the student's feeds over ``sentences``, in the one form that ``QuantPost`` takes."""
     batches = plan_batches(sentences.lengths, batch_size, rng)
@@ -150,7 +149,7 @@ def converted_loader(loader: Any, spec: StudentSpec) -> paddle.io.DataLoader:
     """
     if isinstance(loader, paddle.io.DataLoader) and loader.feed_list and not loader.return_list:
         return loader
-    return feeds_loader(_UsersBatches(loader, spec.feed_names), spec)
+    return feeds_loader(_UsersBatches(loader, spec.feeds), spec)
 
 
 def feeds_loader(batches: paddle.io.Dataset, spec: StudentSpec) -> paddle.io.DataLoader:
@@ -162,13 +161,13 @@ def feeds_loader(batches: paddle.io.Dataset, spec: StudentSpec) -> paddle.io.Dat
 
 
 class _Batches(paddle.io.Dataset):
-    """Batch ``i`` as the student's two feeds, such as ``input_ids`` and ``token_type_ids``."""
+    """Batch ``i`` as the student's feeds, such as ``input_ids`` and ``token_type_ids``."""
 
-    def __init__(self, sentences: Sentences, reader: Tokenizer | WordVocabulary, batches: list[np.ndarray]):
+    def __init__(self, sentences: Sentences, reader: Reader, batches: list[np.ndarray]):
         self._sentences, self._reader, self._batches = sentences, reader, batches
 
     def __getitem__(self, position: int):
-        return self._reader.feeds(self._sentences, self._batches[position])
+        return self._reader.batch(self._sentences, self._batches[position])
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -177,12 +176,12 @@ class _Batches(paddle.io.Dataset):
 class _UsersBatches(paddle.io.IterableDataset):
     """The batches of a user's loader, each as a tuple of the student's feeds."""
 
-    def __init__(self, loader: Any, feed_names: tuple[str, ...]):
-        self._loader, self._feed_names = loader, feed_names
+    def __init__(self, loader: Any, feeds: tuple[Feed, ...]):
+        self._loader, self._feeds = loader, feeds
 
     def __iter__(self):
-        for batch in loader_batches(self._loader, self._feed_names):
-            yield tuple(batch[name] for name in self._feed_names)
+        for batch in loader_batches(self._loader, self._feeds):
+            yield tuple(batch[feed.name] for feed in self._feeds)
 
 
 def _train_config(train, train_dataloader) -> dict[str, Any]:

@@ -2,60 +2,96 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from itertools import count
-from typing import Any, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping
 
 import numpy as np
-from paddleslim.common.dataloader import get_feed_vars
 
 from ..augment import Corpus, check_hooks
 from ..augment.pairs import change_in_turn
 from ..augment.registry import apply_hooks
 from ..config import load_config
 from ..errors import UserError
-from ..tokens import load_tokenizer
-from .loader_text import Row, content_tokens, loader_batches, read_loader
+from ..teacher.load import exported_files
+from ..teacher.program import read_signature
+from ..tokens import Framing, Sentences, load_tokenizer
+from ..tokens.framing import Row
+from .loader_text import loader_batches, read_loader
+
+_log = logging.getLogger(__name__)
 
 _SEED = 0
+_CALIBRATES = "QuantPost"  # it trains nothing, and looks at the loader's own batches
+_TRAINING = ("Distillation", "MultiTeacherDistillation", "QuantAware", "UnstructurePrune", "ASPPrune", "ChannelPrune",
+             "TransformerPrune")
 
 
-def augmented_loader(section: Mapping[str, Any] | None, arguments: Mapping[str, Any]):
-    """Return ``train_dataloader`` as a generator function whose batches passed through the hooks of ``section``.
+def augmented_loader(sections: Mapping[str, Any], arguments: Mapping[str, Any]) -> Callable[[], Iterator[dict]]:
+    """Return ``train_dataloader`` as a generator function whose batches passed through the hooks of ``sections``.
 
-    Each epoch draws anew; ``n_iter`` has no meaning here. The labels that a batch may hold stay as they are.
+    Each epoch draws anew; ``n_iter`` has no meaning here. A batch keeps its shape, whatever the hooks do: rows are cut
+    to its width and padded to it, masks and token types are made for what a row holds now. The labels that a batch may
+    hold stay as they are, and so do rows that the loader did not yield in its first epoch.
 
     Args:
-        section: the ``DataAugmentation`` section.
-        arguments: of ``AutoCompression``: ``model_dir`` with tokenizer files, ``train_dataloader``.
+        sections: of the config, with ``DataAugmentation``.
+        arguments: of ``AutoCompression``: ``model_dir`` with an exported classifier and its tokenizer files,
+            ``train_dataloader`` in any form that PaddleSlim takes.
 
     Raises:
-        UserError: a hook is unknown or wrongly set, the loader is missing or can't be read, or ``model_dir`` has no
-            tokenizer files.
+        UserError: a hook is unknown or wrongly set, nothing is trained, the loader is missing or can't be read, or
+            ``model_dir`` holds no text classifier with its tokenizer.
     """
-    hooks = load_config({"bert_to_bilstm": None, "DataAugmentation": section}).augmentation.hooks
+    hooks = load_config({"bert_to_bilstm": None, "DataAugmentation": sections["DataAugmentation"]}).augmentation.hooks
     check_hooks(hooks)
+    if not any(name in sections for name in _TRAINING):
+        raise UserError(f"DataAugmentation: nothing here trains on its sentences ({_CALIBRATES} only calibrates); "
+                        "remove it, or add a strategy that trains")
     loader = arguments.get("train_dataloader")
     if loader is None:
         raise UserError("DataAugmentation: there is no train_dataloader whose batches could be augmented; give one")
-    tokenizer = load_tokenizer(arguments["model_dir"])
-    feed_names = tuple(get_feed_vars(arguments["model_dir"], arguments.get("model_filename"),
-                                     arguments.get("params_filename")))
-    corpus = Corpus.create(read_loader(loader, tokenizer, feed_names)[0], tokenizer)
+    folder = Path(arguments["model_dir"])
+    files = exported_files(folder, arguments.get("model_filename"), arguments.get("params_filename"))
+    if not files:
+        raise UserError(f"DataAugmentation: {folder} holds no inference model; name its files, or remove the section")
+    tokenizer, signature = load_tokenizer(folder), read_signature(files[0])
+    framing = Framing.of(tokenizer, signature.feeds, signature.width)
+    corpus = Corpus.create(read_loader(loader, tokenizer, framing)[0], tokenizer)
     position = {_as_row(one): row for row, one in enumerate(corpus.originals.to_lists())}
     rng, epochs = np.random.default_rng(_SEED), count()
 
-    def batches() -> Iterator[dict[str, np.ndarray]]:
-        changed = apply_hooks(hooks, corpus.sentences, corpus, rng)
-        if corpus.pairs:
-            changed = change_in_turn(corpus.sentences, changed, next(epochs))
-        for batch in loader_batches(loader, feed_names):
-            rows = [position.get(row) for row in content_tokens(batch, feed_names, tokenizer)]
-            if None in rows:  # a sentence that the loader did not yield in its first epoch
-                yield batch
-                continue
-            yield {**batch, **dict(zip(feed_names, tokenizer.feeds(changed, np.array(rows))))}
+    def changed() -> Sentences:
+        sentences = apply_hooks(hooks, corpus.sentences, corpus, rng)
+        return change_in_turn(corpus.sentences, sentences, next(epochs)) if corpus.pairs else sentences
 
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        sentences = changed()
+        for batch in loader_batches(loader, framing.feeds):
+            rows = np.array([position.get(row, -1) for row in framing.contents(batch)])
+            yield {**batch, **_refilled(batch, framing, rows >= 0, sentences.take(rows[rows >= 0]))}
+
+    _log.info("DataAugmentation: %s change %d of the %d distinct %s of train_dataloader, anew each epoch; the batches "
+              "keep their shapes", ", ".join(hook.name for hook in hooks) or "no hooks",
+              sum(one != other for one, other in zip(changed().to_lists(), corpus.originals.to_lists())),
+              len(corpus.originals), "pairs" if corpus.pairs else "sentences")
     return batches
+
+
+def _refilled(batch: Mapping[str, np.ndarray], framing: Framing, rows: np.ndarray,
+              sentences: Sentences) -> dict[str, np.ndarray]:
+    """Return the feeds of ``batch`` in their shapes, with ``sentences`` in its ``rows``, bool ``[batch]``."""
+    width = batch[framing.ids_name].shape[1]
+    sentences = sentences.truncate(width - framing.special_tokens(sentences.pairs))
+    arrays = replace(framing, width=width).batch(sentences, np.arange(len(sentences)))
+    refilled = {}
+    for feed, array in zip(framing.feeds, arrays):
+        if feed.name in batch:
+            refilled[feed.name] = batch[feed.name].copy()
+            refilled[feed.name][rows] = array
+    return refilled
 
 
 def _as_row(ids: list[int] | tuple[list[int], list[int]]) -> Row:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Tuple
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import UserError
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Feed, Framing, Sentences, Tokenizer
+from ..tokens.framing import IDS, Row
 
 _LABEL_FEEDS = ("labels", "label")
 
-Row = Tuple[Tuple[int, ...], Tuple[int, ...]]  # tokens of a sentence and (), or of both sides of a pair
 
-
-def loader_batches(loader: Any, feed_names: tuple[str, ...]) -> Iterator[dict[str, np.ndarray]]:
+def loader_batches(loader: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, np.ndarray]]:
     """Yield one epoch of ``loader`` as arrays by feed name.
 
     PaddleSlim takes loaders whose batches are dicts, lists with one dict, or tuples in the order of the model's feeds;
@@ -23,36 +22,23 @@ def loader_batches(loader: Any, feed_names: tuple[str, ...]) -> Iterator[dict[st
     Raises:
         UserError: a batch has too few arrays, or none with the token ids.
     """
+    names = [feed.name for feed in feeds]
+    ids_name = next(feed.name for feed in feeds if feed.role == IDS)
     for batch in loader() if callable(loader) else loader:
         if isinstance(batch, (list, tuple)) and len(batch) == 1 and isinstance(batch[0], Mapping):
             batch = batch[0]
         if not isinstance(batch, Mapping):
-            if len(batch) < len(feed_names):
+            if len(batch) < len(names):
                 raise UserError(f"train_dataloader: a batch has {len(batch)} arrays, but the teacher's feeds are "
-                                f"{', '.join(feed_names)}; yield a dict by feed name")
-            batch = dict(zip((*feed_names, "labels"), batch))
-        if feed_names[0] not in batch:
-            raise UserError(f"train_dataloader: a batch has {', '.join(batch)}, but no {feed_names[0]!r}, the "
+                                f"{', '.join(names)}; yield a dict by feed name")
+            batch = dict(zip((*names, "labels"), batch))
+        if ids_name not in batch:
+            raise UserError(f"train_dataloader: a batch has {', '.join(batch)}, but no {ids_name!r}, the "
                             "teacher's token ids; name its arrays as the teacher's feeds are named")
         yield {name: np.asarray(value) for name, value in batch.items()}
 
 
-def content_tokens(batch: dict[str, np.ndarray], feed_names: tuple[str, ...], tokenizer: Tokenizer) -> list[Row]:
-    """Return each row's tokens between ``[CLS]`` and ``[SEP]``, without padding, and those of its second side.
-
-    The second side is what has a token type other than 0; a single sentence has none.
-    """
-    input_ids = batch[feed_names[0]]
-    types = next((batch[name] for name in feed_names[1:] if name in batch), np.zeros_like(input_ids))
-    rows = []
-    for row, row_types in zip(input_ids, types):
-        sides = [row[(row != tokenizer.pad_id) & ((row_types != 0) == side)].tolist() for side in (False, True)]
-        sides[0] = sides[0][1:] if sides[0][:1] == [tokenizer.cls_id] else sides[0]
-        rows.append(tuple(tuple(side[:-1] if side[-1:] == [tokenizer.sep_id] else side) for side in sides))
-    return rows
-
-
-def read_loader(loader: Any, tokenizer: Tokenizer, feed_names: tuple[str, ...],
+def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing,
                 label_type: type = np.int64) -> tuple[Sentences, np.ndarray | None]:
     """Collect one epoch's distinct sentences, sorted, so that a shuffling loader gives the same text each time.
 
@@ -64,9 +50,9 @@ def read_loader(loader: Any, tokenizer: Tokenizer, feed_names: tuple[str, ...],
         UserError: a batch has no token ids, or the loader is empty.
     """
     found: dict[Row, float | None] = {}
-    for batch in loader_batches(loader, feed_names):
+    for batch in loader_batches(loader, framing.feeds):
         labels = next((batch[name].reshape(-1) for name in _LABEL_FEEDS if name in batch), None)
-        for position, row in enumerate(content_tokens(batch, feed_names, tokenizer)):
+        for position, row in enumerate(framing.contents(batch)):
             if any(row):
                 found.setdefault(row, None if labels is None else labels[position])
     if not found:

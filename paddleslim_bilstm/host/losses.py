@@ -1,39 +1,66 @@
-"""PaddleSlim's losses by name, ours among them."""
+"""Our losses and the user's, made known to PaddleSlim."""
 
 from __future__ import annotations
 
-import difflib
-
+import paddle
 from paddleslim import dist
 from paddleslim.auto_compression import create_compressed_program
 from paddleslim.dist import single_distiller
 from paddleslim.dygraph.dist.losses.basic_loss import BASIC_LOSS
 
 from ..errors import UserError
-from ..student.losses import LogitMSELoss, logit_mse
-
-_LOGIT_LOSSES = ("logit_mse", "l2", "soft_label", "dkd")
+from ..student.losses import LOSSES, DistillationLoss, LossFunction
 
 
 def register_losses() -> None:
-    """Make ``logit_mse`` known to static runs (``Distillation: {loss: logit_mse}``) and to dygraph's ``Distill``.
+    """Make the losses of the table known to static runs (``Distillation: {loss: logit_mse}``) and to dygraph's.
 
     PaddleSlim's static side evaluates the name in the module ``create_compressed_program``; its dygraph side has the
     registry ``BASIC_LOSS``.
-    """
-    for module in (create_compressed_program, dist, single_distiller):
-        module.logit_mse = logit_mse
-    BASIC_LOSS.module_dict["logit_mse"] = LogitMSELoss
-
-
-def static_logit_loss(name: str):
-    """Return the loss called ``name``: ``loss(teacher_var_name, student_var_name) -> scalar variable``.
 
     Raises:
-        UserError: PaddleSlim has no loss on logits by that name.
+        UserError: a user's loss is called like something of PaddleSlim's.
     """
-    if name not in _LOGIT_LOSSES:
-        near = difflib.get_close_matches(name, _LOGIT_LOSSES, 1)
-        raise UserError(f"bert_to_bilstm.loss: no loss on logits is called {name!r}"
-                        f"{f' (did you mean {near[0]!r}?)' if near else ''}; there are {', '.join(_LOGIT_LOSSES)}")
-    return getattr(dist, name)
+    for loss in LOSSES.values():
+        if not loss.of_paddleslim:
+            _register(loss)
+
+
+def _register(loss: DistillationLoss) -> None:
+    for module in (create_compressed_program, dist, single_distiller):
+        known = getattr(module, loss.name, None)
+        if known is not None and not hasattr(known, "is_registered_loss"):
+            raise UserError(f"distillation loss {loss.name}: {module.__name__} has something else of that name; choose "
+                            "another one")
+        setattr(module, loss.name, _static(loss.function))
+    BASIC_LOSS.module_dict[loss.name] = _layer(loss.function)
+
+
+def _static(function: LossFunction):
+    """Return ``loss(teacher_var_name, student_var_name, program=None)``, as PaddleSlim's static losses are."""
+    def loss(teacher_var_name: str, student_var_name: str, program: paddle.static.Program | None = None):
+        program = program or paddle.static.default_main_program()
+        teacher, student = (single_distiller._find_var_from_program(program, name)
+                            for name in (teacher_var_name, student_var_name))
+        teacher.stop_gradient = True
+        return function(student, teacher)
+
+    loss.is_registered_loss = True
+    return loss
+
+
+def _layer(function: LossFunction) -> type:
+    """Return the class of a layer ``forward(student_logits, teacher_logits)``, as dygraph's losses are.
+
+    It is made with the function's own options, such as ``reduction``. Either side may come first, as in PaddleSlim's
+    losses: the gradient reaches both, and the optimizer holds the student's parameters alone.
+    """
+    class LogitLoss(paddle.nn.Layer):
+        def __init__(self, **options):
+            super().__init__()
+            self._options = options
+
+        def forward(self, student_logits: paddle.Tensor, teacher_logits: paddle.Tensor) -> paddle.Tensor:
+            return function(student_logits, teacher_logits, **self._options)
+
+    return LogitLoss

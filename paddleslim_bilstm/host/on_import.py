@@ -1,38 +1,52 @@
-"""Registration at the right moment: when PaddleSlim is imported, or at once where it has been."""
+"""Registration at the right moment: when a host's module is imported, or at once where it has been."""
 
 from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import logging
 import sys
 
-_HOST = "paddleslim"
+from .versions import UnsupportedVersion, check_versions
+
+_log = logging.getLogger(__name__)
+
+# a host's module -> the module here whose register() is called after it ran
+_REGISTRARS = {"paddleslim": "register", "paddlenlp.trainer.trainer_compress": "paddlenlp_trainer"}
 
 
 def register_when_imported() -> None:
-    """Register with PaddleSlim now if it is imported, else right after its import.
+    """Register with each host now if it is imported, else right after its import.
 
-    So importing this package stays light (it loads neither Paddle nor PaddleSlim), and both import orders work.
+    So importing this package stays light (it loads neither Paddle, PaddleSlim nor PaddleNLP), and all import orders
+    work.
     """
-    host = sys.modules.get(_HOST)
-    if host is not None and not getattr(host.__spec__, "_initializing", False):
-        _register()
-    elif not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
+    for host in _REGISTRARS:
+        module = sys.modules.get(host)
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            _register(host)
+    if not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _HostFinder())
 
 
-def _register() -> None:
-    from .register import register
-    register()
+def _register(host: str) -> None:
+    try:
+        check_versions()
+    except UnsupportedVersion as error:  # raised here, it would end a script that may need nothing of ours
+        _log.warning("%s; bert_to_bilstm, DataAugmentation and logit_mse are not registered with %s", error, host)
+        from .auto_compression import refuse_our_sections
+        refuse_our_sections(str(error))
+        return
+    importlib.import_module(f".{_REGISTRARS[host]}", __package__).register()
 
 
 class _HostFinder(importlib.abc.MetaPathFinder):
-    """Finds ``paddleslim`` the usual way, and has it registered with after it ran."""
+    """Finds the hosts' modules the usual way, and has each registered with after it ran."""
 
     _searching = False
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != _HOST or self._searching:
+        if fullname not in _REGISTRARS or self._searching:
             return None
         self._searching = True
         try:
@@ -56,4 +70,4 @@ class _RegisteringLoader(importlib.abc.Loader):
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        _register()
+        _register(module.__name__)

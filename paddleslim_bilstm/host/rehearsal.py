@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
 from ..student.spec import StudentSpec
 from ..student.weights import first_weights
+from ..tokens import Framing, Sentences
 from .chain import StepFailed, feeds_loader, run_steps
 from .reasons import reason_of
 
@@ -42,7 +43,7 @@ def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
         UserError: a step fails; the message names the section, the key if it is one key's value, and PaddleSlim's
             reason.
     """
-    kind = replace(kind, embed_dim=_UNITS, hidden_size=_UNITS, pad_id=0, max_seq_length=_LENGTH,
+    kind = replace(kind, embed_dim=_UNITS, hidden_size=_UNITS, pad_id=0, sep_id=_TOKENS - 1, max_seq_length=_LENGTH,
                    label_names=tuple(map(str, range(kind.num_classes))))
     key = repr((strategies, vars(train), kind))
     if key in _passed:
@@ -118,13 +119,16 @@ class _Batch(paddle.io.Dataset):
 
 
 def _batch(spec: StudentSpec) -> dict[str, np.ndarray]:
-    """Return four sentences (or pairs) of six tokens as the student's feeds, int64."""
-    ids = np.random.default_rng(0).integers(1, _TOKENS, (_SENTENCES, _LENGTH))
+    """Return four sentences (or pairs) of a few tokens as the student's feeds."""
+    rng = np.random.default_rng(0)
+    names = [feed.name for feed in spec.feeds]
     if spec.reads_words:
-        return dict(zip(spec.feed_names, (ids, np.full(_SENTENCES, _LENGTH))))
-    types = np.zeros_like(ids)
-    types[:, _LENGTH // 2:] = spec.pairs
-    return dict(zip(spec.feed_names, (ids, types)))
+        return dict(zip(names, (rng.integers(1, _TOKENS, (_SENTENCES, _LENGTH)), np.full(_SENTENCES, _LENGTH))))
+    cls_id, sep_id = _TOKENS - 2, _TOKENS - 1
+    sides = Sentences.from_lists(rng.integers(1, cls_id, (2 * _SENTENCES, _LENGTH // 2)).tolist())
+    sentences = Sentences.from_sides(sides) if spec.pairs else sides.take(np.arange(_SENTENCES))
+    framing = Framing(spec.feeds, spec.pad_id, cls_id, sep_id, spec.width, spec.separators)
+    return dict(zip(names, framing.batch(sentences, np.arange(_SENTENCES))))
 
 
 def _without_each(strategies: Strategies, train: Any, step: str | None) -> Iterator[tuple[str, str, Any, tuple]]:

@@ -9,10 +9,10 @@ from typing import Any, Mapping
 from paddleslim.auto_compression import strategy_config
 
 from ..errors import UserError
+from ..student.losses import LOSSES
 
 _NEEDS_DISTILLATION = ("QuantAware", "UnstructurePrune", "ASPPrune")
 _CALIBRATION_BATCHES = 32
-_LOSSES = ("logit_mse", "l2", "soft_label", "dkd", "skd")  # PaddleSlim's fsp compares pairs of feature maps
 
 
 class BertToBiLSTM(strategy_config.BaseStrategy):
@@ -75,9 +75,9 @@ def _weights_of_loss(alpha: Any) -> float | list[float]:
 def _check_loss(loss: Any) -> None:
     """Refuse what is no loss: PaddleSlim runs this text as Python code (``eval``), whatever it says."""
     for name in loss if isinstance(loss, list) and loss else [loss]:
-        if name not in _LOSSES:
+        if name not in LOSSES:
             raise UserError(f"Distillation.loss: {name!r} is none of PaddleSlim's losses; there are "
-                            f"{', '.join(_LOSSES)}")
+                            f"{', '.join(LOSSES)}")
 
 
 def _check_keys(name: str, section: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Texts to labels with a finished student, without Paddle."""
 
-from .predictor import Prediction, Predictor, Score
+from ..task import Prediction, Score
+from .predictor import Predictor
 
 __all__ = ["Prediction", "Predictor", "Score"]

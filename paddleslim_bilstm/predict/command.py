@@ -11,7 +11,7 @@ from typing import BinaryIO, Iterator
 
 from ..errors import UserError
 from .lines import LineReader
-from .predictor import RUNTIMES, Prediction, Predictor, Score, Text
+from .predictor import RUNTIMES, Predictor, Text
 
 _CHUNK_BYTES = 1 << 16
 
@@ -37,9 +37,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print ``{"text", "label", "probabilities"}`` (or ``"score"``) for each line of the input; return the exit code.
+    """Print ``{"text", "label", "probabilities"}`` for each line of the input; return the exit code.
 
-    The text of a pair is a list of two.
+    The text of a pair is a list of two; other tasks have other answers, such as ``{"score"}``.
 
     Raises:
         UserError: the input can't be opened, or a line isn't UTF-8 or isn't the JSON that it should be.
@@ -89,13 +89,6 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
 def _write(predictor: Predictor, texts: list[Text], batch_size: int) -> None:
     in_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")  # as JSON escapes, where need be
     for text, one in zip(texts, predictor.predict(texts, batch_size)):
-        row = {"text": text, **_answer(predictor, one)}
+        row = {"text": text, **one.as_json(predictor.label_names)}
         sys.stdout.write(json.dumps(row, ensure_ascii=in_ascii) + "\n")
     sys.stdout.flush()
-
-
-def _answer(predictor: Predictor, one: Prediction | Score) -> dict[str, object]:
-    if isinstance(one, Score):
-        return {"score": round(one.score, 6)}
-    probabilities = {name: round(float(p), 6) for name, p in zip(predictor.label_names, one.probabilities)}
-    return {"label": one.label, "probabilities": probabilities}

@@ -8,8 +8,7 @@ import sys
 import time
 
 from ..errors import UserError
-from ..metrics import CLASS_METRICS, VALUE_METRICS, answers_of, score
-from ..text import NumberScheme, check_kind, label_scheme, read_file
+from ..text import check_kind, read_file
 from .command import add_model_arguments
 from .predictor import Predictor
 
@@ -26,24 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print ``{"runtime", "sentences", METRICS, "sentences_per_s"}`` as JSON; return the exit code.
 
-    The metrics are accuracy, f1, macro_f1 and matthews, or pearson and spearman for a regression.
+    The metrics are all that the student's task has.
 
     Raises:
         UserError: the file can't be read, or its labels aren't those of the student.
     """
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
-    classes = len(predictor.label_names)
+    task, outputs = predictor.task, len(predictor.label_names)
     rows = read_file(arguments.data, "--data", text_column=_text_column(arguments.text_column),
-                     label_column=arguments.label_column, numeric=classes == 1)
+                     label_column=arguments.label_column, task=task)
     check_kind(rows, predictor.pairs, "the texts of this student", "--text-column")
-    scheme = (NumberScheme() if classes == 1
-              else label_scheme(rows.labels, classes, predictor.label_names, rows.source))
-    labels = scheme.ids_of(rows.labels)
+    labels = task.scheme(None, rows, outputs, predictor.label_names).ids_of(rows.labels)
     start = time.perf_counter()
-    found = answers_of(predictor.logits(rows.texts, arguments.batch_size))
+    found = task.answers_of(predictor.logits(rows.texts, arguments.batch_size))
     seconds = time.perf_counter() - start
-    scores = {metric: score(metric, labels, found, classes)
-              for metric in (VALUE_METRICS if classes == 1 else CLASS_METRICS)}
+    scores = {metric.name: metric.of(labels, found, outputs) for metric in task.metrics}
     json.dump({"runtime": predictor.runtime, "sentences": len(labels), **scores,
                "sentences_per_s": round(len(labels) / seconds, 1)}, sys.stdout)
     sys.stdout.write("\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Collection, Sequence, Tuple, Union
 
@@ -11,34 +10,16 @@ import numpy as np
 from ..characters import check_surrogates
 from ..errors import UserError
 from ..export.student_spec import read_spec
-from ..tokens import Sentences, load_tokenizer
-from .batches import TokenIds, batch_logits, sentence_logits
+from ..task import Answer
+from ..tokens import Framing, Sentences, load_tokenizer
+from ..tokens.framing import TokenIds
+from .batches import batch_logits, sentence_logits
 from .runtimes import onnx_logits, paddle_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
 _MOST_THREADS = 1024
 Text = Union[str, Tuple[str, str]]
 _MODEL_FILES = {"onnx-int8": "model.int8.onnx", "onnx": "model.onnx", "paddle": "model.pdmodel"}
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the student says of a text.
-
-    Attributes:
-        label: the name of the likeliest class.
-        probabilities: float32 ``[classes]``, in the order of ``Predictor.label_names``.
-    """
-
-    label: str
-    probabilities: np.ndarray
-
-
-@dataclass(frozen=True)
-class Score:
-    """What the student of a regression says of a text: a number on the scale of its labels."""
-
-    score: float
 
 
 class Predictor:
@@ -71,9 +52,11 @@ class Predictor:
         folder = Path(folder)
         self._spec = read_spec(folder)
         self.runtime = _choose_runtime(folder, runtime)
+        self.task = self._spec.task
         self.label_names = self._spec.label_names
         self.pairs = self._spec.pairs
         self._tokenizer = load_tokenizer(folder)
+        self._framing = Framing.of(self._tokenizer, self._spec.feeds, self._spec.width, self._spec.separators)
         self._words = None
         if self._spec.reads_words:
             from ..student.words import load_word_vocabulary  # here: few students need it
@@ -86,16 +69,12 @@ class Predictor:
         self._threads = threads
         self._check_model(path)
 
-    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Prediction | Score]:
-        """Return a `Prediction` for each of ``texts``, in their order; a `Score` where the task is a regression.
+    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Answer]:
+        """Return a `Prediction` for each of ``texts``, in their order, or what the student's task has in its place.
 
         ``texts`` are pairs, ``(first, second)`` each, where the student reads pairs (``Predictor.pairs``).
         """
-        logits = self.logits(texts, batch_size)
-        if self._spec.num_classes == 1:
-            return [Score(float(value)) for value in logits[:, 0]]
-        probabilities = softmax(logits)
-        return [Prediction(self.label_names[row.argmax()], row) for row in probabilities]
+        return self.task.predictions(self.logits(texts, batch_size), self.label_names)
 
     def logits(self, texts: Sequence[Text], batch_size: int = 32) -> np.ndarray:
         """Return the logits of ``texts``, or pairs of texts, float32 ``[n, classes]``.
@@ -113,7 +92,7 @@ class Predictor:
         if self._words:
             sentences = self._words.encode(texts, self._spec.max_seq_length)
             return batch_logits(self._run, sentences, self._words, batch_size)
-        return sentence_logits(self._run, self._tokenize(texts), self._tokenizer, self._spec.max_seq_length, batch_size)
+        return sentence_logits(self._run, self._tokenize(texts), self._framing, self._spec.max_seq_length, batch_size)
 
     def _check_model(self, path: Path) -> None:
         """Try the model on the last token of the vocabulary: it must know it, and return a logit for each label."""
@@ -121,7 +100,7 @@ class Predictor:
         what = "words of words.txt" if self._words else "tokens of the tokenizer"
         last = Sentences.from_lists([[len(vocabulary) - 1]])
         try:
-            shape = self._run(*(self._words or self._tokenizer).feeds(last, np.array([0]))).shape
+            shape = self._run(*(self._words or self._framing).batch(last, np.array([0]))).shape
         except Exception:  # each runtime raises its own
             raise UserError(f"{path}: doesn't know all {len(vocabulary)} {what} beside it; copy the whole output "
                             "folder again") from None
@@ -142,12 +121,6 @@ class Predictor:
         else:  # a batch of one keeps the Rust library from starting a thread a core
             encoded = [rust.encode_batch([text], add_special_tokens=False)[0] for text in texts]
         return [one.ids for one in encoded]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of ``logits`` ``[n, classes]``, same shape."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _check(texts: Sequence[Text], batch_size: int, pairs: bool) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ..export.int8_array import Int8Array
 from ..export.paddle_model import MODEL_NAME, parameter_names
 from ..inference_file import save_inference_model
+from ..student.graph import Int8Array
 from ..student.spec import StudentSpec
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Iterable
+
 import numpy as np
 
-from ..export.int8_array import Int8Array, Weights
+from ..student.encoders import encoder_named
+from ..student.graph import Int8Array, Weights
 from ..student.spec import StudentSpec
-from ..student.weights import DIRECTIONS
 
 _LARGEST_STORED = 127
 # CPUs without VNNI instructions add pairs of 8-bit products in 16 bits, where 255 * 127 * 2 is cut off.
@@ -14,28 +16,26 @@ _LARGEST_STORED = 127
 _LARGEST_MULTIPLIED = 64
 
 
-def int8_layers(spec: StudentSpec) -> list[str]:
-    """Return the layers that can be int8: ``embedding``, ``lstm.0``, ... and ``hidden``.
+def int8_layers(spec: StudentSpec) -> dict[str, list[str]]:
+    """Return the layers that can be int8, each with its arrays that become so (biases stay float).
 
-    The output layer isn't one of them: it is a few hundred weights, whose rounding falls on the logits directly.
+    ``embedding``, those of the encoder (``lstm.0``, ...) and ``hidden``. The output layer isn't one of them: it is a
+    few hundred weights, whose rounding falls on the logits directly.
     """
-    return ["embedding", *(f"lstm.{layer}" for layer in range(spec.num_layers)), "hidden"]
+    encoder = {layer: list(arrays) for layer, arrays in encoder_named(spec.encoder).int8_arrays(spec).items()}
+    return {"embedding": ["embedding"], **encoder, "hidden": ["hidden.weight"]}
 
 
-def layer_arrays(layer: str) -> list[str]:
-    """Return the names of the arrays of ``layer`` that become int8 (biases stay float)."""
-    if layer.startswith("lstm."):
-        return [f"{layer}.{direction}.{part}" for direction in DIRECTIONS for part in ("weight_ih", "weight_hh")]
-    return [layer if layer == "embedding" else f"{layer}.weight"]
+def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | None = None) -> Weights:
+    """Return ``weights`` with the arrays of ``layers`` (all that can be) as int8.
 
-
-def round_layers(weights: Weights, layers: list[str]) -> Weights:
-    """Return ``weights`` with the arrays of ``layers`` as int8: a scale an embedding row, gate unit or output."""
-    rounded = dict(weights)
-    for layer in layers:
+    Each embedding row, gate unit or output has a scale of its own.
+    """
+    rounded, arrays = dict(weights), int8_layers(spec)
+    for layer in arrays if layers is None else layers:
         axis = 0 if layer == "hidden" else 1
         largest = _LARGEST_STORED if layer == "embedding" else _LARGEST_MULTIPLIED
-        for name in layer_arrays(layer):
+        for name in arrays[layer]:
             rounded[name] = to_int8(weights[name], axis, largest)
     return rounded
 

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..export.int8_array import Weights
 from ..export.onnx_model import build_onnx
 from ..files import whole_file
-from ..metrics import agreement, answers_of, score
 from ..predict.batches import batch_logits
 from ..predict.runtimes import onnx_logits
+from ..student.graph import Weights
 from ..student.spec import StudentSpec
-from ..student.words import WordVocabulary
-from ..tokens import Sentences, Tokenizer
-from .rounding import int8_layers, layer_arrays, round_layers
+from ..tokens import Reader, Sentences
+from .rounding import int8_layers, round_layers
 
 _BATCH_SIZE = 32
 _log = logging.getLogger(__name__)
@@ -31,8 +29,7 @@ class QuantizationResult:
         path: the int8 ONNX file.
         float_layers: layers that the accuracy guard kept in float; empty is best.
         metric_before, metric_after: of the float and the int8 student on the dev set.
-        agreement: share of dev sentences to which both give the same label, 0 to 1; for a regression their correlation.
-        size_before_bytes, size_after_bytes: of the float and the int8 ONNX file.
+        agreement: likeness of both models' answers: the share of equal classes, 0 to 1, or what the task has.
     """
 
     path: Path
@@ -40,12 +37,10 @@ class QuantizationResult:
     metric_before: float
     metric_after: float
     agreement: float
-    size_before_bytes: int
-    size_after_bytes: int
 
 
 def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
-                     reader: Tokenizer | WordVocabulary, max_accuracy_drop: float = 0.005,
+                     reader: Reader, max_accuracy_drop: float = 0.005,
                      metric: str = "accuracy") -> QuantizationResult:
     """Write the student with int8 weights and dynamically rounded activations to ``path``.
 
@@ -54,30 +49,31 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     Args:
         weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
-        sentences, labels: the dev set, cut to what is served; class numbers, int ``[n]``, or a regression's numbers,
-            float32 ``[n]``.
+        sentences, labels: the dev set, cut to what is served; such as class numbers, int ``[n]``.
         reader: feeds ``sentences`` to the student.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.
-        metric: a name of ``metrics``.
+        metric: a name of the task's.
     """
-    def answers(model: bytes) -> np.ndarray:
-        return answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
+    task = spec.task
 
-    float_model = build_onnx(weights, spec).SerializeToString()
-    float_answers = answers(float_model)
-    metric_before = score(metric, labels, float_answers, spec.num_classes)
+    def answers(model: bytes) -> np.ndarray:
+        return task.answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
+
+    float_answers = answers(build_onnx(weights, spec).SerializeToString())
+    metric_before = task.score(metric, labels, float_answers, spec.num_classes)
 
     def attempt(float_layers: list[str]) -> _Attempt:
         rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
-        model = build_onnx(round_layers(weights, rounded), spec).SerializeToString()
+        model = build_onnx(round_layers(weights, spec, rounded), spec).SerializeToString()
         found = answers(model)
-        return _Attempt(tuple(float_layers), model, score(metric, labels, found, spec.num_classes),
-                        agreement(found, float_answers))
+        return _Attempt(tuple(float_layers), model, task.score(metric, labels, found, spec.num_classes),
+                        task.likeness.of(float_answers, found, spec.num_classes))
 
     def holds(one: _Attempt) -> bool:
         return metric_before - one.metric <= max_accuracy_drop
 
-    by_bytes = sorted(int8_layers(spec), key=lambda layer: sum(weights[name].size for name in layer_arrays(layer)))
+    arrays = int8_layers(spec)
+    by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
     best = attempt([])
     while not holds(best):
         best = attempt(by_bytes[:len(best.float_layers) + 1])
@@ -90,8 +86,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
                      ", ".join(best.float_layers), max_accuracy_drop, metric)
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
-    return QuantizationResult(Path(path), best.float_layers, metric_before, best.metric, best.agreement,
-                              len(float_model), len(best.model))
+    return QuantizationResult(Path(path), best.float_layers, metric_before, best.metric, best.agreement)
 
 
 @dataclass(frozen=True)

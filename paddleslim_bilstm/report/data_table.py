@@ -9,9 +9,8 @@ _TITLES = {  # keys of the counts -> what the table calls them
     "truncated": "longer than `max_seq_length`, cut", "empty_skipped": "without text, skipped",
     "one_side_empty": "pairs with one side empty, kept",
     "duplicates": "the same text again, kept", "conflicting_labels": "the same text with another label, kept",
-    "without_letters": "only punctuation, symbols or emoji", "right_to_left": "with right-to-left letters",
-    "emoji": "with emoji", "long": "over 10,000 characters", "byte_order_mark": "byte-order mark, left out",
-    "crlf_lines": "CRLF line ends",
+    "without_letters": "only punctuation, symbols or emoji", "long": "over 10,000 characters",
+    "byte_order_mark": "byte-order mark, left out", "crlf_lines": "CRLF line ends",
 }
 
 
@@ -31,7 +30,7 @@ def data_table(data: Mapping[str, Any], transfer_set: Mapping[str, Any]) -> str:
         if any(counts):
             table.append(_line(title, counts))
         elif any(keys):
-            absent.append(title.partition(",")[0])
+            absent.append(title.partition(", ")[0])
         used.update(f"{name}_{key}" for name in _SETS)
         used.update(f"{key}_{name}" for name in _SETS)
     others = [_line(name.replace("_", " "), [value]) for name, value in data.items() if name not in used]

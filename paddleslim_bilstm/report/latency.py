@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from ..predict.runtimes import Logits, paddle_logits
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Reader, Sentences
 
 SINGLE_SENTENCES = 200
 BATCH_SIZE = 32
@@ -44,7 +44,7 @@ class Speed:
     runtime: str
 
 
-def measure_latency(prefix: Path, sentences: Sentences, tokenizer: Tokenizer) -> Speed:
+def measure_latency(prefix: Path, sentences: Sentences, reader: Reader) -> Speed:
     """Measure a Paddle inference model in Paddle Inference on one CPU thread.
 
     The predictor is the plain one that a user writes, without oneDNN: for single sentences of ever new lengths oneDNN
@@ -54,12 +54,12 @@ def measure_latency(prefix: Path, sentences: Sentences, tokenizer: Tokenizer) ->
         prefix: path of the model without ``.pdmodel``.
         sentences: real sentences, already cut to the length that is served; a sample is taken.
     """
-    return measure_speed(paddle_logits(prefix), sentences, tokenizer,
+    return measure_speed(paddle_logits(prefix), sentences, reader,
                          f"Paddle Inference {paddle.__version__}, 1 thread")
 
 
-def measure_speed(run: Logits, sentences: Sentences, tokenizer: Tokenizer, runtime: str) -> Speed:
-    """Measure any engine: ``run(input_ids, token_type_ids)``, both int64 ``[batch, length]``, returns the logits.
+def measure_speed(run: Logits, sentences: Sentences, reader: Reader, runtime: str) -> Speed:
+    """Measure any engine: ``run`` takes an array a feed and returns the logits.
 
     Up to ``SINGLE_SENTENCES`` sentences, spread evenly over ``sentences``, are answered one at a time in
     ``PASSES`` passes. A sentence's time is its median over the passes, so that a machine busy with something
@@ -69,14 +69,14 @@ def measure_speed(run: Logits, sentences: Sentences, tokenizer: Tokenizer, runti
     if not len(sentences):
         raise ValueError("need at least one sentence to measure a model's speed")
     singles = [np.array([index]) for index in _spread(len(sentences), SINGLE_SENTENCES)]
-    feeds = [tokenizer.feeds(sentences, index) for index in singles]
+    feeds = [reader.batch(sentences, index) for index in singles]
     feeds = feeds[:: _stride(run, feeds, _FEWEST_SENTENCES)]
     per_sentence_s = np.median([_times(run, feeds) for _ in range(PASSES)], axis=0)
 
     sample = _spread(len(sentences), BATCH_SIZE * BATCHES)
     sample = np.resize(sample, max(len(sample), BATCH_SIZE))  # a small set repeats itself up to one batch
     by_length = sample[np.argsort(-sentences.lengths[sample], kind="stable")]  # longest first: needs least memory
-    batches = [tokenizer.feeds(sentences, by_length[start:start + BATCH_SIZE])
+    batches = [reader.batch(sentences, by_length[start:start + BATCH_SIZE])
                for start in range(0, len(by_length) - BATCH_SIZE + 1, BATCH_SIZE)]
     batches = batches[:: _stride(run, batches, 2)]
     pass_s = statistics.median(sum(_times(run, batches)) for _ in range(PASSES))
@@ -84,12 +84,12 @@ def measure_speed(run: Logits, sentences: Sentences, tokenizer: Tokenizer, runti
     return Speed(Latency(float(p50), float(p99)), BATCH_SIZE * len(batches) / pass_s, runtime)
 
 
-def _times(run: Logits, feeds: list[tuple[np.ndarray, np.ndarray]]) -> list[float]:
+def _times(run: Logits, feeds: list[tuple[np.ndarray, ...]]) -> list[float]:
     """Return the seconds that each of ``feeds`` takes."""
     seconds = []
-    for input_ids, token_type_ids in feeds:
+    for batch in feeds:
         start = time.perf_counter()
-        run(input_ids, token_type_ids)
+        run(*batch)
         seconds.append(time.perf_counter() - start)
     return seconds
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..config.schema import WORDS
-from ..metrics import TITLES, VALUE_METRICS
 from ..run_folder import published_name
+from ..task import metrics_by_name
 from .data_table import data_table
 from .hardware import describe
 from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
@@ -75,8 +75,8 @@ def _method(report: Report) -> str:
     settings = ", ".join(f"{name}={value}" for name, value in report.hardware["cpu_settings"].items()) or "none"
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([
-        *_quality_method(report),
-        f"- The best checkpoint is chosen by {report.chosen_by or TITLES[report.metric]}.",
+        *report.task.how_measured(_sentences(report)),
+        f"- The best checkpoint is chosen by {report.chosen_by or metrics_by_name()[report.metric].title}.",
         "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
         "the model's files on disk.",
         f"- **FLOPs**: two for each multiply-add of matrix products, convolutions and LSTMs in the exported program, "
@@ -90,14 +90,6 @@ def _method(report: Report) -> str:
         f"- **CPU settings**: {settings}.",
         f"- **Software**: {packages}.",
     ])
-
-
-def _quality_method(report: Report) -> list[str]:
-    if report.metric in VALUE_METRICS:
-        return ["- **Pearson, Spearman**: correlation of a model's numbers with the labels, on the whole dev set.",
-                "- **corr.**: Pearson correlation of a model's numbers with the teacher's."]
-    return ["- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more.",
-            f"- **agree**: the share of {_sentences(report)} on which a model predicts the teacher's class."]
 
 
 def _sentences(report: Report) -> str:
@@ -115,8 +107,7 @@ def _loading(report: Report) -> str:
     if mkl is None:
         return text
     return (f"{text} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
-            "must be there before Paddle loads (`import paddleslim_bilstm` sees to it); without it Paddle is slower on "
-            "AMD processors.")
+            "must be there before Paddle loads; without it Paddle is slower on AMD processors.")
 
 
 def _duration(seconds: float) -> str:

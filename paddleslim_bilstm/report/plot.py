@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from ..metrics import TITLES
+from ..metrics import AGREEMENT, Metric
+from ..task import likenesses, metrics_by_name
 from .rows import ALONE, TEACHER, ModelRow
-from .table import PERCENT_METRICS, compact, score_of
+from .table import compact, score_of
 
 _LARGEST_DOT_POINTS = 36  # diameter
 _SMALLEST_DOT_POINTS = 6
@@ -58,15 +59,19 @@ def save_plot(rows: Sequence[ModelRow], path: Path, metric: str = "accuracy") ->
 def _quality_axis(rows: Sequence[ModelRow], metric: str) -> tuple[str, list[float]]:
     scores = [score_of(row, metric) for row in rows]
     if None not in scores:
-        in_percent = metric in PERCENT_METRICS
-        return (f"{TITLES[metric]} on the dev set{' in %' * in_percent}",
-                [score * 100 if in_percent else score for score in scores])
+        figure = metrics_by_name()[metric]
+        return _axis(f"{figure.title} on the dev set", figure, scores)
     if all(row.metric is not None for row in rows):
         return "result of your own evaluation", [row.metric for row in rows]
-    if any(row.correlation is not None for row in rows):
-        return "correlation with the teacher", [1.0 if row.correlation is None else row.correlation for row in rows]
-    return ("agreement with the teacher in %",
-            [100.0 if row.agreement is None else row.agreement * 100 for row in rows])
+    known = [one for one in likenesses().values() if any(row.figure(one.name) is not None for row in rows)]
+    likeness = known[0] if known else AGREEMENT
+    values = [row.figure(likeness.name) for row in rows]
+    return _axis(likeness.title, likeness, [1.0 if value is None else value for value in values])
+
+
+def _axis(label: str, metric: Metric, values: list[float]) -> tuple[str, list[float]]:
+    """Return label and values of an axis, in percent where the metric is shown so."""
+    return (f"{label} in %", [value * 100 for value in values]) if metric.in_percent else (label, values)
 
 
 def _dot_diameters(sizes: Sequence[int]) -> np.ndarray:

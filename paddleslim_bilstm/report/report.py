@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Mapping
 
+from ..task import CLASSIFICATION, Task, task_named
 from .rows import ModelRow
 from .table import headline, text_table
 
@@ -22,7 +23,7 @@ class Report:
         data: counts, such as ``{"train": 67349, "dev": 872, "truncated": 0}``.
         transfer_set: counts, such as ``{"sentences": 741505, "tokens": 9714000}``.
         versions, hardware: as in hardware.py.
-        metric: what the models are judged by, a name of ``metrics``.
+        metric: what the models are judged by, a name of the task's.
         notes: what a reader should know about the run as a whole.
         chosen_by: what chose the best checkpoint, if not ``metric``.
     """
@@ -39,6 +40,11 @@ class Report:
     chosen_by: str | None = None
 
     @property
+    def task(self) -> Task:
+        """What the models do."""
+        return task_named(self.config.get("Global", {}).get("task", CLASSIFICATION.name))
+
+    @property
     def headline(self) -> str:
         """The run in one sentence or two."""
         return headline(self.models, self.metric)
@@ -50,4 +56,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return what report.json holds."""
-        return {"format": REPORT_FORMAT, "headline": self.headline, **asdict(self)}
+        values = asdict(self)
+        for row in values["models"]:
+            row.update(row.pop("scores"))
+        return {"format": REPORT_FORMAT, "headline": self.headline, **values}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from ..metrics import TITLES
+from ..task import likenesses, metrics_by_name
 from .rows import ALONE, TEACHER, ModelRow
 
 TABLE_WIDTH = 100
-PERCENT_METRICS = ("accuracy", "f1", "macro_f1")  # the others are correlations, shown as they are
 _GAP = "  "
 
 
@@ -22,15 +21,15 @@ def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
     teacher, student, alone = by_name.get(TEACHER), rows[-1], by_name.get(ALONE)
     if teacher is None or student is teacher:
         return f"{student.name}: {quality(student, metric)}."
-    score, of = score_of(student, metric), score_of(teacher, metric)
-    kept = (f"keeps {score / of * 100:.1f} % of the teacher's {TITLES[metric]} "
-            f"({shown_score(score, metric).removesuffix(' %')} of {shown_score(of, metric)})"
+    score, of, figure = score_of(student, metric), score_of(teacher, metric), metrics_by_name()[metric]
+    kept = (f"keeps {score / of * 100:.1f} % of the teacher's {figure.title} "
+            f"({figure.cell(score)} of {figure.shown(of)})"
             if score is not None and of is not None and of > 0 else f"reaches {quality(student, metric)}")
     text = (f"The student {kept}, is {times(teacher.latency_ms.p50 / student.latency_ms.p50, 'faster', 'slower')} "
             f"and {times(teacher.size_bytes / student.size_bytes, 'smaller', 'larger')}.")
     by_itself = None if alone is None or alone is student else score_of(alone, metric)
     if by_itself is not None:
-        text += f" Trained alone on the labels, the same Bi-LSTM reaches {shown_score(by_itself, metric)}."
+        text += f" Trained alone on the labels, the same Bi-LSTM reaches {figure.shown(by_itself)}."
     return text
 
 
@@ -54,32 +53,22 @@ def markdown_table(rows: Sequence[ModelRow]) -> str:
 
 def score_of(row: ModelRow, metric: str) -> float | None:
     """Return the row's figure for ``metric``; ``macro_f1`` of more than two classes is its ``f1``."""
-    score = getattr(row, metric)
+    score = row.figure(metric)
     return row.f1 if score is None and metric == "macro_f1" else score
-
-
-def shown_score(score: float, metric: str) -> str:
-    """Accuracy and F1 in percent, correlations as they are: ``0.8601 -> "86.0 %"`` or ``"0.860"``."""
-    return f"{percent(score)} %" if metric in PERCENT_METRICS else f"{score:.3f}"
 
 
 def quality(row: ModelRow, metric: str = "accuracy") -> str:
     """Return the best known figure of quality in words, such as "86.0 % accuracy"."""
     score = score_of(row, metric)
     if score is not None:
-        return f"{shown_score(score, metric)} {TITLES[metric]}"
+        figure = metrics_by_name()[metric]
+        return f"{figure.shown(score)} {figure.title}"
     if row.metric is not None:
         return f"{row.metric:.4g} in your own evaluation"
-    if row.agreement is not None:
-        return f"{percent(row.agreement)} % agreement with the teacher"
-    if row.correlation is not None:
-        return f"{row.correlation:.3f} correlation with the teacher"
+    for likeness in likenesses().values():
+        if row.figure(likeness.name) is not None:
+            return f"{likeness.shown(row.figure(likeness.name))} {likeness.title}"
     return "a quality that was not measured (no labels)"
-
-
-def percent(share: float | None) -> str:
-    """``0.8601 -> "86.0"``, ``None -> "-"``."""
-    return "-" if share is None else f"{share * 100:.1f}"
 
 
 def compact(number: float) -> str:
@@ -100,15 +89,9 @@ def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
     """Return the header and a line a model, all text. A column that no model fills is left out."""
     columns = {
         "model": [row.name for row in rows],
-        "acc %": [percent(row.accuracy) for row in rows],
-        "F1 %": [percent(row.f1) for row in rows],
-        "macro-F1 %": [percent(row.macro_f1) for row in rows],
-        "Matthews": [_coefficient(row.matthews) for row in rows],
-        "Pearson": [_coefficient(row.pearson) for row in rows],
-        "Spearman": [_coefficient(row.spearman) for row in rows],
+        **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in metrics_by_name().values()},
         "metric": ["-" if row.metric is None else f"{row.metric:.4g}" for row in rows],
-        "agree %": [percent(row.agreement) for row in rows],
-        "corr.": [_coefficient(row.correlation) for row in rows],
+        **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in likenesses().values()},
         "params": [compact(row.parameters) for row in rows],
         "size": [compact(row.size_bytes) + "B" for row in rows],
         "FLOPs": [compact(row.flops) for row in rows],
@@ -118,10 +101,6 @@ def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
     }
     filled = {name: values for name, values in columns.items() if any(value != "-" for value in values)}
     return [list(filled)] + [list(line) for line in zip(*filled.values())]
-
-
-def _coefficient(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _three_digits(number: float) -> str:

@@ -1,4 +1,4 @@
-"""The report of a run: report.json for programs, report.md and report.png for people."""
+"""The report of a run: report.json for programs, report.md and report.png for people, README.md for model hubs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ..files import whole_file, write_json
+from ..run_folder import CARD_FILE
+from ..student.spec import StudentSpec
+from .card import model_card
 from .hardware import hardware, versions
 from .markdown import markdown_report
 from .plot import save_plot
@@ -16,15 +19,18 @@ from .rows import ModelRow
 def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping[str, Any],
                  seconds: Mapping[str, float], data_counts: Mapping[str, Any],
                  transfer_set: Mapping[str, Any], notes: Sequence[str] = (),
-                 metric: str = "accuracy", chosen_by: str | None = None) -> Report:
-    """Write report.json, report.md and report.png into ``save_dir`` and return the report.
+                 metric: str = "accuracy", chosen_by: str | None = None, spec: StudentSpec | None = None,
+                 language: str | None = None) -> Report:
+    """Write report.json, report.md, report.png and, of a student, its model card into ``save_dir``; return the report.
 
     Args:
         rows: teacher first, the final model last.
         config: JSON-able settings.
         seconds: of each stage, in order.
-        metric: what the models are judged by, a name of ``metrics``.
+        metric: what the models are judged by, a name of the task's.
         chosen_by: what chose the best checkpoint, if not ``metric``.
+        spec: the student that the card is about; no card without one.
+        language: of the text, as ISO 639-1 has it, where it is known.
     """
     if not rows:
         raise ValueError("a report needs at least one model")
@@ -35,5 +41,8 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
         save_plot(report.models, partial, metric)
     with whole_file(folder / "report.md") as partial:
         partial.write_text(markdown_report(report), encoding="utf-8")
+    if spec is not None:
+        with whole_file(folder / CARD_FILE) as partial:
+            partial.write_text(model_card(report, spec, language), encoding="utf-8")
     write_json(folder / "report.json", report.as_json())
     return report

@@ -5,34 +5,36 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from ..metrics import answers_of, score
-from ..tokens import Sentences, Tokenizer
+from ..task import Task, task_of_outputs
+from ..tokens import Reader, Sentences
 
 _BATCH_SIZE = 64
 
 
-def metric_on(dev: Sentences, labels: np.ndarray, tokenizer: Tokenizer, metric: str = "accuracy"):
+def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = "accuracy",
+              task: Task | None = None):
     """Return an ``eval_callback`` in PaddleSlim's shape that measures ``metric`` on ``dev``.
 
     Args:
         dev: content tokens, cut to the length that is served.
-        labels: class ids, int64 ``[n]``, or a regression's numbers, float32 ``[n]``.
-        metric: a name of ``metrics``.
+        labels: the task's, such as class ids, int64 ``[n]``.
+        reader: makes the program's feeds.
+        metric: a name of the task's.
+        task: what the number of outputs tells, if it isn't given.
 
     Returns:
-        ``callback(executor, program, feed_names, fetch_targets) -> metric``, higher is better. The program takes
-        ``input_ids`` and, where it has a second feed, ``token_type_ids``.
+        ``callback(executor, program, feed_names, fetch_targets) -> metric``, higher is better.
     """
     order = np.argsort(dev.lengths, kind="stable")
     index = [order[start:start + _BATCH_SIZE] for start in range(0, len(order), _BATCH_SIZE)]
-    batches = [tokenizer.feeds(dev, rows) for rows in index]
+    batches = [reader.batch(dev, rows) for rows in index]
     truth = labels[order]
 
     def evaluate(executor, program, feed_names: list[str], fetch_targets: list) -> float:
         logits = np.concatenate([
             executor.run(program, feed=dict(zip(feed_names, batch)), fetch_list=fetch_targets)[0]
             for batch in batches])
-        return score(metric, truth, answers_of(logits), logits.shape[1])
+        return (task or task_of_outputs(logits.shape[1])).score_logits(metric, truth, logits)
 
     return evaluate
 

@@ -1,60 +1,144 @@
-"""The distillation loss of the paper, in Paddle's static and dynamic worlds."""
+"""The distillation losses by name, in one table: the paper's, PaddleSlim's, and those of users.
+
+The table is read where Paddle is not loaded, so functions import it when they are called.
+"""
 
 from __future__ import annotations
 
-import paddle
+import inspect
+import keyword
+import traceback
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from ..errors import UserError, nearest
+from ..files import checksum, source_of
+from ..host.on_import import register_when_imported
+
+LossFunction = Callable[[Any, Any], Any]  # (student_logits, teacher_logits) -> scalar
 
 
-def logit_mse(teacher_var_name: str, student_var_name: str, program: paddle.static.Program | None = None):
-    """Mean squared error between teacher's and student's logits, in a static program.
+@dataclass(frozen=True)
+class DistillationLoss:
+    """A distillation loss.
 
-    It has the signature of PaddleSlim's static losses (``paddleslim.dist.l2`` and others), so that
-    ``Distillation: {loss: logit_mse}`` finds it.
+    Attributes:
+        name: in the YAML, ``bert_to_bilstm.loss`` and ``Distillation.loss``.
+        function: ``function(student_logits, teacher_logits) -> scalar`` of float32 ``[batch, classes]``, variables of
+            a static program or tensors; the teacher's take no gradient.
+        needs_classes: compares probabilities of classes, so tasks without them can't use it.
+        of_paddleslim: PaddleSlim has it itself, for static programs only.
+        of_user: from the user's own code.
+    """
+
+    name: str
+    function: LossFunction
+    needs_classes: bool = False
+    of_paddleslim: bool = False
+    of_user: bool = False
+
+
+def logit_mse(student_logits, teacher_logits, reduction: str = "mean"):
+    """Return the mean squared error between the logits; ``reduction`` as in ``paddle.nn.MSELoss``.
 
     Source: Tang et al. 2019 (arXiv 1903.12136), section 3.2: ``L = ||z_teacher - z_student||^2``, here averaged
     over classes as in PaddleNLP's tutorial (``paddle.nn.MSELoss``).
-
-    Args:
-        teacher_var_name: name of the teacher's logits, float32 ``[batch, classes]``; no gradient flows into them.
-        student_var_name: name of the student's logits, float32 ``[batch, classes]``.
-        program: where both live; the default main program by default.
-
-    Returns:
-        The loss, a float32 scalar variable.
     """
-    program = program or paddle.static.default_main_program()
-    teacher, student = (_find(program, name) for name in (teacher_var_name, student_var_name))
-    teacher.stop_gradient = True
-    return paddle.nn.functional.mse_loss(student, teacher)
+    import paddle
+    return paddle.nn.functional.mse_loss(student_logits, teacher_logits, reduction)
 
 
-def labelled_mse(logits, labels):
-    """Mean squared error of a regression's one output against its labels, over those that are known.
+def _paddleslims(name: str, needs_classes: bool) -> DistillationLoss:
+    def function(student_logits, teacher_logits):
+        from paddleslim import dist
+        return getattr(dist, name)(teacher_logits.name, student_logits.name)
 
-    Args:
-        logits: float32 ``[batch, 1]``.
-        labels: float32 ``[batch]``, NaN where a sentence has none.
+    return DistillationLoss(name, function, needs_classes, of_paddleslim=True)
 
-    Returns:
-        The loss, a float32 scalar variable; 0 for a batch without labels.
+
+LOSSES = {loss.name: loss for loss in (
+    DistillationLoss("logit_mse", logit_mse), _paddleslims("l2", False), _paddleslims("soft_label", True),
+    _paddleslims("dkd", True), _paddleslims("skd", True))}
+
+
+def distillation_loss(name: str, *, needs_classes: bool = False) -> Callable[[LossFunction], LossFunction]:
+    """Register a function as the distillation loss ``name``; it can then stand in the YAML.
+
+    The function gets the logits of student and teacher, float32 ``[batch, classes]``, and returns a scalar, in
+    operations of Paddle that work in static programs as in dygraph. ``needs_classes`` says that it makes no sense for
+    tasks without classes, such as a regression. A later registration of a name replaces the user's earlier one.
+
+    Example, the mean absolute difference:
+        >>> @distillation_loss("logit_mae")
+        ... def logit_mae(student_logits, teacher_logits):
+        ...     return paddle.nn.functional.l1_loss(student_logits, teacher_logits)
+
+    Raises:
+        ValueError: the name is taken or no name of a Python function, which PaddleSlim looks losses up by.
+        TypeError: the function doesn't take ``(student_logits, teacher_logits)``.
     """
-    answers = paddle.squeeze(logits, axis=1)
-    known = paddle.cast(paddle.logical_not(paddle.isnan(labels)), "float32")
-    errors = paddle.where(known > 0, answers - labels, paddle.zeros_like(answers))
-    return paddle.sum(errors * errors) / paddle.clip(paddle.sum(known), min=1.0)
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(f'distillation loss "{name}": the name must be one of a Python function, such as logit_mae')
+    if name in LOSSES and not LOSSES[name].of_user:
+        raise ValueError(f'distillation loss "{name}": the name is taken; choose another one')
+
+    def register(function: LossFunction) -> LossFunction:
+        required = [parameter for parameter in inspect.signature(function).parameters.values()
+                    if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD]
+        if len(required) != 2:
+            raise TypeError(f'distillation loss "{name}" must take (student_logits, teacher_logits)')
+        LOSSES[name] = DistillationLoss(name, function, needs_classes, of_user=True)
+        try:
+            register_when_imported()  # with PaddleSlim
+        except UserError:
+            del LOSSES[name]
+            raise
+        return function
+    return register
 
 
-class LogitMSELoss(paddle.nn.MSELoss):
-    """The same loss for ``paddleslim.dygraph.dist.Distill``, there called ``logit_mse``.
+def loss_function(name: str) -> LossFunction:
+    """Return the loss called ``name``.
 
-    It takes ``reduction`` as ``paddle.nn.MSELoss`` does. `Distill` hands over the logits in the order of its
-    ``model_name_pairs``, which may name the teacher first, so gradients flow into both; ``Distill.parameters()``, which
-    the optimizer gets, are the student's alone.
+    Raises:
+        UserError: there is none.
     """
+    if name not in LOSSES:
+        raise UserError(f"bert_to_bilstm.loss: no loss is called {name!r}{nearest(name, LOSSES)}")
+    return LOSSES[name].function
 
 
-def _find(program: paddle.static.Program, name: str):
-    for block in program.blocks:
-        if block.has_var(name):
-            return block.var(name)
-    raise ValueError(f"no variable {name!r} in the program")
+def check_loss(name: str, num_classes: int) -> None:
+    """Build the loss called ``name`` and its gradient once, in a static program that is thrown away.
+
+    Raises:
+        UserError: there is no such loss, or it raises, is no scalar, or has no gradient.
+    """
+    import paddle
+    function = loss_function(name)
+    with paddle.static.program_guard(paddle.static.Program()), paddle.utils.unique_name.guard():
+        student, teacher = (paddle.static.data(of, [-1, num_classes], "float32") for of in ("student", "teacher"))
+        student.stop_gradient = False
+        try:
+            loss = function(student, teacher)
+            if not isinstance(loss, paddle.static.Variable) or tuple(loss.shape) not in ((), (1,)):
+                raise ValueError(f"it must return a scalar, not {loss!r}")
+            if all(gradient is None for gradient in paddle.static.gradients([loss], [student])):
+                raise ValueError("it has no gradient for the student's logits")
+        except Exception as error:  # somebody's own code: anything can come out
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
+            raise UserError(f"bert_to_bilstm.loss: {name} can't be used: {_line_of(error, function)}"
+                            f"{type(error).__name__}: {reason}") from None
+
+
+def _line_of(error: Exception, function: LossFunction) -> str:
+    """Return "FILE:LINE: " of what ``function`` did last before ``error``."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{lines[-1]}: " if lines else ""
+
+
+def loss_fingerprint(name: str) -> str:
+    """Return what changes with the code of the loss called ``name``: for a user's with its whole module."""
+    loss = LOSSES[name]
+    return f"{name} {checksum(source_of(loss.function))}" if loss.of_user else name

@@ -1,22 +1,41 @@
-"""The tutorial's network, built into a Paddle static program."""
+"""The tutorial's network, and how it reads the feeds of the BERT that it replaces."""
 
 from __future__ import annotations
+
+from typing import Any, Mapping, Protocol
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from .encoder import Encoder, TrainingEncoder
+from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
+from .encoders import encoder_named
 from .spec import StudentSpec
-from .weights import Weights
+from .weights import Weights, num_features
 
 TOKEN_MAP = "token_map"
 
 
-class BiLSTMClassifier(nn.Layer):
-    """Embedding, bidirectional LSTM, tanh linear layer on its pooled states, output layer.
+class EncoderLayer(Protocol):
+    """The Paddle layer of an encoder (a ``paddle.nn.Layer``), see `student.encoders`."""
 
-    For pairs it is siamese: both sides pass the same embedding and LSTM, then are compared (`compare`).
+    def __call__(self, rows, lengths, embed):
+        """Map rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to vectors ``[batch, features]``.
+
+        ``embed`` turns rows of any shape into embeddings, float32 with one axis more; it is called once.
+        """
+
+    def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
+        """Return the shape of what ``embed`` returns for a batch."""
+
+    def weight_names(self) -> dict[str, str]:
+        """Return the name of each weight's Paddle parameter, by the weight's own name."""
+
+
+class StudentNetwork(nn.Layer):
+    """Embedding, encoder (a bidirectional LSTM), tanh linear layer on the vector of a sentence, output layer.
+
+    For pairs it is siamese: both sides pass the same embedding and encoder, then are compared (`compare`).
 
     Source: PaddleNLP's tutorial "from BERT to Bi-LSTM", step 2, where ``spec.pooling`` is ``last``; for pairs Tang et
     al. 2019 (arXiv 1903.12136), 3.1.
@@ -27,26 +46,32 @@ class BiLSTMClassifier(nn.Layer):
 
     def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0, training: bool = False):
         super().__init__()
-        encoder = TrainingEncoder if training and spec.num_layers == 1 else Encoder
-        self.encoder = encoder(spec, rows, dropout)
-        self.pairs = spec.pairs
-        self.fc = nn.Linear(spec.num_features, spec.hidden_size)
+        self.embedder = nn.Embedding(rows, spec.embed_dim)
+        self.encoder = encoder_named(spec.encoder).layer(spec, dropout, training)
+        self.pairs, self.dropout = spec.pairs, dropout
+        self.fc = nn.Linear(num_features(spec), spec.hidden_size)
         self.output_layer = nn.Linear(spec.hidden_size, spec.num_classes)
 
     def forward(self, rows, lengths, kept=None):
         """Map rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``.
 
         For pairs both have ``2 * batch`` entries, all first sides before all second sides; a side may be empty.
-        ``kept`` is what dropout leaves of the embeddings, see `Encoder.forward`.
+        ``kept`` is what dropout leaves of the embeddings, uint8 of `embedded_shape`, 0 where a unit is dropped.
         """
         return self.output_layer(paddle.tanh(self.fc(self._features(rows, lengths, kept))))
 
     def _features(self, rows, lengths, kept):
+        def embed(ids):
+            embedded = self.embedder(ids)
+            if kept is None:
+                return embedded
+            return embedded * paddle.scale(paddle.cast(kept, "float32"), 1 / (1 - self.dropout))
+
         if not self.pairs:
-            return self.encoder(rows, lengths, kept)
-        states = self.encoder(rows, paddle.clip(lengths, min=1), kept)
+            return self.encoder(rows, lengths, embed)
+        vectors = self.encoder(rows, paddle.clip(lengths, min=1), embed)
         not_empty = paddle.cast(lengths > 0, "float32")
-        return compare(*paddle.split(states * paddle.unsqueeze(not_empty, axis=1), 2))
+        return compare(*paddle.split(vectors * paddle.unsqueeze(not_empty, axis=1), 2))
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the embeddings of a batch, and of what dropout keeps of them."""
@@ -54,9 +79,15 @@ class BiLSTMClassifier(nn.Layer):
 
     def weight_names(self) -> dict[str, str]:
         """Return the name of each weight's Paddle parameter, by the weight's own name."""
-        return {**self.encoder.weight_names(),
+        return {"embedding": self.embedder.weight.name, **self.encoder.weight_names(),
                 "hidden.weight": self.fc.weight.name, "hidden.bias": self.fc.bias.name,
                 "output.weight": self.output_layer.weight.name, "output.bias": self.output_layer.bias.name}
+
+
+def kept_units(shape: tuple[int, ...], dropout: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw which units dropout keeps, uint8 of ``shape``: ten times faster than Paddle's operator on a CPU."""
+    draws = np.frombuffer(rng.bytes(2 * int(np.prod(shape))), np.uint16)
+    return (draws >= round(dropout * (1 << 16))).view(np.uint8).reshape(shape)
 
 
 def compare(first, second):
@@ -69,64 +100,74 @@ def compare(first, second):
 
 
 def student_feeds(spec: StudentSpec) -> list:
-    """Return the feeds of an exported student as variables of the current program, int64 each."""
-    shapes = ([-1, -1], [-1]) if spec.reads_words else ([-1, -1], [-1, -1])
-    return [paddle.static.data(name, shape, "int64") for name, shape in zip(spec.feed_names, shapes)]
+    """Return the feeds of an exported student as variables of the current program, in the order of ``spec.feeds``."""
+    return [paddle.static.data(feed.name, [-1] if feed.role == LENGTHS else [-1, spec.width or -1], feed.dtype)
+            for feed in spec.feeds]
 
 
-def logits_of_feeds(network: BiLSTMClassifier, spec: StudentSpec, vocabulary_size: int, feeds: list):
-    """Return the logits ``[batch, classes]`` of an exported student, from what `student_feeds` returned.
-
-    A student of words reads rows of its embedding, ``word_ids`` ``[batch, length]``, of which the first ``lengths``
-    ``[batch]`` (at least one) count; others see `drop_in_logits`.
-    """
-    if not spec.reads_words:
-        return drop_in_logits(network, spec, vocabulary_size, *feeds)
-    word_ids, lengths = feeds
-    return network(word_ids, paddle.clip(paddle.cast(lengths, "int32"), min=1))
+def token_map_variable(vocabulary_size: int):
+    """Return the current program's table from token ids to embedding rows, int32 ``[vocabulary_size]``, `TOKEN_MAP`."""
+    return paddle.static.default_main_program().global_block().create_var(
+        name=TOKEN_MAP, shape=[vocabulary_size], dtype="int32", persistable=True, stop_gradient=True)
 
 
-def drop_in_logits(network: BiLSTMClassifier, spec: StudentSpec, vocabulary_size: int, input_ids, token_type_ids):
-    """Answer the very feeds of the BERT that the student replaces.
+def rows_of_feeds(spec: StudentSpec, token_map, value: Mapping[str, Any]) -> tuple:
+    """Return what `StudentNetwork` reads of a student's feeds: rows of its embedding, and lengths.
 
-    The student reads what stands between ``[CLS]`` and ``[SEP]``: it skips the first token and takes
-    ``non-padding tokens - 2`` tokens after it (at least one). For pairs see `_sides`.
+    A student of words is fed with them. Others answer the very feeds of the BERT that they replace: they read what
+    stands between ``[CLS]`` and ``[SEP]``, skip the first token and take ``tokens - 2`` tokens after it (at least one);
+    what is no padding the mask says or, without one, the id. For pairs see `_sides`.
 
     Args:
-        input_ids, token_type_ids: int64 variables ``[batch, length]``, padded with ``spec.pad_id``.
+        token_map: int32 ``[vocabulary]``, or None for a student of words.
+        value: the feeds by role, ``[batch, length]`` (lengths ``[batch]``).
 
     Returns:
-        Logits, float32 ``[batch, classes]``.
+        rows int64 ``[n, length]`` and lengths int32 ``[n]``; n is the batch, or twice that for pairs.
     """
-    token_map = paddle.static.default_main_program().global_block().create_var(
-        name=TOKEN_MAP, shape=[vocabulary_size], dtype="int32", persistable=True, stop_gradient=True)
-    not_padding = paddle.cast(input_ids != spec.pad_id, "int32")
+    if spec.reads_words:
+        return value[IDS], paddle.clip(paddle.cast(value[LENGTHS], "int32"), min=1)
+    ids = value[IDS] if value[IDS].dtype == paddle.int64 else paddle.cast(value[IDS], "int64")
+    not_padding = paddle.cast(value[MASK], "float32") != 0 if MASK in value else ids != spec.pad_id
+    not_padding = paddle.cast(not_padding, "int32")
     if spec.pairs:
-        tokens, lengths = _sides(input_ids, token_type_ids, not_padding)
-        return network(paddle.cast(paddle.gather_nd(token_map, paddle.unsqueeze(tokens, axis=-1)), "int64"), lengths)
-    # Paddle drops a feed that no output depends on; the segment ids, worth nothing here, stay by being added as zero.
-    nothing = paddle.cast(token_type_ids, "int32") * 0
-    kept = paddle.sum(paddle.add(not_padding, nothing), axis=1, dtype="int32")
-    lengths = paddle.clip(kept - 2, min=1)
-    rows = paddle.gather_nd(token_map, paddle.unsqueeze(input_ids[:, 1:], axis=-1))
-    return network(paddle.cast(rows, "int64"), lengths)
+        tokens, lengths = _sides(spec, ids, value.get(TYPES), not_padding)
+    else:
+        if TYPES in value:
+            # Paddle drops a feed that no output depends on; the types, worth nothing here, stay by being added as zero.
+            not_padding = paddle.add(not_padding, paddle.cast(value[TYPES], "int32") * 0)
+        kept = paddle.sum(not_padding, axis=1, dtype="int32")
+        tokens, lengths = ids[:, 1:], paddle.clip(kept - 2, min=1)
+    return paddle.cast(paddle.gather_nd(token_map, paddle.unsqueeze(tokens, axis=-1)), "int64"), lengths
 
 
-def _sides(input_ids, token_type_ids, not_padding):
-    """Split ``[CLS] first [SEP] second [SEP] padding`` by its types: 0 up to the first ``[SEP]``, then 1.
+def logits_of_feeds(network: StudentNetwork, spec: StudentSpec, vocabulary_size: int, feeds: list):
+    """Return the logits ``[batch, classes]`` of an exported student, from what `student_feeds` returned."""
+    token_map = None if spec.reads_words else token_map_variable(vocabulary_size)
+    return network(*rows_of_feeds(spec, token_map, {feed.role: one for feed, one in zip(spec.feeds, feeds)}))
+
+
+def _sides(spec: StudentSpec, ids, types, not_padding) -> tuple:
+    """Split ``[CLS] first [SEP] second [SEP] padding`` by its types, 0 up to the first ``[SEP]``, then 1.
+
+    Without types the first ``[SEP]`` tells where.
 
     Returns:
         tokens int64 ``[2 * batch, longest side]``, all first sides before all second sides, with anything behind a
         side's end, and their lengths int32 ``[2 * batch]``, 0 for an empty side.
     """
     used = paddle.sum(not_padding, axis=1, dtype="int32")
-    of_second = paddle.sum(not_padding * paddle.cast(token_type_ids != 0, "int32"), axis=1, dtype="int32")
-    second_start = used - of_second
-    lengths = paddle.clip(paddle.concat((second_start - 2, of_second - 1)), min=0)
+    if types is None:
+        first_separator = paddle.argmax(paddle.cast(ids == spec.sep_id, "int32"), axis=1, dtype="int32")
+        second_start = first_separator + spec.separators
+    else:
+        second_start = used - paddle.sum(not_padding * paddle.cast(types != 0, "int32"), axis=1, dtype="int32")
+    lengths = paddle.concat((second_start - 1 - spec.separators, used - second_start - 1))
+    lengths = paddle.clip(lengths, min=0)
     steps = paddle.arange(paddle.clip(paddle.max(lengths), min=1), dtype="int32")
     starts = paddle.concat((paddle.ones_like(used), second_start))
-    places = paddle.minimum(paddle.unsqueeze(starts, axis=1) + steps, paddle.shape(input_ids)[1] - 1)
-    both = paddle.concat((input_ids, input_ids))
+    places = paddle.minimum(paddle.unsqueeze(starts, axis=1) + steps, paddle.shape(ids)[1] - 1)
+    both = paddle.concat((ids, ids))
     return paddle.take_along_axis(both, paddle.cast(places, "int64"), axis=1), lengths
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import paddle
 
 from ..config import Config
-from ..config.schema import TOKENS
 from ..disk import Need, check_room
-from ..files import fingerprint
+from ..files import checksum
+from ..task import task_named, task_of_outputs
 from ..text.rows import Where
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Sentences
 from .checkpoint import CHECKPOINT_STUDENTS
 from .embeddings import TEACHER, first_embedding
+from .encoders import encoder_fingerprint
+from .losses import loss_fingerprint
 from .network import TOKEN_MAP
 from .spec import StudentSpec
 from .train import (
@@ -25,13 +27,13 @@ from .train import (
     TrainedStudent,
     TrainingPlan,
     TrainingSet,
-    has_label,
     train_student,
 )
-from .vocabulary import cut_vocabulary, kept_tokens
+from .vocabulary import TokenVocabulary
 from .weights import Weights, first_weights, size_bytes
 from .words import WordVocabulary
 
+_FORMAT = 1  # of trained students: counts up when the same input would give another one
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
 _FEWEST_STEPS = 2000  # small data is gone through more often
@@ -39,32 +41,27 @@ _EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000
 _WORD_VECTORS = 2  # sets the random stream of their missing words apart from those of weights and batches
 
 
-def first_student(settings: Config, label_names: tuple[str, ...], reader: Tokenizer | WordVocabulary,
-                  sentences: Sentences, teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
+def first_student(settings: Config, label_names: tuple[str, ...], vocabulary: TokenVocabulary | WordVocabulary,
+                  pairs: bool, teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
     """Return the untrained student, and notes for the report.
 
     Args:
-        reader: the vocabulary of a student of words; or the teacher's tokenizer, whose tokens are cut to those that
-            occur in ``sentences``.
-        sentences: the transfer set as the student reads it.
+        vocabulary: what it reads.
+        pairs: whether it reads pairs.
         teacher_embeddings: float32 ``[vocabulary, teacher units]``.
 
     Raises:
         UserError: the word vectors that the settings name can't be read.
     """
-    sizes = settings.distill.student
-    if isinstance(reader, WordVocabulary):
-        token_map, words, pad_id = reader.token_map, reader.words, reader.pad_id
-        vocabulary, vectors = reader.kind, reader.mean_embeddings(teacher_embeddings)
-    else:
-        token_map, pad_id, vocabulary = cut_vocabulary(reader, sentences), reader.pad_id, TOKENS
-        kept = kept_tokens(token_map, reader.unk_id)
-        words, vectors = [reader.vocab[token] for token in kept], teacher_embeddings[kept]
-    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, pad_id,
-                       settings.global_.max_seq_length, sentences.pairs, vocabulary, sizes.pooling)
-    embedding, notes = first_embedding(sizes.embeddings, words, vectors, spec.embed_dim,
-                                       np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
-    first = first_weights(spec, token_map, embedding, np.random.default_rng(settings.global_.seed))
+    sizes, task = settings.distill.student, settings.global_.task
+    told = task_of_outputs(len(label_names)) is task_named(task)
+    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, vocabulary.pad_id,
+                       settings.global_.max_seq_length, pairs, vocabulary.kind, sizes.pooling, vocabulary.feeds,
+                       vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder,
+                       None if told else task)
+    embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, vocabulary.embeddings(teacher_embeddings),
+                                       spec.embed_dim, np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
+    first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(settings.global_.seed))
     return spec, first, notes
 
 
@@ -96,11 +93,11 @@ class Recipe:
         On small data it takes as many steps as the distilled student, which has more of it, up to 2,000.
         ``where`` tells where sentences were read, by their indices, for messages.
         """
-        rows = np.flatnonzero(has_label(labels))
+        rows = np.flatnonzero(spec.task.has_label(labels))
         data = TrainingSet(train.take(rows), None, labels[rows], where and (lambda batch: where(rows[batch])))
         embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
         weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
-        data_key = fingerprint(*data.sentences.content, data.labels)
+        data_key = checksum(*data.sentences.content, data.labels)
         steps = max(ALONE_EPOCHS * self._epoch_steps(len(rows)), min(_FEWEST_STEPS, self._steps(transfer_sentences)))
         return self._train("alone", spec, weights, data, data_key, None, steps)
 
@@ -110,13 +107,14 @@ class Recipe:
 
     def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str,
                loss: StaticLoss | None, steps: int) -> TrainedStudent:
-        if spec.num_classes == 1:
-            first = _at_the_mean(first, data)
+        bias = spec.task.first_bias(data.labels if data.logits is None else data.logits)
+        if bias is not None:
+            first = {**first, "output.bias": bias}
         plan = self._plan(steps)
-        code = sorted(Path(__file__).parent.glob("*.py"))
-        key = fingerprint(data_key, self.dev_key, asdict(spec), asdict(plan), self.settings.to_dict()["TrainConfig"],
-                          self.settings.distill.loss, *(first[weight] for weight in sorted(first)),
-                          paddle.__version__, *code)
+        key = checksum(_FORMAT, data_key, self.dev_key, asdict(spec), encoder_fingerprint(spec.encoder),
+                          asdict(plan), self.settings.to_dict()["TrainConfig"],
+                          loss_fingerprint(self.settings.distill.loss), *(first[weight] for weight in sorted(first)),
+                          paddle.__version__)
         checkpoint = self.folder / f"{name}-{key}.safetensors"
         if not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
@@ -138,9 +136,3 @@ class Recipe:
         eval_iter = train.eval_iter or min(max(steps // _EVALUATIONS, 1), _LONGEST_EVAL_ITER)
         return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, eval_iter,
                             train.target_metric, self.settings.global_.seed)
-
-
-def _at_the_mean(first: Weights, data: TrainingSet) -> Weights:
-    """Return ``first`` answering the mean of what a regression learns, which may lie far from 0."""
-    numbers = data.labels if data.logits is None else data.logits
-    return {**first, "output.bias": np.array([np.nanmean(numbers, dtype=np.float64)], np.float32)}

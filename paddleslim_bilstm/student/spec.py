@@ -1,31 +1,39 @@
-"""What a student looks like."""
+"""What a student looks like (needs neither Paddle nor ONNX)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-TOKEN_FEEDS = ("input_ids", "token_type_ids")
-WORD_FEEDS = ("word_ids", "lengths")
-VOCABULARIES = ("teacher", "words", "jieba")
-LAST_STATES, MAX_STATES = POOLINGS = ("last", "max")
+from ..task import Task, task_named, task_of_outputs
+from ..tokens.framing import BERT_FEEDS, IDS, LENGTHS, Feed
+
+WORD_FEEDS = (Feed("word_ids", IDS), Feed("lengths", LENGTHS))
+TEACHER_TOKENS = "teacher"
+VOCABULARIES = (TEACHER_TOKENS, "words", "jieba")
+LAST_STATES, MAX_STATES, ATTENTION = POOLINGS = ("last", "max", "attention")
 
 
 @dataclass(frozen=True)
 class StudentSpec:
-    """The sizes of a Bi-LSTM student and what it answers.
+    """The sizes of a student and what it answers.
 
     Attributes:
         embed_dim: units of the embedding.
-        hidden_size: units of the LSTM in each direction, and of the tanh layer behind it.
-        num_layers: stacked bidirectional LSTM layers.
-        label_names: the classes, in the order of the logits; one name for the one output of a regression.
+        hidden_size: units of the encoder in each direction, and of the tanh layer behind it.
+        num_layers: stacked bidirectional layers.
+        label_names: of the outputs, in the order of the logits.
         pad_id: the token id that pads a batch.
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
         pairs: reads pairs of sentences.
         vocabulary: what it reads: the ``teacher``'s tokens in the teacher's feeds, ``words``, or words of which
-            ``jieba`` cuts the Chinese ones; words in `WORD_FEEDS`.
-        pooling: what the tanh layer sees of the LSTM: the ``last`` states of both directions, as in the paper, or
-            beside them the ``max`` of every unit over the sentence.
+            ``jieba`` cuts the Chinese ones.
+        pooling: what the tanh layer sees of the encoder: the ``last`` states of both directions, as in the paper, or
+            beside them the ``max`` of every unit over the sentence, or the mean that ``attention`` weighs.
+        feeds: its inputs, in order: those of the BERT that it replaces, or `WORD_FEEDS`.
+        width: the length of every batch, where the BERT that it replaces has a fixed one.
+        sep_id, separators: what stands between the sides of a pair, and how often; needed where no feed holds types.
+        encoder: the kind of student, a name of `student.encoders`.
+        task_name: of what it does, where the number of its outputs doesn't tell.
     """
 
     embed_dim: int
@@ -35,23 +43,23 @@ class StudentSpec:
     pad_id: int
     max_seq_length: int
     pairs: bool = False
-    vocabulary: str = "teacher"
+    vocabulary: str = TEACHER_TOKENS
     pooling: str = LAST_STATES
+    feeds: tuple[Feed, ...] = BERT_FEEDS
+    width: int | None = None
+    sep_id: int | None = None
+    separators: int = 1
+    encoder: str = "bilstm"
+    task_name: str | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.label_names)
 
     @property
+    def task(self) -> Task:
+        return task_named(self.task_name) if self.task_name else task_of_outputs(self.num_classes)
+
+    @property
     def reads_words(self) -> bool:
-        return self.vocabulary != "teacher"
-
-    @property
-    def feed_names(self) -> tuple[str, str]:
-        return WORD_FEEDS if self.reads_words else TOKEN_FEEDS
-
-    @property
-    def num_features(self) -> int:
-        """What the tanh layer sees: the pooled states of both directions; of a pair those of both sides, compared."""
-        pooled = (4 if self.pooling == MAX_STATES else 2) * self.hidden_size
-        return 4 * pooled if self.pairs else pooled
+        return self.vocabulary != TEACHER_TOKENS

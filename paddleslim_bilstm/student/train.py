@@ -17,26 +17,25 @@ from ..text.rows import Where
 from ..tokens import Sentences
 from .batches import padded_rows, plan_batches, widths
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
-from .encoder import kept_units
-from .losses import labelled_mse
-from .network import TOKEN_MAP, BiLSTMClassifier, logits_of_feeds, read_weights, student_feeds, write_weights
+from .network import (
+    TOKEN_MAP,
+    StudentNetwork,
+    kept_units,
+    logits_of_feeds,
+    read_weights,
+    student_feeds,
+    write_weights,
+)
+from .recurrent import DIRECTIONS
 from .spec import StudentSpec
-from .weights import DIRECTIONS, Weights
+from .weights import Weights
 
 _log = logging.getLogger(__name__)
 
-NO_LABEL = -1
-
-
-def has_label(labels: np.ndarray) -> np.ndarray:
-    """Return which of the labels of a `TrainingSet` are known, bool ``[n]``."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != NO_LABEL
-
-
 # evaluate(executor, program, feed_names, fetch_targets) -> metric, higher is better: PaddleSlim's eval_callback
 Evaluate = Callable[[Any, Any, list, list], float]
-# loss(teacher_logits_name, student_logits_name) -> scalar variable: the signature of PaddleSlim's static losses
-StaticLoss = Callable[[str, str], Any]
+# loss(student_logits, teacher_logits) -> scalar variable
+StaticLoss = Callable[[Any, Any], Any]
 # make_optimizer(total_steps) -> (optimizer, its learning-rate schedule or None)
 MakeOptimizer = Callable[[int], tuple]
 
@@ -48,8 +47,8 @@ class TrainingSet:
     Attributes:
         sentences: content tokens, in the teacher's ids.
         logits: the teacher's, float32 ``[n, classes]``; None when the student learns from labels alone.
-        labels: class ids, int64 ``[n]``, `NO_LABEL` where a sentence has none; for a regression float32 with NaN
-            there; None when alpha is 0.
+        labels: the task's, such as class ids, int64 ``[n]``, its marker where a sentence has none; None when alpha
+            is 0.
         where: tells where sentences were read, by their indices; for messages.
     """
 
@@ -66,8 +65,7 @@ class TrainingPlan:
     Attributes:
         total_steps: batches in all.
         batch_size: sentences of a batch.
-        alpha: weight of the hard-label cross-entropy (a regression's squared error); the distillation loss has
-            ``1 - alpha`` (the tutorial's alpha).
+        alpha: weight of the task's hard-label loss; the distillation loss has ``1 - alpha`` (the tutorial's alpha).
         dropout: share of embedding units dropped in training.
         eval_iter: steps between two evaluations (PaddleSlim's ``TrainConfig.eval_iter``).
         target_metric: training stops once the metric exceeds it; None to go on to the end.
@@ -192,7 +190,7 @@ class _Run:
         with paddle.static.program_guard(self._program, startup), paddle.utils.unique_name.guard():
             rows = paddle.static.data("rows", [-1, -1], "int64")
             lengths = paddle.static.data("lengths", [-1], "int32")
-            network = BiLSTMClassifier(spec, rows_count, plan.dropout, training=True)
+            network = StudentNetwork(spec, rows_count, plan.dropout, training=True)
             self._network, self._dropout, self._seed = network, plan.dropout, plan.seed
             kept = paddle.static.data("kept", network.embedded_shape(-1, -1), "uint8") if plan.dropout else None
             logits = network(rows, lengths, kept)
@@ -208,14 +206,14 @@ class _Run:
     def _total_loss(spec, logits, loss, alpha):
         hard = soft = 0.0
         if loss is None or alpha > 0:
-            labels = paddle.static.data("labels", [-1], "int64" if spec.num_classes > 1 else "float32")
-            hard = (paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL) if spec.num_classes > 1
-                    else labelled_mse(logits, labels))
+            task = spec.task
+            labels = paddle.static.data("labels", [-1, *task.label_shape(spec.num_classes)], task.dtype)
+            hard = task.hard_loss(logits, labels)
         if loss is None:
             return hard
         if alpha < 1:
             teacher_logits = paddle.static.data("teacher_logits", [-1, spec.num_classes], "float32")
-            soft = loss(teacher_logits.name, logits.name)
+            soft = loss(logits, teacher_logits)
         return alpha * hard + (1 - alpha) * soft
 
     def _build_drop_in(self, spec, rows_count):
@@ -223,7 +221,7 @@ class _Run:
         with paddle.static.program_guard(self._drop_in, paddle.static.Program()), paddle.utils.unique_name.guard():
             feeds = student_feeds(spec)
             self._feed_names = [feed.name for feed in feeds]
-            network = BiLSTMClassifier(spec, rows_count)
+            network = StudentNetwork(spec, rows_count)
             self._fetches = [logits_of_feeds(network, spec, len(self._token_map), feeds)]
 
     def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:

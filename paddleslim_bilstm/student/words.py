@@ -17,6 +17,7 @@ from ..augment.words import sequence_hashes, word_spans
 from ..errors import UserError
 from ..files import whole_file
 from ..tokens import Sentences, Tokenizer
+from .spec import WORD_FEEDS
 
 WORDS_FILE = "words.txt"
 UNKNOWN, MASK = "[UNK]", "[MASK]"  # the first two rows
@@ -42,6 +43,9 @@ class WordVocabulary:
     chinese: bool
 
     pad_id = _UNKNOWN_ROW  # what stands behind a sentence's end is not read
+    feeds = WORD_FEEDS
+    width = sep_id = None
+    separators = 1
 
     @property
     def kind(self) -> str:
@@ -51,7 +55,8 @@ class WordVocabulary:
     def encode(self, texts: Sequence[str], max_seq_length: int) -> Sentences:
         """Return the texts as rows, each cut to ``max_seq_length`` of the teacher's tokens first, as in training."""
         sentences = self.tokenizer.encode(texts)
-        return self.rows_of(sentences.truncate(max_seq_length - sentences.num_special), texts)
+        special = self.tokenizer.framing.special_tokens(sentences.pairs)
+        return self.rows_of(sentences.truncate(max_seq_length - special), texts)
 
     def rows_of(self, sentences: Sentences, texts: Sequence[str] | None) -> Sentences:
         """Return sentences of the teacher's tokens as rows; ``texts`` are what they were made from, if known."""
@@ -64,7 +69,7 @@ class WordVocabulary:
         parts = [self._rows_of_part(part_of(sentences, *chunk)) for chunk in chunks_of(sentences)]
         return Sentences.concatenate(parts or [Sentences.from_lists([], [])])
 
-    def feeds(self, sentences: Sentences, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, sentences: Sentences, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the sentences at ``index``, of rows, as the student reads them: ``word_ids`` and ``lengths``.
 
         int64 ``[len(index), longest]``, padded with 0, and int64 ``[len(index)]``.
@@ -72,7 +77,11 @@ class WordVocabulary:
         ids = sentences.padded(index, self.pad_id)
         return (ids if ids.shape[1] else np.zeros((len(index), 1), np.int64)), sentences.lengths_at(index)
 
-    def mean_embeddings(self, teacher_embeddings: np.ndarray) -> np.ndarray:
+    def special_tokens(self, pairs: bool) -> int:
+        """None: a student of words reads the words alone."""
+        return 0
+
+    def embeddings(self, teacher_embeddings: np.ndarray) -> np.ndarray:
         """Return the mean of the teacher's embeddings of each word's tokens, float32 ``[rows, teacher units]``."""
         special = teacher_embeddings[[self.tokenizer.unk_id,
                                       self.tokenizer.unk_id if self.tokenizer.mask_id is None

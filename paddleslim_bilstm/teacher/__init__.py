@@ -1,8 +1,8 @@
 """The BERT or ERNIE classifier that is distilled: loaded, run fast, and asked once for its logits."""
 
 from .engine import InferenceModel, batches_by_length, logits_of
-from .labelling import Labels, label, missing_bytes
-from .load import Teacher, load_teacher, teacher_embeddings
+from .labelling import LABELS_FORMAT, Labels, label, missing_bytes
+from .load import Teacher, load_teacher
 
-__all__ = ["InferenceModel", "Labels", "Teacher", "batches_by_length", "label", "load_teacher", "logits_of",
-           "missing_bytes", "teacher_embeddings"]
+__all__ = ["InferenceModel", "LABELS_FORMAT", "Labels", "Teacher", "batches_by_length", "label", "load_teacher",
+           "logits_of", "missing_bytes"]

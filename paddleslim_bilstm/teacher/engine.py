@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle.inference import Config, create_predictor
 
-from ..tokens import Sentences, Tokenizer
+from ..tokens import Reader, Sentences
 
 TOKENS_PER_BATCH = 4096
 ROWS_PER_BATCH = 512
@@ -48,18 +48,12 @@ class InferenceModel:
                 config.enable_mkldnn_bfloat16()
         with _silent_output():
             self._predictor = create_predictor(config)
-        names = self._predictor.get_input_names()
-        if names[0] in ("token_type_ids", "lengths"):
-            names = names[::-1]
-        self._inputs = [self._predictor.get_input_handle(name) for name in names]
+        self._inputs = [self._predictor.get_input_handle(name) for name in self._predictor.get_input_names()]
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
 
-    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
-        """Return the logits, float32 ``[batch, classes]``, of two int64 ``[batch, length]`` arrays.
-
-        A model with one feed gets the first array only.
-        """
-        for handle, array in zip(self._inputs, (input_ids, token_type_ids)):
+    def run(self, *batch: np.ndarray) -> np.ndarray:
+        """Return the logits, float32 ``[batch, classes]``; ``batch`` is an array an input, in the model's order."""
+        for handle, array in zip(self._inputs, batch):
             handle.reshape(array.shape)
             handle.copy_from_cpu(array)
         self._predictor.run()
@@ -94,16 +88,16 @@ def batches_by_length(lengths: np.ndarray, token_budget: int = TOKENS_PER_BATCH,
         start = end
 
 
-def logits_of(model: InferenceModel, sentences: Sentences, tokenizer: Tokenizer,
+def logits_of(model: InferenceModel, sentences: Sentences, reader: Reader,
               progress: Callable[[int], object] | None = None) -> np.ndarray:
     """Return the logits of each sentence, float32 ``[n, classes]``, in the order of ``sentences``.
 
-    ``[CLS]`` and ``[SEP]`` are put around each sentence (or pair); the caller has cut them to what the model can take.
+    ``reader`` frames each sentence (or pair) as the model reads it; the caller has cut them to what the model can take.
     ``progress`` is called with the number of sentences done since its last call.
     """
     logits = None
-    for index in batches_by_length(sentences.lengths + sentences.num_special):
-        answer = model.run(*tokenizer.feeds(sentences, index))
+    for index in batches_by_length(sentences.lengths + reader.special_tokens(sentences.pairs)):
+        answer = model.run(*reader.batch(sentences, index))
         if logits is None:
             logits = np.empty((len(sentences), answer.shape[1]), np.float32)
         logits[index] = answer

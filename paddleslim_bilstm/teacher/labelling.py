@@ -12,17 +12,19 @@ import numpy as np
 
 from ..cpu import has_fast_bf16
 from ..errors import UserError
-from ..files import whole_file
+from ..files import checksum, whole_file
 from ..progress import progress_bar
 from ..sealed import read_sealed_json, write_sealed_json
 from ..text.rows import Where
 from ..tokens import Sentences
-from .engine import InferenceModel, logits_of, runs_on_gpu
+from ..tokens.framing import IDS
+from .engine import InferenceModel, runs_on_gpu
 from .load import Teacher
 
 _log = logging.getLogger(__name__)
 
 CHUNK_SENTENCES = 65_536
+LABELS_FORMAT = 1  # counts up when the same sentences and teacher would get other logits
 _CHECK_SENTENCES = 2_000
 # A label that changes is one on the edge: a logit moves by less than a hundredth of what it varies between sentences.
 _MIN_AGREEMENT = 0.999
@@ -43,11 +45,13 @@ class Labels:
         precision: ``"fp32"`` or ``"bf16"``.
         check: bf16 against fp32 on a sample: ``sentences``, ``max_difference``, ``mean_difference`` of the logits,
             ``agreement`` of the labels; empty where bf16 was not tried.
+        key: changes with the sentences, the teacher and the precision.
     """
 
     logits: np.ndarray
     precision: str
     check: dict[str, Any]
+    key: str
 
 
 def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: str, threads: int,
@@ -70,7 +74,6 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
     folder.mkdir(parents=True, exist_ok=True)
     precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
     shape = (len(sentences), teacher.num_classes)
-    model = None
     with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
             progress_bar("labelling", len(sentences), "sentences") as bar:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
@@ -80,15 +83,16 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
             seed = f"{fingerprint} {precision} {start}".encode()
             chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
             if chunk is None:
-                model = model or InferenceModel(teacher.prefix, threads, bf16=precision == "bf16")
-                chunk = logits_of(model, sentences.take(rows), teacher.tokenizer, bar.update)
+                chunk = teacher.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
                 _check_finite(chunk, start, sentences, teacher, where)
                 _write_chunk(path, seed, chunk)
             else:
                 bar.update(len(rows))
                 bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
             file.write(_bytes_of(chunk))
-    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check)
+    teacher.release()
+    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check,
+                  checksum(fingerprint, precision))
 
 
 def missing_bytes(cache_dir: Path, fingerprint: str, count: int, num_classes: int) -> int:
@@ -112,17 +116,15 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
         _log.warning("%s is damaged; whether bf16 does is asked again", path)
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
-    model = InferenceModel(teacher.prefix, threads)
-    expected = logits_of(model, sample, teacher.tokenizer)
-    _check_padding(model, sample, teacher)
+    expected = teacher.logits(sample, threads=threads)
+    _check_padding(teacher.engine(threads=threads), sample, teacher)
     if len(expected) > 1 and np.ptp(expected, axis=0).max() < _CONSTANT_SPREAD:
         _log.warning("THE TEACHER ANSWERS THE SAME TO EVERY SENTENCE: %s on all of %d; check that its checkpoint is "
                      "fine-tuned and that the tokenizer files are its own", np.round(expected[0], 3).tolist(),
                      len(expected))
     precision, check = "fp32", {}
     if len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
-        check = compare(expected, logits_of(InferenceModel(teacher.prefix, threads, bf16=True), sample,
-                                            teacher.tokenizer))
+        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads))
         if close_enough(check, spread=float(expected.std(axis=0).mean())):
             precision = "bf16"
         else:
@@ -152,16 +154,20 @@ def close_enough(check: dict[str, Any], spread: float) -> bool:
 
 
 def _check_padding(model: InferenceModel, sample: Sentences, teacher: Teacher) -> None:
-    tokenizer = teacher.tokenizer
+    """Warn of a teacher whose logits depend on the padding; one of fixed width is always padded."""
+    framing, most = teacher.framing, teacher.max_length or np.inf
+    if framing.width is not None:
+        return
     shortest = np.argmin(sample.lengths, keepdims=True)
-    alone, types = tokenizer.feeds(sample, shortest)
-    extra = ((0, 0), (0, int(min(_EXTRA_PADDING, (teacher.max_length or np.inf) - alone.shape[1]))))
-    padded, padded_types = np.pad(alone, extra, constant_values=tokenizer.pad_id), np.pad(types, extra)
-    change = np.abs(model.run(padded, padded_types) - model.run(alone, types)).max()
+    alone = framing.batch(sample, shortest)
+    extra = ((0, 0), (0, int(min(_EXTRA_PADDING, most - alone[0].shape[1]))))
+    padded = [np.pad(array, extra, constant_values=framing.pad_id if feed.role == IDS else 0)
+              for feed, array in zip(framing.feeds, alone)]
+    change = np.abs(model.run(*padded) - model.run(*alone)).max()
     if change > _MAX_PADDING_CHANGE:
         _log.warning("the teacher's logits change by %.2g when a sentence is padded with %s, so its labels are "
                      "a little off: it was exported without a mask made from the padding", change,
-                     tokenizer.vocab[tokenizer.pad_id])
+                     teacher.tokenizer.vocab[framing.pad_id])
 
 
 def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: Teacher, where: Where | None) -> None:

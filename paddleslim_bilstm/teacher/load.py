@@ -5,36 +5,40 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import paddle
 
+from ..cpu import physical_cores
 from ..errors import UserError
-from ..files import fingerprint, whole_folder
+from ..files import checksum, whole_folder
 from ..inference_file import ends_whole
 from ..sealed import check_folder, seal_folder
-from ..tokens import Tokenizer, load_tokenizer
+from ..tokens import Framing, Sentences, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
-from .program import Signature, read_parameter, read_signature, save_reordered
+from .engine import InferenceModel, logits_of
+from .program import Signature, read_parameter, read_signature, save_logits_only
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 3  # counts up when the same files would give another copy
+_COPY_FORMAT = 4  # counts up when the same files would give another copy
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned classifier, ready to be run by ``InferenceModel(teacher.prefix, ...)``.
+    """A fine-tuned classifier, which is asked for the logits of sentences; it is loaded once, when it is first asked.
 
     Attributes:
         prefix: our own copy as an inference model, ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
         tokenizer: the tokenizer that it was trained with.
         num_classes: columns of its logits; 1 for a regression.
         label_names: names of the classes by column, or None where the teacher's config has none.
-        feed_names: names of its inputs, word ids first.
+        framing: how a sentence or a pair becomes its inputs.
         max_length: tokens that it can take, special tokens included, or None where it has no limit.
     """
 
@@ -42,8 +46,30 @@ class Teacher:
     tokenizer: Tokenizer
     num_classes: int
     label_names: tuple[str, ...] | None
-    feed_names: tuple[str, ...]
+    framing: Framing
     max_length: int | None
+    _engines: dict[tuple[int, bool], InferenceModel] = field(default_factory=dict, repr=False, compare=False)
+
+    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
+               threads: int | None = None) -> np.ndarray:
+        """Return the logits of each sentence (or pair), float32 ``[n, classes]``, see `logits_of`."""
+        return logits_of(self.engine(bf16, threads), sentences, self.framing, progress)
+
+    def engine(self, bf16: bool = False, threads: int | None = None) -> InferenceModel:
+        """Return the network on ``threads`` CPU threads, all cores by default, until `release` the same one."""
+        key = threads or physical_cores(), bf16
+        if key not in self._engines:
+            self._engines[key] = InferenceModel(self.prefix, *key)
+        return self._engines[key]
+
+    def release(self) -> None:
+        """Give back the memory of the loaded network."""
+        self._engines.clear()
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """The word embeddings, float32 ``[vocabulary, hidden]``, by token id."""
+        return read_parameter(self.prefix, read_signature(self.prefix.with_name("model.pdmodel")).embedding)
 
     @property
     def fingerprint(self) -> str:
@@ -65,14 +91,14 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     folder = Path(model_dir)
     if not folder.is_dir():
         raise UserError(f"Global.model_dir: {folder} is not a folder; name the folder of the fine-tuned classifier")
-    exported = _exported_files(folder, model_filename, params_filename)
+    exported = exported_files(folder, model_filename, params_filename)
     checkpoint = [] if exported else checkpoint_files(folder)
     if not exported and not checkpoint:
         raise UserError(f"{folder}: holds no model; looked for an inference model (one .pdmodel with its .pdiparams) "
                         f"and for a checkpoint ({' or '.join(CONFIG_FILES)} with {' or '.join(WEIGHT_FILES)})")
     tokenizer = load_tokenizer(tokenizer_dir or folder)
     files = exported or checkpoint
-    key = fingerprint(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
+    key = checksum(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
     copy = Path(work_dir) / f"teacher-{key}"
     if not _is_sound(copy):
         with whole_folder(copy) as partial:
@@ -85,7 +111,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     signature = read_signature(copy / "model.pdmodel")
     _check_vocabulary(folder, tokenizer, signature)
     return Teacher(copy / "model", tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
-                   signature.feeds, signature.max_length)
+                   Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length)
 
 
 def _is_sound(copy: Path) -> bool:
@@ -99,12 +125,7 @@ def _is_sound(copy: Path) -> bool:
     return True
 
 
-def teacher_embeddings(teacher: Teacher) -> np.ndarray:
-    """Return the teacher's word embeddings, float32 ``[vocabulary, hidden]``, by token id."""
-    return read_parameter(teacher.prefix, read_signature(teacher.prefix.with_name("model.pdmodel")).embedding)
-
-
-def _exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
+def exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
     """Return the program and the parameters of the exported model; empty where the folder holds none."""
     if model_filename is None:
         programs = sorted(folder.glob("*.pdmodel"))
@@ -135,8 +156,8 @@ def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
         read_parameter(prefix, signature.embedding)
     except UserError as error:
         raise UserError(str(error).replace(f"{prefix}.pdiparams", str(parameters))) from None
-    if signature.reordered:
-        save_reordered(prefix, signature)
+    if not signature.plain:
+        save_logits_only(prefix, signature)
 
 
 def _check_vocabulary(folder: Path, tokenizer: Tokenizer, signature: Signature) -> None:

@@ -11,11 +11,13 @@ import paddle
 
 from ..errors import UserError
 from ..inference_file import save_inference_model
+from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
 
 _log = logging.getLogger(__name__)
 
 _LOOKUPS = ("lookup_table_v2", "lookup_table")
 _SAME_IDS = ("assign", "cast", "reshape2", "squeeze2", "unsqueeze2", "flatten_contiguous_range")
+_MOST_TYPES = 16  # rows of a table of token types; ERNIE's tasks are few, too, and positions many
 _EXPORT_REMEDY = ('export it with paddle.static.InputSpec([None, None], "int64") for input_ids and token_type_ids '
                   "and the logits as its only output")
 
@@ -25,16 +27,21 @@ class Signature:
     """An inference model's interface.
 
     Attributes:
-        feeds: names of its inputs, word ids first, then token types where the model takes them.
-        reordered: whether the program itself names the token types first.
+        feeds: its inputs in its own order: token ids, and where it takes them token types and attention mask.
+        width: the length of every batch, where it is fixed.
+        logits: name of the output ``[batch, classes]``.
+        plain: whether the logits are its only output.
         num_classes: columns of the logits; 1 for a regression.
         embedding: name of the word embeddings in the parameters.
         vocab_size: rows of the word embeddings.
-        max_length: rows of the position embeddings, or None where there are none.
+        max_length: tokens that it reads at most: ``width``, or the rows of the position embeddings; None where there
+            are neither.
     """
 
-    feeds: tuple[str, ...]
-    reordered: bool
+    feeds: tuple[Feed, ...]
+    width: int | None
+    logits: str
+    plain: bool
     num_classes: int
     embedding: str
     vocab_size: int
@@ -45,35 +52,42 @@ def read_signature(model_file: Path) -> Signature:
     """Read the interface of an exported classifier from its ``.pdmodel``.
 
     Raises:
-        UserError: it is damaged, or not a classifier with one or two int64 ``[batch, length]`` feeds.
+        UserError: it is damaged, or not a classifier of ``[batch, length]`` token ids.
     """
     try:
         block = paddle.static.deserialize_program(model_file.read_bytes()).global_block()
     except Exception as error:  # Paddle raises ValueError, EnforceNotMet and others
         raise UserError(f"{model_file}: not a Paddle program ({type(error).__name__}); "
                         "export the model again") from None
-    feeds = [name for _, name in sorted((op.attr("col"), op.output("Out")[0])
+    names = [name for _, name in sorted((op.attr("col"), op.output("Out")[0])
                                         for op in block.ops if op.type == "feed")]
     outputs = [op.input("X")[0] for op in block.ops if op.type == "fetch"]
-    _check_feeds(model_file, block, feeds)
-    num_classes = _check_outputs(model_file, block, outputs)
-    tables = {feed: _embedding_of(block, feed) for feed in feeds}
-    known = {feed: block.var(table).shape[0] for feed, table in tables.items() if table}
+    width = _width(model_file, block, names)
+    logits = _logits_of(model_file, block, outputs)
+    tables = {name: _embedding_of(block, name) for name in names}
+    known = {name: block.var(table).shape[0] for name, table in tables.items() if table}
     if not known:
         raise UserError(f"{model_file}: no input is looked up in word embeddings; {_EXPORT_REMEDY}")
-    ordered = sorted(feeds, key=lambda feed: -known.get(feed, 0))  # far more words than token types
+    ids = max(known, key=known.get)  # far more words than token types
+    roles = {name: IDS if name == ids else _role(model_file, name, known.get(name)) for name in names}
+    if len(set(roles.values())) < len(roles):
+        raise UserError(f"{model_file}: takes {', '.join(names)}, of which two seem to be the same "
+                        f"({', '.join(roles.values())}); {_EXPORT_REMEDY}")
     others = {op.input("W")[0] for op in block.ops if op.type in _LOOKUPS} - set(tables.values())
-    max_length = max((block.var(table).shape[0] for table in others), default=None)  # ERNIE's task types are few
-    return Signature(tuple(ordered), ordered != feeds, num_classes, tables[ordered[0]], known[ordered[0]], max_length)
+    longest = max((block.var(table).shape[0] for table in others), default=None)  # ERNIE's task types are few
+    feeds = tuple(Feed(name, roles[name], _dtype(block.var(name))) for name in names)
+    return Signature(feeds, width, logits, len(outputs) == 1, block.var(logits).shape[1], tables[ids], known[ids],
+                     min((size for size in (width, longest) if size), default=None))
 
 
-def save_reordered(prefix: Path, signature: Signature) -> None:
-    """Save the model at ``prefix`` again, with its inputs in the order of ``signature.feeds``."""
+def save_logits_only(prefix: Path, signature: Signature) -> None:
+    """Save the model at ``prefix`` again, with the logits as its only output."""
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor = paddle.static.Executor(paddle.CPUPlace())
-        program, _, outputs = paddle.static.load_inference_model(str(prefix), executor)
-        feeds = [program.global_block().var(name) for name in signature.feeds]
-        save_inference_model(prefix, feeds, outputs, executor, program)
+        program, names, outputs = paddle.static.load_inference_model(str(prefix), executor)
+        feeds = [program.global_block().var(name) for name in names]
+        logits = [output for output in outputs if output.name == signature.logits]
+        save_inference_model(prefix, feeds, logits, executor, program)
 
 
 def read_parameter(prefix: Path, name: str) -> np.ndarray:
@@ -92,30 +106,48 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
         return np.array(scope.find_var(name).get_tensor()).astype(np.float32)
 
 
-def _check_feeds(model_file: Path, block: paddle.base.framework.Block, feeds: list[str]) -> None:
-    if len(feeds) not in (1, 2):
-        raise UserError(f"{model_file}: takes {len(feeds)} inputs ({', '.join(feeds)}); {_EXPORT_REMEDY}: "
-                        "the mask follows from the padding")
-    for feed in feeds:
-        variable = block.var(feed)
-        if variable.dtype != paddle.int64 or tuple(variable.shape) != (-1, -1):
-            dtype = str(variable.dtype).rsplit(".", 1)[-1].lower()
-            raise UserError(f"{model_file}: its input {feed} is {dtype} {list(variable.shape)}, not int64 [-1, -1] "
-                            f"(any batch, any length); {_EXPORT_REMEDY}")
+def _width(model_file: Path, block: paddle.base.framework.Block, names: list[str]) -> int | None:
+    """Return the fixed length of the inputs, or None where they may have any."""
+    widths = set()
+    for name in names:
+        shape, dtype = tuple(block.var(name).shape), _dtype(block.var(name))
+        if dtype not in DTYPES or len(shape) != 2 or shape[0] != -1:
+            raise UserError(f"{model_file}: its input {name} is {dtype} {list(shape)}, not int64 [-1, -1] (any batch, "
+                            f"any length) or [-1, LENGTH]; {_EXPORT_REMEDY}")
+        widths.add(shape[1])
+    if len(widths) != 1:
+        raise UserError(f"{model_file}: its inputs {', '.join(names)} have different lengths ("
+                        f"{', '.join(map(str, sorted(widths)))}); {_EXPORT_REMEDY}")
+    width = widths.pop()
+    return None if width == -1 else width
 
 
-def _check_outputs(model_file: Path, block: paddle.base.framework.Block, outputs: list[str]) -> int:
-    """Return the number of classes."""
-    if len(outputs) != 1:
-        raise UserError(f"{model_file}: returns {len(outputs)} outputs ({', '.join(outputs)}); {_EXPORT_REMEDY}")
-    shape = list(block.var(outputs[0]).shape)
-    if len(shape) != 2 or shape[1] < 1:
-        raise UserError(f"{model_file}: its output is {shape}, not logits [batch, classes]; "
-                        f"{_EXPORT_REMEDY}")
-    if any(op.type == "softmax" and outputs[0] in op.output("Out") for op in block.ops):
+def _role(model_file: Path, name: str, rows: int | None) -> str:
+    """Return what an input is for that isn't the token ids; ``rows`` of the table in which it is looked up, if any."""
+    if "mask" in name or (rows is None and "type" not in name and "segment" not in name):
+        return MASK
+    if "type" in name or "segment" in name or rows <= _MOST_TYPES:
+        return TYPES
+    raise UserError(f"{model_file}: its input {name} is looked up in a table of {rows} rows, so it is neither token "
+                    f"types nor a mask; {_EXPORT_REMEDY}: positions follow from the ids")
+
+
+def _dtype(variable: paddle.base.framework.Variable) -> str:
+    return str(variable.dtype).rsplit(".", 1)[-1].lower().replace("fp", "float")
+
+
+def _logits_of(model_file: Path, block: paddle.base.framework.Block, outputs: list[str]) -> str:
+    """Return the name of the only output ``[batch, classes]``; a checkpoint with ``use_cache`` has others beside it."""
+    shapes = {name: list(block.var(name).shape) for name in outputs}
+    found = [name for name, shape in shapes.items() if len(shape) == 2 and shape[1] >= 1]
+    if len(found) != 1:
+        shown = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:4])
+        raise UserError(f"{model_file}: {len(found) or 'none'} of its {len(outputs)} outputs ({shown}"
+                        f"{', ...' if len(shapes) > 4 else ''}) could be logits [batch, classes]; {_EXPORT_REMEDY}")
+    if any(op.type == "softmax" and found[0] in op.output("Out") for op in block.ops):
         _log.warning("%s returns probabilities, not logits: the student learns less from them; export it without the "
                      "softmax", model_file)
-    return shape[1]
+    return found[0]
 
 
 def _embedding_of(block: paddle.base.framework.Block, feed: str) -> str | None:

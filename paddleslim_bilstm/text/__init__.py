@@ -2,8 +2,6 @@
 
 from .dataset import Dataset, load_dataset
 from .files import read_file
-from .labels import LabelScheme, NumberScheme, label_scheme
 from .rows import Rows, Text, check_kind
 
-__all__ = ["Dataset", "LabelScheme", "NumberScheme", "Rows", "Text", "check_kind", "label_scheme",
-           "load_dataset", "read_file"]
+__all__ = ["Dataset", "Rows", "Text", "check_kind", "load_dataset", "read_file"]

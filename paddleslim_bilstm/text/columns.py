@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Sequence, Tuple, Union
 
-from ..config.checks import nearest
-from ..errors import UserError
+from ..errors import UserError, nearest, short
 
 TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
 PAIR_COLUMNS = (("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text_a", "text_b"), ("text1", "text2"),
@@ -75,8 +74,3 @@ def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequen
     if names.count(wanted) > 1:
         raise UserError(f"{where}: the column {wanted} is there twice; rename one")
     return names.index(wanted)
-
-
-def short(text: str) -> str:
-    """Return the beginning of a long text, for messages."""
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,26 +1,21 @@
-"""``load_dataset``: everything that a run reads, as texts and class ids."""
+"""``load_dataset``: everything that a run reads, as texts and labels."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 import numpy as np
 
-from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
+from ..task import check_two_labels, task_named
 from .files import read_file
-from .labels import (
-    LabelScheme,
-    NumberScheme,
-    check_all_classes,
-    check_dev_labels,
-    check_two_classes,
-    label_scheme,
-)
 from .paddlenlp_data import read_paddlenlp
 from .rows import Rows, Text, check_kind, read_records
+
+if TYPE_CHECKING:  # predicting does without the configuration, and so without pydantic
+    from ..config import GlobalConfig
 
 _log = logging.getLogger(__name__)
 
@@ -31,11 +26,10 @@ class Dataset:
 
     Attributes:
         train_texts, dev_texts, unlabeled_texts: stripped texts, none empty, or pairs of texts; all of one kind.
-        train_labels: class ids [n] int64, numbers [n] float32 for a regression, or None when the training text has no
-            labels and needs none.
-        dev_labels: class ids [n] int64, or numbers [n] float32.
-        label_names: name of each of the teacher's classes; of a regression's one output: "score".
-        train_lines, dev_lines: where each row stands in its file (line from 1) or list (position from 0), int64.
+        train_labels: the task's, such as class ids [n] int64, or None when the training text has no labels and needs
+            none.
+        dev_labels: likewise.
+        label_names: name of each of the teacher's outputs.
         train_rows: the rows behind ``train_texts`` and, second, ``unlabeled_texts``; they know their places.
         counts: what was read and what was odd about it, for the report: "train_rows", "train_empty_skipped",
             "train_duplicates", "train_conflicting_labels", of pairs "train_one_side_empty", the same for dev and
@@ -48,8 +42,6 @@ class Dataset:
     dev_labels: np.ndarray
     unlabeled_texts: list[Text]
     label_names: list[str]
-    train_lines: np.ndarray
-    dev_lines: np.ndarray
     train_rows: tuple[Rows, Rows]
     counts: dict[str, int]
 
@@ -72,7 +64,7 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
             the training text unread, so that it may have none.
 
     Raises:
-        UserError: see :func:`~paddleslim_bilstm.text.files.read_file` and :mod:`~paddleslim_bilstm.text.labels`.
+        UserError: see :func:`~paddleslim_bilstm.text.files.read_file` and :mod:`~paddleslim_bilstm.task`.
     """
     if config.dataset is not None and (config.train_file or config.dev_file):
         raise UserError("Global.dataset and Global.train_file or dev_file both name the data; remove one")
@@ -90,10 +82,10 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         check_kind(rows, train_rows.pairs, f"those of {train_rows.source}")
 
     if train_rows.labels is not None:
-        check_two_classes(train_rows)
-    check_two_classes(dev_rows)
-    scheme = (NumberScheme() if config.task == REGRESSION
-              else _class_scheme(train_rows, dev_rows, num_classes, teacher_label_names or dataset_names))
+        check_two_labels(train_rows)
+    check_two_labels(dev_rows)
+    scheme = train_rows.task.scheme(None if train_rows.labels is None else train_rows, dev_rows, num_classes,
+                                    teacher_label_names or dataset_names)
     return Dataset(
         train_texts=train_rows.texts,
         train_labels=None if train_rows.labels is None else scheme.ids_of(train_rows.labels),
@@ -101,27 +93,15 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         dev_labels=scheme.ids_of(dev_rows.labels),
         unlabeled_texts=unlabeled_rows.texts,
         label_names=scheme.names,
-        train_lines=np.array(train_rows.places, np.int64),
-        dev_lines=np.array(dev_rows.places, np.int64),
         train_rows=(train_rows, unlabeled_rows),
         counts=_counts(train_rows, dev_rows, unlabeled_rows))
 
 
-def _class_scheme(train: Rows, dev: Rows, num_classes: int | None, names: Sequence[str] | None) -> LabelScheme:
-    if train.labels is not None:
-        check_dev_labels(train, dev)
-    labelled = dev if train.labels is None else train
-    scheme = label_scheme(labelled.labels, num_classes, names, labelled.source)
-    if train.labels is not None and num_classes is not None:
-        check_all_classes(train, scheme)
-    return scheme
-
-
 def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool,
           pairs: bool = False) -> Rows:
-    setting, numeric = f"Global.{name}_file", config.task == REGRESSION
+    setting, task = f"Global.{name}_file", task_named(config.task)
     if rows is not None:
-        empty = Rows(name, labels=[] if with_labels else None, from_list=True, numeric=numeric)
+        empty = Rows(name, labels=[] if with_labels else None, from_list=True, task=task)
         result = read_records(empty, enumerate(rows), config.text_column, config.label_column, pairs)
         if not result.texts:
             raise UserError(f"{name}: has no rows with text")
@@ -129,7 +109,7 @@ def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: Globa
     if file is None:
         raise UserError(f"{setting} is missing; name a .tsv, .csv or .jsonl file (or set Global.dataset)")
     return read_file(file, setting, text_column=config.text_column, label_column=config.label_column,
-                     with_labels=with_labels, numeric=numeric)
+                     with_labels=with_labels, task=task)
 
 
 def _counts(train: Rows, dev: Rows, unlabeled: Rows) -> dict[str, int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..errors import UserError
+from ..task import CLASSIFICATION, Task
 from .columns import TextColumn, find_columns
 from .rows import Rows, read_records
 
@@ -20,7 +21,7 @@ _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
 
 
 def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None = None, label_column: str | None = None,
-              with_labels: bool = True, numeric: bool = False) -> Rows:
+              with_labels: bool = True, task: Task = CLASSIFICATION) -> Rows:
     """Return the rows of a file; its suffix tells the format.
 
     ``.tsv`` has no quoting (a ``"`` is a character), ``.csv`` quotes as RFC 4180 has it; both begin with a line of
@@ -33,7 +34,7 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
             ``TEXT_COLUMNS``).
         label_column: likewise (``columns.LABEL_COLUMNS``).
         with_labels: read labels too; else they may be missing.
-        numeric: labels must be numbers, those of a regression.
+        task: says what the labels are.
 
     Raises:
         UserError: missing, empty or broken file; the message names file, line and remedy.
@@ -47,7 +48,7 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
         formats = FORMATS if with_labels else f"{FORMATS}, .txt"
         raise UserError(f"{setting}: {path} has the suffix {path.suffix or '(none)'}; it must be one of {formats}")
     try:
-        rows = reader(path, Rows(str(path), labels=[] if with_labels else None, numeric=numeric), text_column,
+        rows = reader(path, Rows(str(path), labels=[] if with_labels else None, task=task), text_column,
                       label_column)
     except OSError as error:
         raise UserError(f"{setting}: can't read {path} ({error.strerror})") from None

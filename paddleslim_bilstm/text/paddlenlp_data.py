@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
-from ..config.schema import REGRESSION, GlobalConfig
 from ..errors import UserError
+from ..task import task_named
 from .columns import LABEL_COLUMNS
 from .rows import Rows, read_records
+
+if TYPE_CHECKING:
+    from ..config import GlobalConfig
 
 _NAME = re.compile(r"[\w-]+")
 
@@ -47,8 +50,7 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
 
 def _rows(split: Sequence[dict[str, Any]], source: str, names: list[str] | None, config: GlobalConfig,
           with_labels: bool) -> Rows:
-    rows = Rows(source, labels=[] if with_labels else None, from_list=True,
-                numeric=config.task == REGRESSION)
+    rows = Rows(source, labels=[] if with_labels else None, from_list=True, task=task_named(config.task))
     return read_records(rows, enumerate(_named_labels(split, names)), config.text_column, config.label_column)
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import numbers
-import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..characters import check_surrogates
-from ..errors import UserError
-from .columns import TextColumn, find_columns, short
+from ..errors import UserError, short
+from ..task import CLASSIFICATION, Task
+from .columns import TextColumn, find_columns
 from .oddities import count_oddities
 
 Where = Callable[[np.ndarray], str]  # where(indices of sentences) -> their places, such as "train.tsv:2,7"
 
 Text = Union[str, Tuple[str, str]]  # of a sentence, or of both sides of a pair
-
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 @dataclass
@@ -35,7 +31,7 @@ class Rows:
         one_side_empty: how many pairs have text on one side only; they stay.
         byte_order_mark, crlf_lines: whether the file begins with one, and how many of its lines end as in Windows;
             neither becomes part of a text.
-        numeric: labels are the numbers of a regression.
+        task: says what the labels are.
     """
 
     source: str
@@ -47,7 +43,7 @@ class Rows:
     byte_order_mark: int = 0
     crlf_lines: int = 0
     from_list: bool = False
-    numeric: bool = False
+    task: Task = CLASSIFICATION
 
     @property
     def pairs(self) -> bool:
@@ -59,7 +55,7 @@ class Rows:
 
         Raises:
             UserError: NUL or half a surrogate pair in the text, a pair among single sentences or the other way round,
-                no label where labels are read, or one that is no number where they are ``numeric``.
+                no label where labels are read, or one that the task can't have.
         """
         sides = [side.strip() for side in ([text] if isinstance(text, str) else text)]
         if not any(sides):
@@ -77,8 +73,7 @@ class Rows:
             label = (label or "").strip()
             if not label:
                 raise UserError(f"{self.at(place)}: has no label; add it or remove the row")
-            if self.numeric:
-                check_number(label, self.at(place))
+            self.task.check_label(label, self.at(place))
             self.labels.append(label)
         self.texts.append(sides[0] if len(sides) == 1 else (sides[0], sides[1]))
         self.places.append(place)
@@ -113,7 +108,7 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
 
     A record is a mapping ``{column: value}``, ``(text, label)``, ``((first, second), label)`` or
     ``(first, second, label)``, or, where labels are not read, a plain text; labels that aren't read may be None.
-    Labels may be text, whole numbers or booleans; where ``rows.numeric``, any numbers.
+    Labels may be what ``rows.task`` takes: text, whole numbers or booleans.
 
     Args:
         pairs: two texts are a pair, not a text and a label that isn't read.
@@ -142,7 +137,7 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
         else:
             text, label = record
         _check_text(text, rows.at(place))
-        rows.add(place, text, label_text(label, rows.at(place), rows.numeric) if with_labels else None)
+        rows.add(place, text, rows.task.label_text(label, rows.at(place)) if with_labels else None)
     return rows
 
 
@@ -161,24 +156,6 @@ def _value(record: Mapping, names: list[str], column: int | None, where: str) ->
     return record[names[column]]
 
 
-def label_text(label: Any, where: str, numeric: bool = False) -> str | None:
-    """Return a label as text: 1, 1.0 and "1" are the same label, True is "true"; ``numeric``: 0.5 is "0.5".
-
-    Raises:
-        UserError: it is neither text, a whole number, a boolean nor None.
-    """
-    if label is None or isinstance(label, str):
-        return label
-    if isinstance(label, bool):
-        return str(label).lower()
-    if isinstance(label, numbers.Real) and label == label and float(label).is_integer():
-        return str(int(label))
-    if numeric and isinstance(label, numbers.Real):
-        return repr(float(label))
-    raise UserError(f"{where}: the label is {short(repr(label))}; it must be text or a whole number (for scores set "
-                    "Global.task: regression)")
-
-
 def check_kind(rows: Rows, pairs: bool, others: str, setting: str = "Global.text_column") -> None:
     """Refuse pairs among single sentences, and the other way round.
 
@@ -189,16 +166,6 @@ def check_kind(rows: Rows, pairs: bool, others: str, setting: str = "Global.text
         kinds = "single sentences", "pairs of sentences"
         raise UserError(f"{rows.source}: has {kinds[rows.pairs]}, {others} are {kinds[pairs]}; name the "
                         f"{'two columns' if pairs else 'one column'} to read with {setting}")
-
-
-def check_number(label: str, where: str) -> None:
-    """Refuse what is not a finite number, written as ``3``, ``-0.5`` or ``1e-3``.
-
-    Raises:
-        UserError: naming ``where``.
-    """
-    if not _NUMBER.fullmatch(label) or not math.isfinite(float(label)):
-        raise UserError(f"{where}: the label is {short(label)}; for a regression (Global.task) it must be a number")
 
 
 def check_characters(text: str, where: str) -> None:

@@ -81,11 +81,6 @@ class Sentences:
         return [self.tokens, self.offsets, *([self.split] if self.pairs else [])]
 
     @property
-    def num_special(self) -> int:
-        """Tokens that BERT's tokenizers put around each: ``[CLS]``, and a ``[SEP]`` behind each side."""
-        return 3 if self.pairs else 2
-
-    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each sentence, int64, shape ``[n]``."""
         return np.diff(self.offsets)
@@ -130,21 +125,13 @@ class Sentences:
         where = spans(self.offsets[:-1], lengths)
         return Sentences(self.tokens[where], offsets_of(lengths), self.word_starts[where])
 
-    def padded(self, index: np.ndarray, pad_id: int, before: Sequence[int] = (),
-               after: Sequence[int] = ()) -> np.ndarray:
-        """Return the sentences at ``index`` as one padded int64 batch ``[len(index), longest]``.
-
-        ``before`` and ``after`` are ids to put around each sentence, such as ``[CLS]`` and ``[SEP]``.
-        """
+    def padded(self, index: np.ndarray, pad_id: int) -> np.ndarray:
+        """Return the sentences at ``index`` as one padded int64 batch ``[len(index), longest]``."""
         lengths = self.lengths_at(index)
-        width = int(lengths.max(initial=0)) + len(before) + len(after)
-        batch = np.full((len(index), width), pad_id, np.int64)
-        batch[:, :len(before)] = before
+        batch = np.full((len(index), int(lengths.max(initial=0))), pad_id, np.int64)
         rows = np.repeat(np.arange(len(index)), lengths)
-        columns = spans(np.full(len(index), len(before)), lengths)
+        columns = spans(np.zeros(len(index), np.int64), lengths)
         batch[rows, columns] = self.tokens[spans(self.offsets[:-1][index], lengths)]
-        for position, token in enumerate(after):
-            batch[np.arange(len(index)), lengths + len(before) + position] = token
         return batch
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Iterator, Sequence
 
@@ -13,7 +14,8 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 from ..errors import UserError
 from ..files import read_json
-from .sentences import Sentences, spans
+from .framing import Framing
+from .sentences import Sentences
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
 _ROWS_PER_CALL = 50_000
@@ -51,26 +53,10 @@ class Tokenizer:
             parts.append(Sentences.from_lists([one.ids for one in encoded], starts))
         return Sentences.concatenate(parts)
 
-    def feeds(self, sentences: Sentences, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sentences at ``index`` as BERT reads them: ``input_ids`` and ``token_type_ids``.
-
-        Both int64 ``[len(index), longest]``: ``[CLS] sentence [SEP]`` with types 0, or ``[CLS] first [SEP] second
-        [SEP]`` with types 0 up to the first ``[SEP]`` and 1 up to the last; padding has type 0.
-        """
-        if not sentences.pairs:
-            input_ids = sentences.padded(index, self.pad_id, [self.cls_id], [self.sep_id])
-            return input_ids, np.zeros_like(input_ids)
-        lengths, split = sentences.lengths_at(index), sentences.split[index]
-        input_ids = np.full((len(index), int(lengths.max(initial=0)) + sentences.num_special), self.pad_id, np.int64)
-        every, rows = np.arange(len(index)), np.repeat(np.arange(len(index)), lengths)
-        places = spans(np.zeros(len(index), np.int64), lengths)
-        columns = 1 + places + (places >= split[rows])
-        input_ids[rows, columns] = sentences.tokens[spans(sentences.offsets[:-1][index], lengths)]
-        input_ids[:, 0] = self.cls_id
-        input_ids[every, split + 1] = input_ids[every, lengths + 2] = self.sep_id
-        column = np.arange(input_ids.shape[1])
-        second = (column > split[:, None] + 1) & (column <= lengths[:, None] + 2)
-        return input_ids, second.astype(np.int64)
+    @cached_property
+    def framing(self) -> Framing:
+        """How BERT reads what this tokenizer gives: ``input_ids`` and ``token_type_ids``."""
+        return Framing.of(self)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the tokens of ``ids`` as text, word pieces joined."""

@@ -1,0 +1,125 @@
+"""The student as an ordinary Paddle layer, for those who train, quantize or serve it themselves in dygraph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ..errors import UserError
+from ..files import copy_whole
+from ..student.network import TOKEN_MAP, StudentNetwork, rows_of_feeds
+from ..student.spec import StudentSpec
+from ..student.weights import Weights, first_weights
+from ..tokens import TOKENIZER_FILES
+from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
+from .onnx_model import write_onnx
+from .paddle_model import export_paddle_model
+from .student_file import load_student, save_student
+
+
+class BiLSTMClassifier(nn.Layer):
+    """A Bi-LSTM that is called like the BERT classifier it replaces, in dygraph.
+
+    It trains under ``paddleslim.dygraph.dist.Distill``, QAT, PTQ and ``paddle.Model``; its answers are those
+    of the inference model with the same weights.
+
+    Args:
+        spec: its sizes, classes and feeds.
+        token_map: the embedding row of each token id, int32 ``[vocabulary]``; ``np.arange(vocabulary)`` gives each
+            token a row of its own. A student of words has ``np.arange(rows)``.
+        dropout: share of the embedding's units that are dropped in training.
+        weights: float32 arrays by the names of ``student.weights.weight_shapes``; drawn at random without.
+        rng: draws them.
+
+    Raises:
+        UserError: Paddle is in static mode.
+
+    Example:
+        >>> student = BiLSTMClassifier.from_pretrained("output/sst2")
+        >>> logits = student(input_ids, token_type_ids)      # int64 [batch, length] -> float32 [batch, classes]
+    """
+
+    def __init__(self, spec: StudentSpec, token_map: np.ndarray, dropout: float = 0.0, weights: Weights | None = None,
+                 rng: np.random.Generator | None = None):
+        if not paddle.in_dynamic_mode():
+            raise UserError("BiLSTMClassifier: Paddle is in static mode, and this is a dygraph layer; call "
+                            "paddle.disable_static() first")
+        super().__init__()
+        token_map = np.asarray(token_map, np.int32)
+        weights = weights or first_weights(spec, token_map, None, rng or np.random.default_rng())
+        self.spec, self._dropout = spec, dropout
+        self._tokenizer_dir: Path | None = None
+        self.network = StudentNetwork(spec, len(weights["embedding"]), dropout)
+        self.register_buffer(TOKEN_MAP, paddle.to_tensor(token_map))
+        for name, parameter in self._parameters_by_weight().items():
+            parameter.set_value(weights[name])
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dropout: float = 0.0) -> BiLSTMClassifier:
+        """Load the float student of an output folder of ``compress``, or one that `save_pretrained` has written.
+
+        Raises:
+            UserError: a file is missing or damaged, or Paddle is in static mode.
+        """
+        weights, spec = load_student(folder)
+        layer = cls(spec, weights[TOKEN_MAP], dropout, weights)
+        layer._tokenizer_dir = Path(folder)
+        return layer
+
+    def forward(self, input_ids, token_type_ids=None, attention_mask=None, lengths=None):
+        """Return the logits, float32 ``[batch, classes]``.
+
+        Args:
+            input_ids: int64 ``[batch, length]``, ``[CLS] tokens [SEP]`` padded; the word ids of a student of words.
+            token_type_ids: ``[batch, length]``; needed for pairs, unless the student was made without.
+            attention_mask: ``[batch, length]``, 0 for padding; what is not ``spec.pad_id`` counts without one.
+            lengths: ``[batch]``, words of each row; of a student of words, which needs it.
+
+        Raises:
+            UserError: an input that the student needs is missing.
+        """
+        value = {IDS: input_ids, TYPES: token_type_ids, MASK: attention_mask, LENGTHS: lengths}
+        value = {role: tensor for role, tensor in value.items() if tensor is not None}
+        roles = [feed.role for feed in self.spec.feeds]
+        for role, name, needed in ((TYPES, "token_type_ids", self.spec.pairs), (LENGTHS, "lengths", True)):
+            if needed and role in roles and role not in value:
+                raise UserError(f"BiLSTMClassifier: {name} is missing; this student "
+                                f"{'reads pairs' if role == TYPES else 'reads words'}, so give it")
+        rows, lengths = rows_of_feeds(self.spec, getattr(self, TOKEN_MAP), value)
+        kept = None
+        if self.training and self._dropout:
+            draws = paddle.rand(self.network.embedded_shape(*rows.shape))
+            kept = paddle.cast(draws >= self._dropout, "uint8")
+        return self.network(rows, lengths, kept)
+
+    def weights(self) -> Weights:
+        """Return a copy of the weights by name, float32, and the token map, int32."""
+        arrays = {name: parameter.numpy() for name, parameter in self._parameters_by_weight().items()}
+        return {**arrays, TOKEN_MAP: getattr(self, TOKEN_MAP).numpy()}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the student as ``compress`` does: for Paddle Inference, for ONNX Runtime, and in float for this class.
+
+        A student that was loaded brings its tokenizer's files along, so that ``Predictor`` runs it.
+        """
+        folder, weights = Path(folder), self.weights()
+        folder.mkdir(parents=True, exist_ok=True)
+        was_training = self.training
+        paddle.enable_static()
+        try:
+            export_paddle_model(folder, self.spec, weights)
+        finally:
+            paddle.disable_static()
+            self.training = was_training
+        write_onnx(folder / "model.onnx", weights, self.spec)
+        save_student(folder, weights, self.spec)
+        for name in (*TOKENIZER_FILES, "words.txt"):
+            if self._tokenizer_dir and (self._tokenizer_dir / name).is_file() and self._tokenizer_dir != folder:
+                copy_whole(self._tokenizer_dir / name, folder / name)
+
+    def _parameters_by_weight(self) -> dict[str, paddle.Tensor]:
+        by_name = {parameter.name: parameter for parameter in self.network.parameters()}
+        return {name: by_name[parameter] for name, parameter in self.network.weight_names().items()}

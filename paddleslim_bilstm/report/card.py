@@ -1,0 +1,177 @@
+"""The model card of a student's folder, README.md: its head is what model hubs read, its code runs in the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping
+
+import yaml
+
+from .. import __version__
+from ..run_folder import CARD_TAG, published_name
+from ..student.spec import StudentSpec
+from ..task import metrics_by_name
+from ..tokens.framing import IDS, LENGTHS, MASK
+from .report import Report
+from .rows import TEACHER
+from .table import compact, markdown_table, quality
+
+# our metrics -> what hubs call them
+_HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "macro_f1": "f1", "matthews": "matthews_correlation",
+                "pearson": "pearsonr", "spearman": "spearmanr"}
+_INT8_FILE, _FLOAT_FILE = "model.int8.onnx", "model.onnx"
+_LENGTH = 16  # of the sentence in the examples, unless the student has a fixed one
+
+
+def model_card(report: Report, spec: StudentSpec, language: str | None = None) -> str:
+    """Return README.md of a student's folder.
+
+    Args:
+        language: of its text, as ISO 639-1 has it, where it is known.
+    """
+    parts = [_head(report, spec, language), f"# {_title(report)}\n\n{_what(report, spec)}\n\n{report.headline}",
+             f"## How it was made\n\n{_making(report)}",
+             f"## How good it is\n\n{markdown_table(report.models)}\n\n{_measured(report)}",
+             f"## Limits\n\n{_limits(report, spec)}",
+             f"## How to load it\n\n{_loading(report, spec)}"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(report: Report, spec: StudentSpec, language: str | None) -> str:
+    """Return the block of metadata: Hugging Face's names, which ModelScope and AI Studio read, too."""
+    metrics = [metric for metric in _HUB_METRICS if any(getattr(row, metric) is not None for row in report.models)]
+    tags = [CARD_TAG, "knowledge-distillation", spec.encoder, "paddlepaddle", "onnx"]
+    head = {"language": language, "pipeline_tag": "text-classification",
+            "tags": tags + ["int8"] * _has_int8(report),
+            "metrics": list(dict.fromkeys(_HUB_METRICS[metric] for metric in metrics))}
+    known = {key: value for key, value in head.items() if value}
+    return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True)}---"
+
+
+def _title(report: Report) -> str:
+    return f"{_teacher_name(report)}, distilled"
+
+
+def _teacher_name(report: Report) -> str:
+    """Return the last part of the teacher's path: the others say something of a machine, not of the model."""
+    return Path(report.config.get("Global", {}).get("model_dir") or TEACHER).name
+
+
+def _what(report: Report, spec: StudentSpec) -> str:
+    texts = "pairs of texts" if spec.pairs else "texts"
+    task = f"scores {texts}" if spec.num_classes == 1 else f"sorts {texts} into {spec.num_classes} classes"
+    names = "" if spec.num_classes == 1 else f" ({_shown_names(spec.label_names)})"
+    reads = "words of its own (`words.txt`)" if spec.reads_words else "the tokens of its teacher's tokenizer"
+    layers = f"{spec.num_layers} layer{'s' * (spec.num_layers > 1)} of {spec.hidden_size} units a direction"
+    return (f"A small recurrent network (`{spec.encoder}`, {layers}, {spec.embed_dim}-dimensional embedding, pooling "
+            f"`{spec.pooling}`) that {task}{names}. It reads {reads}, at most {spec.max_seq_length} of them with "
+            f"`[CLS]` and `[SEP]`, and was distilled from a BERT by paddleslim_bilstm {__version__}, after [Tang et "
+            "al. 2019](https://arxiv.org/abs/1903.12136).")
+
+
+def _shown_names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:10])
+    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _making(report: Report) -> str:
+    lines = []
+    teacher = report.models[0] if report.models[0].name == TEACHER else None
+    if teacher is not None:
+        lines.append(f"- **Teacher**: `{_teacher_name(report)}`, a fine-tuned classifier of "
+                     f"{compact(teacher.parameters)} parameters: {quality(teacher, report.metric)}.")
+    counts = [f"{report.data[key]:,} {what}" for key, what in (
+        ("train", "labelled rows to train on"), ("unlabeled", "unlabelled texts"), ("dev", "dev rows"))
+        if report.data.get(key)]
+    lines.append(f"- **Data**: {', '.join(counts) or 'not counted'}.")
+    if report.transfer_set.get("sentences"):
+        lines.append(f"- **Transfer set**: {report.transfer_set['sentences']:,} distinct sentences made of them by "
+                     f"{_hooks(report.config)}, labelled by the teacher.")
+    settings = report.config.get("bert_to_bilstm", {})
+    lines.append(f"- **Training**: loss `{settings.get('loss', 'logit_mse')}` on the teacher's answers, weight of the "
+                 f"labels {settings.get('alpha', 0):g}, seed {report.config.get('Global', {}).get('seed', 0)}; all "
+                 "settings are in `report.json`.")
+    return "\n".join(lines)
+
+
+def _hooks(config: Mapping[str, Any]) -> str:
+    names = [name for hook in config.get("DataAugmentation", {}).get("hooks", []) for name in hook]
+    return ", ".join(f"`{name}`" for name in names) or "no augmentation"
+
+
+def _measured(report: Report) -> str:
+    on = "dev rows" if report.data.get("dev") else "training sentences"
+    chosen_by = report.chosen_by or metrics_by_name()[report.metric].title
+    return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says how "
+            "each figure was measured.")
+
+
+def _limits(report: Report, spec: StudentSpec) -> str:
+    limits = ["It learned what its teacher says, so it has the teacher's mistakes and leanings, too.",
+              "Text unlike that of its training was not tried.",
+              f"What is longer than {spec.max_seq_length} tokens is cut."]
+    if report.data.get("dev") and report.chosen_by is None:
+        limits.append("The dev rows also chose the best checkpoint; measure on a test set of your own.")
+    if spec.pairs:
+        limits.append("It reads both texts apart and compares what it has read; BERT reads them together.")
+    if spec.width:
+        limits.append(f"Batches must be {spec.width} tokens wide, as its teacher's.")
+    if _has_int8(report):
+        limits.append("The int8 model rounds in steps that depend on the batch, so a text's probabilities vary a "
+                      "little with the texts beside it.")
+    return "\n".join(f"- {limit}" for limit in [*limits, *report.notes])
+
+
+def _loading(report: Report, spec: StudentSpec) -> str:
+    name = published_name(report.config.get("Global", {}).get("model_filename"))
+    text = '("He left.", "He went away.")' if spec.pairs else '"a gripping, funny film"'
+    answer = "score" if spec.num_classes == 1 else "label"
+    reads = "words of `words.txt` by line, and their number" if spec.reads_words else \
+        "the ids of the tokenizer beside it, as the BERT that it replaces"
+    return f"""\
+In this folder, with `pip install "paddleslim-bilstm[predict]"`:
+
+```python
+from paddleslim_bilstm import Predictor
+predictor = Predictor(".")
+print(predictor.predict([{text}])[0].{answer})
+```
+
+Without it, the models take {reads}:
+
+```python
+{_feeds(spec)}
+```
+
+ONNX Runtime:
+
+```python
+from onnxruntime import InferenceSession
+session = InferenceSession("{_INT8_FILE if _has_int8(report) else _FLOAT_FILE}", providers=["CPUExecutionProvider"])
+logits = session.run(None, feeds)[0]
+```
+
+Paddle Inference:
+
+```python
+from paddle.inference import Config, create_predictor
+predictor = create_predictor(Config("{name}.pdmodel", "{name}.pdiparams"))
+for feed in predictor.get_input_names():
+    predictor.get_input_handle(feed).copy_from_cpu(feeds[feed])
+predictor.run()
+logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+```"""
+
+
+def _feeds(spec: StudentSpec) -> str:
+    """Return the code that makes ``feeds`` of one sentence."""
+    values = {IDS: "ids", MASK: f"ids != {spec.pad_id}", LENGTHS: "np.array([4])"}
+    feeds = ", ".join(f'"{feed.name}": ({values.get(feed.role, "ids * 0")}).astype("{feed.dtype}")'
+                      if feed.role != IDS else f'"{feed.name}": ids.astype("{feed.dtype}")' for feed in spec.feeds)
+    what = "your words" if spec.reads_words else "[CLS] tokens [SEP]"
+    return (f"import numpy as np\nids = np.full((1, {spec.width or _LENGTH}), {spec.pad_id})  # padding\n"
+            f"ids[0, :4] = [5, 6, 7, 8]  # {what}\nfeeds = {{{feeds}}}")
+
+
+def _has_int8(report: Report) -> bool:
+    return any(row.file == _INT8_FILE for row in report.models)

@@ -1,0 +1,91 @@
+"""What turns a sentence's embeddings into the vector that is classified: one file a kind, found by its name.
+
+A file in this folder is loaded by itself; a kind of your own in a plug-in is registered in the same way.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from abc import ABC, abstractmethod
+from importlib import import_module
+from typing import TYPE_CHECKING, Callable, Mapping, Sequence
+
+import numpy as np
+
+from ...errors import UserError, nearest
+from ...files import checksum, source_of
+from ..spec import StudentSpec
+
+if TYPE_CHECKING:
+    from ..graph import Graph, Weights
+    from ..network import EncoderLayer
+
+_KINDS: dict[str, Encoder] = {}
+
+
+class Encoder(ABC):
+    """All that is special about a kind of student; embedding, comparison of pairs and classifier are the same for all.
+
+    Weights are float32 arrays by name. ``units`` stands for ``spec.hidden_size``.
+    """
+
+    @abstractmethod
+    def features(self, spec: StudentSpec) -> int:
+        """Return the length of the vector of a sentence."""
+
+    @abstractmethod
+    def shapes(self, spec: StudentSpec) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each weight by its name, in the order in which they are drawn."""
+
+    @abstractmethod
+    def draw(self, name: str, shape: tuple[int, ...], spec: StudentSpec, rng: np.random.Generator) -> np.ndarray:
+        """Return the first value of the weight ``name``."""
+
+    @abstractmethod
+    def layer(self, spec: StudentSpec, dropout: float, training: bool) -> EncoderLayer:
+        """Return the Paddle layer, in the form that trains fast or in the one that inference models have."""
+
+    @abstractmethod
+    def add_nodes(self, graph: Graph, weights: Weights, spec: StudentSpec, embedded: str, lengths: str) -> str:
+        """Add the ONNX nodes from the embeddings to a sentence's vector.
+
+        Args:
+            weights: some of them `Int8Array` (see `int8_arrays`).
+            embedded: name of float32 ``[length, batch, embed_dim]``.
+            lengths: name of int32 ``[batch]``, one or more.
+
+        Returns:
+            the name of float32 ``[batch, features]``.
+        """
+
+    def int8_arrays(self, spec: StudentSpec) -> Mapping[str, Sequence[str]]:
+        """Return which weights of which layer can be int8, with a scale a row, in ONNX Runtime; none by default."""
+        return {}
+
+
+def student_encoder(name: str) -> Callable[[type[Encoder]], type[Encoder]]:
+    """Register a class as the encoder ``name``: ``student: {encoder: name}`` then works in the YAML."""
+    def register(kind: type[Encoder]) -> type[Encoder]:
+        _KINDS[name] = kind()
+        return kind
+    return register
+
+
+def encoder_fingerprint(name: str) -> str:
+    """Return what changes with the code of the encoder called ``name``: for a user's with its whole module."""
+    kind = type(encoder_named(name))
+    return name if kind.__module__.startswith(f"{__name__}.") else f"{name} {checksum(source_of(kind))}"
+
+
+def encoder_named(name: str) -> Encoder:
+    """Return the encoder that is registered as ``name``.
+
+    Raises:
+        UserError: there is none; the message names the nearest.
+    """
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    if name not in _KINDS:
+        raise UserError(f"bert_to_bilstm.student.encoder: no encoder is called {name!r}"
+                        f"{nearest(name, sorted(_KINDS))}")
+    return _KINDS[name]

@@ -1,0 +1,191 @@
+"""What bidirectional recurrent students share: layers, weights by name, training with both directions side by side."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Sequence
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from .encoders import Encoder
+from .graph import Graph, Weights
+from .pooling import pooling_of
+from .spec import StudentSpec
+
+DIRECTIONS = ("forward", "backward")
+_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_SUFFIX = {"forward": "", "backward": "_reverse"}
+
+
+class RecurrentEncoder(Encoder):
+    """A kind of student of recurrent layers in both directions, whose states are pooled.
+
+    Attributes:
+        prefix: what its weights are called: ``<prefix>.<layer>.<direction>.<part>``.
+        cell: Paddle's layer.
+        gates: of a unit.
+        onnx_gates: where ONNX's gates are among Paddle's.
+    """
+
+    prefix: str
+    cell: type
+    gates: int
+    onnx_gates: tuple[int, ...]
+
+    @abstractmethod
+    def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> list[str]:
+        """Add one layer over ``inputs`` ``[length, batch, in]``.
+
+        Returns:
+            the names of all states ``[length, 2, batch, units]`` and of the last ones ``[2, batch, units]``.
+        """
+
+    def features(self, spec: StudentSpec) -> int:
+        return 2 * spec.hidden_size * pooling_of(spec).vectors
+
+    def shapes(self, spec: StudentSpec) -> dict[str, tuple[int, ...]]:
+        units, shapes = spec.hidden_size, {}
+        for layer in range(spec.num_layers):
+            inputs = spec.embed_dim if layer == 0 else 2 * units
+            rows = self.gates * units
+            for direction in DIRECTIONS:
+                for part, shape in zip(_PARTS, ((rows, inputs), (rows, units), (rows,), (rows,))):
+                    shapes[f"{self.prefix}.{layer}.{direction}.{part}"] = shape
+        return {**shapes, **pooling_of(spec).shapes(spec)}
+
+    def draw(self, name: str, shape: tuple[int, ...], spec: StudentSpec, rng: np.random.Generator) -> np.ndarray:
+        """Uniform within +-1/sqrt(units), as in Paddle's own recurrent layers."""
+        return rng.uniform(-1, 1, shape) / np.sqrt(spec.hidden_size)
+
+    def layer(self, spec: StudentSpec, dropout: float, training: bool) -> nn.Layer:
+        side_by_side = training and spec.num_layers == 1 and not pooling_of(spec).joint
+        return (_SideBySide if side_by_side else _OneOperator)(self, spec, dropout)
+
+    def add_nodes(self, graph: Graph, weights: Weights, spec: StudentSpec, embedded: str, lengths: str) -> str:
+        states = embedded
+        for layer in range(spec.num_layers):
+            if layer:
+                states = graph.join(f"between.{layer}", states, [0, 2, 1, 3], [0, 0, -1])
+            states, last = self.add_layer(graph, weights, f"{self.prefix}.{layer}", states, lengths, spec.hidden_size)
+        return pooling_of(spec).add_nodes(graph, weights, states, last, lengths)
+
+    def add_bias(self, graph: Graph, weights: Weights, name: str) -> str:
+        """Add both biases of both directions as ONNX has them, ``[2, 2 * gates * units]``."""
+        arrays = [np.concatenate([in_onnx_order(bias_ih, self.onnx_gates), in_onnx_order(bias_hh, self.onnx_gates)])
+                  for bias_ih, bias_hh in zip(directions_of(weights, name, "bias_ih"),
+                                              directions_of(weights, name, "bias_hh"))]
+        return graph.constant(f"{name}.bias", stacked(arrays))
+
+
+class _OneOperator(nn.Layer):
+    """All layers as one Paddle operator, the form that inference models have.
+
+    Source: PaddleNLP's tutorial "from BERT to Bi-LSTM", step 2.
+    """
+
+    def __init__(self, kind: RecurrentEncoder, spec: StudentSpec, dropout: float):
+        super().__init__()
+        self._kind, self._spec = kind, spec
+        self.rnn = kind.cell(spec.embed_dim, spec.hidden_size, spec.num_layers, "bidirectional",
+                             dropout=dropout if spec.num_layers > 1 else 0.0)
+        self.pooling = pooling_of(spec).layer(spec)
+
+    def forward(self, rows, lengths, embed):
+        """Map token rows to the pooled states of both directions.
+
+        Args:
+            rows: int64 ``[batch, length]``.
+            lengths: int32 ``[batch]``.
+            embed: function from rows of any shape to their embeddings, one axis more.
+
+        Returns:
+            float32 ``[batch, features]``.
+        """
+        states, last = self.rnn(embed(rows), sequence_length=lengths)
+        last = last[0] if isinstance(last, tuple) else last  # an LSTM's cells beside them
+        pooled = [last[-2], last[-1]]
+        if self.pooling is not None:
+            pooled.append(self.pooling(paddle.transpose(states, (1, 0, 2)), lengths))
+        return paddle.concat(pooled, axis=1)
+
+    def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
+        """Return the shape of the embeddings of a batch."""
+        return batch, length, self._spec.embed_dim
+
+    def weight_names(self) -> dict[str, str]:
+        """Return the name of each weight's Paddle parameter, by the weight's own name."""
+        names = {f"{self._kind.prefix}.{layer}.{direction}.{part}": self._parameter(layer, direction, part).name
+                 for layer in range(self._spec.num_layers) for direction in DIRECTIONS for part in _PARTS}
+        for name, parameter in ([] if self.pooling is None else self.pooling.named_parameters()):
+            names[f"{self._spec.pooling}.{name}"] = parameter.name
+        return names
+
+    def _parameter(self, layer: int, direction: str, part: str):
+        return getattr(self.rnn, f"{part}_l{layer}{_SUFFIX[direction]}")
+
+
+class _SideBySide(_OneOperator):
+    """The same for training one layer: two operators, which Paddle's executor runs at the same time.
+
+    Paddle's bidirectional operator works through one direction after the other and gains little from a second core;
+    side by side, each on half of the cores, the two take about two thirds of the time. They need initial states with
+    gradients: the gradients of states without are all called ``@EMPTY@``, and the executor, which takes them for one
+    variable, would let one direction wait for the other.
+    """
+
+    def __init__(self, kind: RecurrentEncoder, spec: StudentSpec, dropout: float):
+        nn.Layer.__init__(self)
+        self._kind, self._spec = kind, spec
+        self.directions = nn.LayerList([kind.cell(spec.embed_dim, spec.hidden_size, time_major=True)
+                                        for _ in DIRECTIONS])
+        self.pooling = pooling_of(spec).layer(spec, by_place=True)
+
+    def forward(self, rows, lengths, embed):
+        """As `_OneOperator.forward`."""
+        both = paddle.transpose(paddle.stack((rows, _reversed(rows, lengths))), (0, 2, 1))
+        embedded = embed(both)
+        runs = [self._run(cell, embedded[index], lengths) for index, cell in enumerate(self.directions)]
+        pooled = [last for _, last in runs]
+        if self.pooling is not None:
+            pooled += [self.pooling(states, lengths) for states, _ in runs]
+        return paddle.concat(pooled, axis=1)
+
+    def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
+        """Return the shape of the embeddings of a batch: forward and backward, time first."""
+        return len(DIRECTIONS), length, batch, self._spec.embed_dim
+
+    def _run(self, cell, embedded, lengths) -> tuple:
+        """Return all states of one direction ``[length, batch, units]`` and the last ones ``[batch, units]``."""
+        shape = (1, paddle.shape(embedded)[1], self._spec.hidden_size)
+        first = [paddle.zeros(shape) for _ in range(2 if isinstance(cell, nn.LSTM) else 1)]
+        for state in first:
+            state.stop_gradient = False
+        states, last = cell(embedded, tuple(first) if len(first) > 1 else first[0], lengths)
+        return states, (last[0] if isinstance(last, tuple) else last)[0]
+
+    def _parameter(self, layer: int, direction: str, part: str):
+        return getattr(self.directions[DIRECTIONS.index(direction)], f"{part}_l0")
+
+
+def _reversed(rows, lengths):
+    """Turn the first ``lengths`` ids of each row round, as ``[5, 6, 7, 0] -> [7, 6, 5, 5]``; nobody reads the rest."""
+    position = paddle.arange(paddle.shape(rows)[1], dtype="int32")
+    mirrored = paddle.subtract(paddle.unsqueeze(lengths, axis=1) - 1, position)
+    return paddle.take_along_axis(rows, paddle.clip(mirrored, min=0), axis=1)
+
+
+def directions_of(weights: Weights, name: str, part: str) -> list:
+    """Return a layer's weights of one part, forward and backward."""
+    return [weights[f"{name}.{direction}.{part}"] for direction in DIRECTIONS]
+
+
+def in_onnx_order(array: np.ndarray, gates: Sequence[int]) -> np.ndarray:
+    """Reorder the blocks along the first axis from Paddle's gates to ONNX's."""
+    return np.concatenate([np.split(array, len(gates))[gate] for gate in gates])
+
+
+def stacked(arrays: Sequence[np.ndarray], gates: Sequence[int] | None = None) -> np.ndarray:
+    """Return both directions' arrays as one, their gates reordered if asked for."""
+    return np.stack([one if gates is None else in_onnx_order(one, gates) for one in arrays])

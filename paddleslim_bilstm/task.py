@@ -1,0 +1,582 @@
+"""What a label is: a class, or a number. One class holds all that depends on it, and the package asks it by name.
+
+`TASKS` is the table of them. The configuration names one (``Global.task``, `task_named`); where only a model is known,
+the number of its outputs tells (`task_of_outputs`). To add a task, write its class here and put it into the table.
+
+Needs neither Paddle nor the configuration: the losses, which make part of a program, import Paddle when called.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import numbers
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterable, Protocol, Sequence
+
+import numpy as np
+
+from .errors import UserError, short
+from .metrics import AGREEMENT, CLASS_METRICS, CORRELATION, VALUE_METRICS, Metric
+
+if TYPE_CHECKING:
+    from .text.rows import Rows
+
+_log = logging.getLogger(__name__)
+
+NO_LABEL = -1  # the class of a sentence without a label
+_FEWEST = 50  # dev sentences; fewer say nothing about a model
+_CLEARLY_BETTER = 0.1  # accuracy
+_INTEGER = re.compile(r"[-+]?\d{1,18}")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+class Answer(ABC):
+    """What a student says of a text."""
+
+    @abstractmethod
+    def as_json(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """Return what ``paddleslim-bilstm predict`` prints beside the text; names in the order of the logits."""
+
+
+@dataclass(frozen=True)
+class Prediction(Answer):
+    """What the student says of a text.
+
+    Attributes:
+        label: the name of the likeliest class.
+        probabilities: float32 ``[classes]``, in the order of ``Predictor.label_names``.
+    """
+
+    label: str
+    probabilities: np.ndarray
+
+    def as_json(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """Return ``{"label", "probabilities": {name: probability}}``."""
+        return {"label": self.label,
+                "probabilities": {name: round(float(p), 6) for name, p in zip(label_names, self.probabilities)}}
+
+
+@dataclass(frozen=True)
+class Score(Answer):
+    """What the student of a regression says of a text: a number on the scale of its labels."""
+
+    score: float
+
+    def as_json(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """Return ``{"score"}``."""
+        return {"score": round(self.score, 6)}
+
+
+class Scheme(Protocol):
+    """What each label as written means; ``names`` are those of a model's outputs."""
+
+    names: Sequence[str]
+
+    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
+        """Return labels as arrays, ``[n, ...]``."""
+
+
+class Task(ABC):
+    """What a label is, and all that follows from it.
+
+    Labels are arrays ``[n, *label_shape]`` of ``dtype``, answers ``[n]`` or ``[n, ...]``, logits float32
+    ``[n, outputs]``; a model's outputs have names, ``label_names``.
+
+    Attributes:
+        name: of ``Global.task``.
+        metrics: that may choose the best student; the first is the default.
+        likeness: of a model's answers to the teacher's.
+        dtype: of labels, ``int64`` or ``float32``.
+        missing: the label of a sentence that has none.
+        some_names: label names of a model as small as the task has them.
+        has_classes: a softmax over the outputs gives probabilities, as some distillation losses need it.
+        other_rows: what to add where all rows have the same label.
+    """
+
+    name: str
+    metrics: tuple[Metric, ...]
+    likeness: Metric = AGREEMENT
+    dtype: str
+    missing: float
+    some_names: tuple[str, ...]
+    has_classes: bool = False
+    other_rows: str = "with other labels"
+
+    # models
+
+    @abstractmethod
+    def fits(self, outputs: int) -> bool:
+        """Return whether a model with so many outputs can do this."""
+
+    def check_teacher(self, outputs: int) -> None:
+        """Refuse a teacher whose outputs don't fit.
+
+        Raises:
+            UserError: naming the task that fits.
+        """
+        if not self.fits(outputs):
+            raise UserError(f"Global.task: is {self.name}, but the teacher has {outputs} output{'s' * (outputs > 1)}; "
+                            f"set it to {task_of_outputs(outputs).name}, or name another teacher")
+
+    # labels as read
+
+    def label_text(self, label: Any, where: str) -> str | None:
+        """Return the label of a Python record as text: 1, 1.0 and "1" are the same label, True is "true".
+
+        Raises:
+            UserError: it is neither text, a whole number, a boolean nor None.
+        """
+        if label is None or isinstance(label, str):
+            return label
+        if isinstance(label, bool):
+            return str(label).lower()
+        if isinstance(label, numbers.Real) and label == label and float(label).is_integer():
+            return str(int(label))
+        raise UserError(f"{where}: the label is {short(repr(label))}; it must be text or a whole number (for scores "
+                        "set Global.task: regression)")
+
+    def check_label(self, label: str, where: str) -> None:  # noqa: B027  (most tasks take any text)
+        """Refuse a label, as written, that can't be one.
+
+        Raises:
+            UserError: naming ``where``.
+        """
+
+    @abstractmethod
+    def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
+        """Return what each label as written means.
+
+        Args:
+            train: rows to learn from, or None where they have no labels.
+            dev: labelled rows.
+            outputs: of the teacher or student; None where there is none yet and the labels decide.
+            names: of its outputs, None where it has none.
+
+        Raises:
+            UserError: the labels don't go with the outputs.
+        """
+
+    # learning
+
+    def label_shape(self, outputs: int) -> tuple[int, ...]:
+        """Return the shape of one label."""
+        return ()
+
+    def has_label(self, labels: np.ndarray) -> np.ndarray:
+        """Return which labels are known, bool ``[n]``."""
+        return labels != self.missing
+
+    def with_unlabelled(self, labels: np.ndarray, count: int) -> np.ndarray:
+        """Return ``labels``, and behind them ``count`` missing ones."""
+        return np.concatenate([labels, np.full((count, *labels.shape[1:]), self.missing, labels.dtype)])
+
+    @abstractmethod
+    def hard_loss(self, logits: Any, labels: Any) -> Any:
+        """Return the loss against the labels that are known, a scalar; variables of a static program or tensors."""
+
+    def finetune_loss(self, logits: Any, labels: Any) -> Any:
+        """Return the loss of tensors where all labels are known."""
+        return self.hard_loss(logits, labels)
+
+    def first_bias(self, values: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
+        """Return the bias of the outputs to start from, float32 ``[outputs]``; None for zeros.
+
+        Args:
+            values: what is learned, labels or the teacher's logits.
+            precision: dtype of the sum.
+        """
+        return None
+
+    # answers
+
+    @abstractmethod
+    def answers_of(self, logits: np.ndarray) -> np.ndarray:
+        """Return the answers behind logits."""
+
+    @abstractmethod
+    def predictions(self, logits: np.ndarray, label_names: Sequence[str]) -> list[Answer]:
+        """Return the answers that a user gets."""
+
+    @abstractmethod
+    def in_words(self, answer: Any, label_names: Sequence[str]) -> str:
+        """Return one of `answers_of` for a message."""
+
+    # how good they are
+
+    def score(self, metric: str, labels: np.ndarray, answers: np.ndarray, outputs: int) -> float:
+        """Return the metric called ``metric``; higher is better.
+
+        Raises:
+            ValueError: the shapes differ, or there are no labels.
+        """
+        return next(one for one in self.metrics if one.name == metric).of(labels, answers, outputs)
+
+    def score_logits(self, metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
+        """Return the metric called ``metric`` of the answers behind logits."""
+        return self.score(metric, labels, self.answers_of(logits), logits.shape[1])
+
+    def shown_metrics(self, metric: str, outputs: int) -> tuple[str, ...]:
+        """Return the names of the metrics that a report shows where the run is judged by ``metric``."""
+        return tuple(one.name for one in self.metrics)
+
+    # what a report and the log say
+
+    @abstractmethod
+    def how_measured(self, sentences: str) -> list[str]:
+        """Return the lines of report.md that explain its columns; ``sentences`` says which, "dev sentences"."""
+
+    def quantized_note(self, likeness: float) -> str:
+        """Return how much the int8 student is like the float one."""
+        return f"Agrees with the float student on {100 * likeness:.1f} % of the dev sentences."
+
+    def kept_labels(self, share: float) -> str:
+        """Return how many of the teacher's labels rounding has kept, as the end of a sentence."""
+        return f", and {100 * share:.2f} % of the labels agree"
+
+    def teacher_doubts(self, labels: np.ndarray | None, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
+        """Return doubts, in words, that the teacher's answers and the labels of the dev set give rise to."""
+        doubts = self.one_answer("the teacher", answers, label_names)
+        if labels is None or len(labels) < _FEWEST or doubts:
+            return doubts
+        return self.doubts(labels, answers, label_names)
+
+    def doubts(self, labels: np.ndarray, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
+        """Return doubts about a teacher that answers different things."""
+        return []
+
+    def one_answer(self, name: str, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
+        """Doubt a model that answers the same to every dev sentence."""
+        if len(answers) < _FEWEST or not all_the_same(answers):
+            return []
+        return [f"{name.upper()} ANSWERS THE SAME TO ALL {len(answers)} DEV SENTENCES: "
+                f"{self.in_words(answers[0], label_names)}; it is useless as it is. Check the labels and the teacher; "
+                "then train longer (TrainConfig.epochs), with another learning rate"]
+
+
+class Classification(Task):
+    """A label is one of several classes: its id, int64, in the order of the logits."""
+
+    name = "classification"
+    metrics = CLASS_METRICS
+    dtype = "int64"
+    missing = NO_LABEL
+    some_names = ("0", "1")
+    has_classes = True
+    other_rows = "of the other classes"
+
+    def fits(self, outputs: int) -> bool:
+        return outputs > 1
+
+    def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
+        """Also refuse labels in ``dev`` that ``train`` lacks, and a teacher with a class that never occurs in it."""
+        if train is None:
+            return label_scheme(dev.labels, outputs, names, dev.source)
+        _check_dev_labels(train, dev)
+        scheme = label_scheme(train.labels, outputs, names, train.source)
+        if outputs is not None:
+            _check_all_classes(train, scheme)
+        return scheme
+
+    def hard_loss(self, logits: Any, labels: Any) -> Any:
+        """Cross-entropy."""
+        import paddle
+        return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL)
+
+    def answers_of(self, logits: np.ndarray) -> np.ndarray:
+        """The likeliest classes, int64 ``[n]``."""
+        return logits.argmax(axis=1)
+
+    def predictions(self, logits: np.ndarray, label_names: Sequence[str]) -> list[Answer]:
+        return [Prediction(label_names[row.argmax()], row) for row in softmax(logits)]
+
+    def in_words(self, answer: Any, label_names: Sequence[str]) -> str:
+        return label_names[answer]
+
+    def shown_metrics(self, metric: str, outputs: int) -> tuple[str, ...]:
+        """Accuracy, F1, and ``metric`` where it is another one; ``macro_f1`` of more than two classes is ``f1``."""
+        same = {"macro_f1": "f1"} if outputs > 2 else {}
+        return tuple(dict.fromkeys(("accuracy", "f1", same.get(metric, metric))))
+
+    def how_measured(self, sentences: str) -> list[str]:
+        return ["- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more.",
+                f"- **agree**: the share of {sentences} on which a model predicts the teacher's class."]
+
+    def doubts(self, labels: np.ndarray, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
+        """Another order of the labels fits the answers better, or they are worse than one answer to all."""
+        accuracy = float((labels == answers).mean())
+        fitting = fitting_classes(labels, answers, len(label_names))
+        fitting_accuracy = 0.0 if fitting is None else float((fitting[labels] == answers).mean())
+        if fitting_accuracy > accuracy + _CLEARLY_BETTER:
+            pairs = ", ".join(f"{label_names[label]} as {label_names[answer]}" for label, answer in enumerate(fitting)
+                              if label != answer)
+            return [f"THE LABELS SEEM TO BE SWAPPED: the teacher's accuracy on the dev set is {accuracy:.1%}, and "
+                    f"{fitting_accuracy:.1%} if one reads {pairs}; rename the labels in the data, or mend id2label in "
+                    "the teacher's config.json"]
+        chance = float(np.bincount(labels).max() / len(labels))
+        if accuracy < chance:
+            return [f"the teacher's accuracy on the dev set is {accuracy:.1%}, less than always answering the "
+                    f"commonest class ({chance:.1%}), and no other order of the labels fits: is it another task's "
+                    "teacher?"]
+        return []
+
+
+class Regression(Task):
+    """A label is a number, float32, NaN where it is missing; the one output, called "score", answers it."""
+
+    name = "regression"
+    metrics = VALUE_METRICS
+    likeness = CORRELATION
+    dtype = "float32"
+    missing = np.nan
+    some_names = ("score",)
+
+    def fits(self, outputs: int) -> bool:
+        return outputs == 1
+
+    def label_text(self, label: Any, where: str) -> str | None:
+        """Also any number: 0.5 is "0.5"."""
+        is_number = isinstance(label, numbers.Real) and not isinstance(label, bool)
+        if is_number and not float(label).is_integer():
+            return repr(float(label))
+        return super().label_text(label, where)
+
+    def check_label(self, label: str, where: str) -> None:
+        """Refuse what is not a finite number, written as ``3``, ``-0.5`` or ``1e-3``."""
+        if not _NUMBER.fullmatch(label) or not math.isfinite(float(label)):
+            raise UserError(f"{where}: the label is {short(label)}; for a regression (Global.task) it must be a number")
+
+    def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
+        return NumberScheme()
+
+    def has_label(self, labels: np.ndarray) -> np.ndarray:
+        return ~np.isnan(labels)
+
+    def hard_loss(self, logits: Any, labels: Any) -> Any:
+        """Mean squared error over the labels that are known; 0 for a batch without any."""
+        import paddle
+        answers = paddle.squeeze(logits, axis=1)
+        known = paddle.cast(paddle.logical_not(paddle.isnan(labels)), "float32")
+        errors = paddle.where(known > 0, answers - labels, paddle.zeros_like(answers))
+        return paddle.sum(errors * errors) / paddle.clip(paddle.sum(known), min=1.0)
+
+    def finetune_loss(self, logits: Any, labels: Any) -> Any:
+        """Paddle's own mean squared error, which differs from `hard_loss` in the last bits."""
+        import paddle
+        return paddle.nn.functional.mse_loss(logits, labels.unsqueeze(1))
+
+    def first_bias(self, values: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
+        """The mean of what is learned, which may lie far from 0."""
+        return np.array([np.nanmean(values, dtype=precision)], np.float32)
+
+    def answers_of(self, logits: np.ndarray) -> np.ndarray:
+        """The numbers, float32 ``[n]``."""
+        return logits[:, 0]
+
+    def predictions(self, logits: np.ndarray, label_names: Sequence[str]) -> list[Answer]:
+        return [Score(float(value)) for value in logits[:, 0]]
+
+    def in_words(self, answer: Any, label_names: Sequence[str]) -> str:
+        return f"{answer:.4g}"
+
+    def how_measured(self, sentences: str) -> list[str]:
+        return ["- **Pearson, Spearman**: correlation of a model's numbers with the labels, on the whole dev set.",
+                "- **corr.**: Pearson correlation of a model's numbers with the teacher's."]
+
+    def quantized_note(self, likeness: float) -> str:
+        return f"Its numbers correlate with the float student's at {likeness:.4f}."
+
+    def kept_labels(self, share: float) -> str:
+        return ""
+
+    def doubts(self, labels: np.ndarray, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
+        """The numbers don't rise with the labels."""
+        correlation = float(np.corrcoef(labels, answers)[0, 1])
+        if correlation <= 0:
+            return [f"the teacher's numbers and the dev set's labels don't go together (Pearson correlation "
+                    f"{correlation:.3f}): are the labels reversed, or is it another task's teacher?"]
+        return []
+
+
+CLASSIFICATION, REGRESSION = Classification(), Regression()
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, REGRESSION)}
+
+
+def task_named(name: str) -> Task:
+    """Return the task that ``Global.task`` names; the configuration has checked that there is one."""
+    return TASKS[name]
+
+
+def task_of_outputs(outputs: int) -> Task:
+    """Return the task of a model of which only the number of outputs is known: the first of `TASKS` that it fits."""
+    return next(task for task in TASKS.values() if task.fits(outputs))
+
+
+def metrics_by_name() -> dict[str, Metric]:
+    """Return the metrics of all tasks."""
+    found: dict[str, Metric] = {}
+    for task in TASKS.values():
+        for metric in task.metrics:
+            found.setdefault(metric.name, metric)
+    return found
+
+
+def likenesses() -> dict[str, Metric]:
+    """Return how much a model can be like its teacher, of all tasks, by name."""
+    return {task.likeness.name: task.likeness for task in TASKS.values()}
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities of ``logits`` ``[n, classes]``, same shape."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def all_the_same(answers: np.ndarray) -> bool:
+    """Return whether every answer of ``[n]`` or ``[n, ...]`` is the first."""
+    return bool((answers == answers[:1]).all())
+
+
+def fitting_classes(labels: np.ndarray, answers: np.ndarray, num_classes: int) -> np.ndarray | None:
+    """Return the class that the teacher mostly answers to each label, int64 ``[classes]``.
+
+    None where that is the same class for two labels, so that swapping labels explains nothing.
+    """
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (labels, answers), 1)
+    fitting = counts.argmax(axis=1)
+    return fitting if len(set(fitting.tolist())) == num_classes else None
+
+
+def check_two_labels(rows: Rows) -> None:
+    """Refuse rows that all have the same label.
+
+    Raises:
+        UserError: naming the source and the label.
+    """
+    if len(set(rows.labels)) < 2:
+        raise UserError(f"{rows.source}: every row has the label {_listed(rows.labels[:1])}; add rows "
+                        f"{rows.task.other_rows}")
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """The classes by name, and the id of each label as written.
+
+    >>> label_scheme({"bad", "good"}, 2, ["Bad", "Good"], "train.tsv")
+    LabelScheme(names=['Bad', 'Good'], ids={'bad': 0, 'good': 1})
+    """
+
+    names: list[str]
+    ids: dict[str, int]
+
+    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
+        """Return the class ids [n] int64 of labels."""
+        return np.fromiter((self.ids[label] for label in labels), np.int64, len(labels))
+
+
+@dataclass(frozen=True)
+class NumberScheme:
+    """The labels of a regression: numbers, for the one output called "score"."""
+
+    names: tuple[str, ...] = ("score",)
+
+    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
+        """Return the numbers [n] float32 of labels."""
+        return np.array(list(map(float, labels)), np.float32)
+
+
+def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: Sequence[str] | None,
+                 source: str) -> LabelScheme:
+    """Return which label as written is which of the teacher's classes.
+
+    In this order: labels that are all names of the teacher's classes (capitals count only where they tell two classes
+    apart); whole numbers from 0 to ``num_classes`` - 1; where the teacher has no names, as many different labels as it
+    has classes, in sorted order, with a warning. Names such as LABEL_0, which Hugging Face makes up, count as none.
+
+    Args:
+        labels: the labels as written.
+        num_classes: outputs of the teacher; None where there is no teacher yet and the labels decide.
+        teacher_names: names of its classes by id, or None.
+        source: the file the labels are from, for messages.
+
+    Raises:
+        UserError: the classes don't match the teacher's; the message names them.
+    """
+    found = sorted(set(labels), key=_sort_key)
+    names = None if teacher_names is None or _made_up(teacher_names) else [str(name) for name in teacher_names]
+    has_teacher = num_classes is not None
+    if not has_teacher:
+        num_classes = len(names or found)
+    if names is not None and len(names) != num_classes:
+        raise UserError(f"the teacher names {len(names)} classes ({_listed(names)}) but has {num_classes} outputs; "
+                        "mend id2label in its config.json")
+    if names is not None:
+        ids = {label: _class_named(label, names) for label in found}
+        if None not in ids.values():
+            return LabelScheme(names, ids)
+    if all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
+        return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
+    if names is not None:
+        unknown = [label for label in found if ids[label] is None]
+        raise UserError(f"{source}: the labels {_listed(unknown)} are none of the teacher's classes "
+                        f"({_listed(names)}); use these names, or 0 to {num_classes - 1}")
+    if len(found) != num_classes:
+        raise UserError(f"{source}: has {len(found)} classes ({_listed(found)}) where the teacher has {num_classes} "
+                        f"without names; write its class ids, 0 to {num_classes - 1}, as labels")
+    scheme = LabelScheme(found, {label: i for i, label in enumerate(found)})
+    if has_teacher:
+        _log.warning("the teacher doesn't name its classes; labels are taken in sorted order: %s",
+                     ", ".join(f"{label} = class {i}" for label, i in scheme.ids.items()))
+    return scheme
+
+
+def _check_all_classes(train: Rows, scheme: LabelScheme) -> None:
+    """Refuse training rows in which a class of the teacher's never occurs: it is another task's teacher.
+
+    Raises:
+        UserError: naming the classes.
+    """
+    occurring = {scheme.ids[label] for label in train.labels}
+    missing = [name for i, name in enumerate(scheme.names) if i not in occurring]
+    if missing:
+        raise UserError(f"{train.source}: {_listed(missing)} of the teacher's {len(scheme.names)} classes "
+                        "never occurs here; name the teacher that was fine-tuned on these labels, or add such rows")
+
+
+def _check_dev_labels(train: Rows, dev: Rows) -> None:
+    """Refuse labels in ``dev`` that ``train`` lacks.
+
+    Raises:
+        UserError: naming the labels and the first row that has one.
+    """
+    known = set(train.labels)
+    strange = sorted(set(dev.labels) - known, key=_sort_key)
+    if strange:
+        row = next(i for i, label in enumerate(dev.labels) if label not in known)
+        raise UserError(f"{dev.at(dev.places[row])}: {_listed(strange)} is not among the labels of {train.source} "
+                        f"({_listed(sorted(known, key=_sort_key))})")
+
+
+def _made_up(names: Sequence[str]) -> bool:
+    return all(name == f"LABEL_{i}" for i, name in enumerate(names))
+
+
+def _class_named(label: str, names: Sequence[str]) -> int | None:
+    if label in names:
+        return names.index(label)
+    same = [i for i, name in enumerate(names) if name.lower() == label.lower()]
+    return same[0] if len(same) == 1 else None
+
+
+def _sort_key(label: str) -> tuple[bool, int, str]:
+    """Numbers by value before names by letter."""
+    is_integer = _INTEGER.fullmatch(label) is not None
+    return (not is_integer, int(label) if is_integer else 0, label)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    shown = [label if len(label) <= 40 else label[:37] + "..." for label in labels[:8]]
+    return ", ".join(shown) + (f", ... ({len(labels)} in all)" if len(labels) > len(shown) else "")

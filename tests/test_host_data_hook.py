@@ -1,0 +1,159 @@
+"""``DataAugmentation`` by itself, over every kind of loader that PaddleSlim takes."""
+
+import logging
+
+import numpy as np
+import paddle
+import pytest
+from reviews import make_reviews
+from teachers import make_tiny_teacher
+from test_teacher_load import export, masked_network
+
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.host.data_hook import augmented_loader
+from paddleslim_bilstm.tokens import BERT_FEEDS, Feed, Framing, load_tokenizer
+
+MASKED = (Feed("x0", "ids"), Feed("x1", "mask"), Feed("x2", "types"))
+EVERYTHING = {"DataAugmentation": {"hooks": [{"masking": {"p_mask": 0.3}}, {"crossover": {"p_cross": 1.0}}]},
+              "QuantAware": None}
+TEXTS = [text for text, _ in make_reviews(40, seed=3)]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return make_tiny_teacher(tmp_path_factory.mktemp("plain"), "exported")
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    paddle.enable_static()
+    return export(tmp_path_factory.mktemp("masked") / "teacher", masked_network())
+
+
+def framed(folder, feeds, width=None):
+    tokenizer = load_tokenizer(folder)
+    return Framing.of(tokenizer, feeds, width), tokenizer.encode(TEXTS)
+
+
+def batches_of(folder, feeds, width=None):
+    """Batches of 8 as dicts by feed name."""
+    framing, sentences = framed(folder, feeds, width)
+    names = [feed.name for feed in feeds]
+    return [dict(zip(names, framing.batch(sentences, np.arange(start, start + 8)))) for start in range(0, 40, 8)]
+
+
+def data_loader(folder, feeds):
+    """A ``paddle.io.DataLoader`` as in PaddleSlim's examples."""
+    framing, sentences = framed(folder, feeds)
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        variables = [paddle.static.data(feed.name, [-1, -1], feed.dtype) for feed in feeds]
+    return paddle.io.DataLoader(list(range(40)), feed_list=variables, batch_size=8, return_list=False,
+                                places=paddle.CPUPlace(),
+                                collate_fn=lambda rows: framing.batch(sentences, np.array(rows)))
+
+
+FORMS = {
+    "dicts": lambda folder, feeds: lambda: iter(batches_of(folder, feeds)),
+    "lists with a dict": lambda folder, feeds: lambda: ([one] for one in batches_of(folder, feeds)),
+    "tuples": lambda folder, feeds: lambda: (tuple(one.values()) for one in batches_of(folder, feeds)),
+    "a data loader": data_loader,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["plain", "masked"])
+def test_batches_keep_their_shape_and_their_masks_fit(request, kind, form):
+    folder, feeds = request.getfixturevalue(kind), {"plain": BERT_FEEDS, "masked": MASKED}[kind]
+    loader = augmented_loader(EVERYTHING, {"model_dir": str(folder), "train_dataloader": FORMS[form](folder, feeds)})
+    before, first, second = batches_of(folder, feeds), list(loader()), list(loader())
+    framing, tokenizer = Framing.of(load_tokenizer(folder), feeds), load_tokenizer(folder)
+    ids = framing.ids_name
+    assert len(first) == len(before)
+    for batch, original in zip(first, before):
+        assert {name: array.shape for name, array in batch.items()} == {
+            name: array.shape for name, array in original.items()}
+        assert all(batch[name].dtype == original[name].dtype for name in original)
+        assert (batch[ids][:, 0] == tokenizer.cls_id).all()
+        used = batch[ids] != tokenizer.pad_id
+        assert ((batch[ids] == tokenizer.sep_id).sum(axis=1) == 1).all()
+        assert (np.diff(used.astype(int), axis=1) <= 0).all()  # padding behind the sentence
+        if kind == "masked":
+            np.testing.assert_array_equal(batch["x1"], used)
+            assert not batch["x2"].any()
+    changed = [np.mean((one[ids] != other[ids]).any(axis=1)) for one, other in ((first[0], before[0]),
+                                                                               (first[0], second[0]))]
+    assert min(changed) > 0.7  # from what it was, and from epoch to epoch
+
+
+def test_a_fixed_width_and_the_labels_stay(masked):
+    def loader():
+        for number, batch in enumerate(batches_of(masked, MASKED, width=64)):
+            yield {**batch, "labels": np.full(8, number)}
+
+    found = list(augmented_loader(EVERYTHING, {"model_dir": str(masked), "train_dataloader": loader})())
+    assert [batch["x0"].shape for batch in found] == [(8, 64)] * 5
+    assert [set(batch["labels"].tolist()) for batch in found] == [{number} for number in range(5)]
+
+
+def test_pairs_stay_pairs(plain):
+    framing, sentences = framed(plain, BERT_FEEDS)
+    pairs = type(sentences).from_sides(sentences)
+
+    def loader():
+        for start in range(0, 20, 5):
+            yield dict(zip(("input_ids", "token_type_ids"), framing.batch(pairs, np.arange(start, start + 5))))
+
+    for batch, original in zip(augmented_loader(EVERYTHING, {"model_dir": str(plain), "train_dataloader": loader})(),
+                               loader()):
+        assert batch["input_ids"].shape == original["input_ids"].shape
+        assert all(second for _, second in framing.contents(batch))
+        assert ((batch["input_ids"] == framing.sep_id).sum(axis=1) == 2).all()
+
+
+def test_rows_that_were_not_seen_before_pass_as_they_are(plain):
+    calls = []
+
+    def loader():
+        calls.append(1)
+        batches = batches_of(plain, BERT_FEEDS)
+        return iter(batches[:4] if len(calls) == 1 else batches[3:])
+
+    found = list(augmented_loader(EVERYTHING, {"model_dir": str(plain), "train_dataloader": loader})())
+    known, unknown = batches_of(plain, BERT_FEEDS)[3:]
+    np.testing.assert_array_equal(found[1]["input_ids"], unknown["input_ids"])
+    assert (found[0]["input_ids"] != known["input_ids"]).any()
+
+
+def test_one_line_says_what_is_changed(plain, caplog):
+    caplog.set_level(logging.INFO, "paddleslim_bilstm")
+    augmented_loader(EVERYTHING, {"model_dir": str(plain), "train_dataloader": FORMS["dicts"](plain, BERT_FEEDS)})
+    line, = [record.getMessage() for record in caplog.records if "DataAugmentation" in record.getMessage()]
+    assert "masking, crossover" in line and "sentences" in line
+
+
+@pytest.mark.parametrize("sections, message", [
+    ({"QuantPost": None}, "nothing here trains.*QuantPost only calibrates"), ({}, "nothing here trains")])
+def test_a_hook_that_would_do_nothing_is_refused(plain, sections, message):
+    with pytest.raises(UserError, match=message):
+        augmented_loader({"DataAugmentation": None, **sections}, {"model_dir": str(plain), "train_dataloader": list})
+
+
+def test_calibration_sees_the_loaders_own_batches(plain, tmp_path, monkeypatch):
+    """A pruning that trains takes the augmented batches, the QuantPost behind it the plain ones."""
+    from paddleslim.auto_compression import AutoCompression, compressor
+    seen = {}
+    monkeypatch.setattr(compressor, "quant_post", lambda *_, data_loader, **__: seen.update(
+        quant_post=next(iter(data_loader()))))
+    loader = data_loader(plain, BERT_FEEDS)
+    compression = AutoCompression(
+        model_dir=str(plain), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
+        save_dir=str(tmp_path), train_dataloader=loader, eval_callback=lambda *_: 1.0,
+        config={**EVERYTHING, "QuantAware": None, "TrainConfig": {"epochs": 1, "eval_iter": 2, "learning_rate": 1e-4,
+                "optimizer_builder": {"optimizer": {"type": "SGD"}}}})
+    compression.tmp_dir = str(tmp_path)
+    compression.single_strategy_compress("quant_post", type("Config", (), {
+        "recon_level": None, "__getattr__": lambda self, name: None})(), 0, None)
+    own = next(iter(loader()))[0]
+    np.testing.assert_array_equal(np.array(seen["quant_post"][0]["input_ids"]), np.array(own["input_ids"]))
+    augmented = next(compression.train_dataloader())
+    assert (augmented["input_ids"] != np.array(own["input_ids"])).any()

@@ -1,0 +1,81 @@
+"""Progress: a bar on a terminal, a few plain lines in a log file."""
+
+import io
+import sys
+
+import pytest
+from tqdm import tqdm
+
+from paddleslim_bilstm.progress import ProgressLines, progress_bar
+
+
+class Clock:
+    """A clock that stands still until it is told."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def lines_of(clock, steps, seconds_each, found=0):
+    """Run a stage of as many steps of 10 sentences and return the lines that it printed."""
+    stream = io.StringIO()
+    with ProgressLines("labelling", 10 * steps, "sentences", stream, clock) as progress:
+        for step in range(steps):
+            if step >= found:
+                clock.now += seconds_each
+            progress.update(10)
+            if step < found:
+                progress.initial += 10
+    return stream.getvalue().splitlines()
+
+
+def test_a_long_stage_prints_a_line_every_30_seconds_and_one_at_the_end(clock):
+    assert lines_of(clock, 1000, 0.07) == ["labelling: 4,290 of 10,000 sentences, 143/s, 40 s left",
+                                           "labelling: 8,580 of 10,000 sentences, 143/s, 10 s left",
+                                           "labelling: 10,000 of 10,000 sentences, 143/s, took 1 min 10 s"]
+
+
+def test_a_fast_stage_has_its_rate_in_whole_numbers(clock):
+    assert lines_of(clock, 10_000, 0.0004)[-1] == "labelling: 100,000 of 100,000 sentences, 25,000/s, took 4 s"
+
+
+def test_hours_are_told_as_hours(clock):
+    lines = lines_of(clock, 1000, 10)
+    assert len(lines) == 334 and lines[0].endswith("30 of 10,000 sentences, 1.0/s, 2 h 46 min left")
+
+
+def test_a_stage_of_less_than_a_second_prints_nothing(clock):
+    assert lines_of(clock, 9, 0.1) == []
+
+
+def test_what_was_found_in_the_cache_does_not_count_in_the_rate(clock):
+    assert lines_of(clock, 1000, 0.07, found=500)[0] == "labelling: 9,290 of 10,000 sentences, 143/s, 5 s left"
+
+
+def test_the_lines_show_what_the_stage_tells_and_where_it_broke_off(clock):
+    stream = io.StringIO()
+    with pytest.raises(KeyboardInterrupt), ProgressLines("distil", 100, "sentences", stream, clock) as progress:
+        progress.set_postfix(loss="0.0123", metric=0.87654, best=None, refresh=False)
+        clock.now += 2
+        progress.update(50)
+        raise KeyboardInterrupt
+    assert stream.getvalue() == "distil: 50 of 100 sentences, 25/s, took 2 s, loss=0.0123 metric=0.877 best=None\n"
+
+
+@pytest.mark.parametrize("terminal, kind", [(True, tqdm), (False, ProgressLines)])
+def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch, terminal, kind):
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_bar("distil", 10, "sentences") as progress:
+        progress.update(10)
+        progress.set_postfix(loss="0.1", refresh=False)
+        progress.initial += 1
+    assert isinstance(progress, kind)
