@@ -12,9 +12,9 @@ import pytest
 
 from paddleslim_bilstm.config import GlobalConfig
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.report.data_table import data_table
+from paddleslim_bilstm.report.tables import data_table
 from paddleslim_bilstm.text import load_dataset
-from paddleslim_bilstm.text.oddities import count_oddities
+from paddleslim_bilstm.text.rows import count_oddities
 
 FINE = [("good film", "1"), ("bad film", "0")]
 LONG = "so very long " * 8_000  # 104,000 characters

@@ -161,7 +161,7 @@ def test_a_vocabulary_without_a_mask_token_is_refused(config, tiny_teacher, tmp_
 
 
 def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp_path):
-    from paddleslim_bilstm.run_folder import RunFolder
+    from paddleslim_bilstm.run import RunFolder
     with RunFolder(prepare(again)):
         with pytest.raises(UserError, match="another run is writing to"):
             compress(again)
@@ -170,7 +170,7 @@ def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp
 
 
 def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tmp_path):
-    from paddleslim_bilstm.run_folder import RunFolder
+    from paddleslim_bilstm.run import RunFolder
     out = tmp_path / "out"
     for name in ("inference", "model"):
         config["Global"]["model_filename"] = f"{name}.pdmodel"

@@ -18,12 +18,12 @@ from paddleslim_bilstm.augment import Corpus, build_transfer_set, load_transfer_
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import round_layers
-from paddleslim_bilstm.student.words import build_word_vocabulary, load_word_vocabulary
+from paddleslim_bilstm.student.vocabulary import build_word_vocabulary, load_word_vocabulary
 from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
 TEXTS = ["the filmings films are filmings", "the films are good", "not good !", "zzz the q9 [MASK]"]
@@ -116,7 +116,7 @@ def test_chinese_words_are_jiebas_in_training_and_in_use(chinese_teacher):
 
 
 def test_without_jieba_a_chinese_student_says_what_to_install(chinese_teacher, tmp_path, monkeypatch):
-    from paddleslim_bilstm.student import words
+    from paddleslim_bilstm.student import vocabulary as words
     monkeypatch.setattr(words, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install jieba"):
         load_word_vocabulary(tmp_path, load_tokenizer(chinese_teacher), True)

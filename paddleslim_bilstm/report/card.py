@@ -8,13 +8,13 @@ from typing import Any, Mapping, Sequence
 import yaml
 
 from .. import __version__
-from ..run_folder import CARD_TAG, published_name
+from ..run import CARD_TAG, published_name
 from ..student.spec import StudentSpec
 from ..task import metrics_by_name
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, Feed
+from .measure import TEACHER
 from .report import Report
-from .rows import TEACHER
-from .table import compact, markdown_table, quality
+from .tables import compact, markdown_table, quality
 
 # our metrics -> what hubs call them
 _HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "macro_f1": "f1", "matthews": "matthews_correlation",

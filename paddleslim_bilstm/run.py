@@ -16,8 +16,7 @@ from .cpu import give_back_freed_memory
 from .errors import UserError
 from .export.paddle_model import MODEL_NAME
 from .export.student_file import save_student
-from .export.student_spec import SPEC_FILE
-from .files import (
+from .storage import (
     checksum,
     copy_whole,
     make_writable_folder,
@@ -28,6 +27,7 @@ from .files import (
     sync_folder,
 )
 from .student.spec import StudentSpec
+from .student.spec_file import SPEC_FILE
 from .student.weights import Weights
 from .tokens import TOKENIZER_FILES
 
