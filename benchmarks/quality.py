@@ -144,9 +144,8 @@ def _groups(results: dict[str, dict], arguments: argparse.Namespace) -> dict[str
 
 def _draw_frontier(groups: dict[str, list[dict]], path: Path) -> None:
     """Draw accuracy (means over seeds) against latency and size: teacher, alone, tutorial, int8 students by width."""
-    from paddleslim_bilstm.report.latency import Latency
+    from paddleslim_bilstm.report.measure import ALONE, DISTILLED, TEACHER, Latency, ModelRow
     from paddleslim_bilstm.report.plot import save_plot
-    from paddleslim_bilstm.report.rows import ALONE, DISTILLED, TEACHER, ModelRow
 
     def row(runs: list[dict], name: str, title: str) -> ModelRow | None:
         found = [one for run in runs for one in run["models"] if one["name"] == name]

@@ -94,10 +94,10 @@ def run_stages(job: dict) -> dict:
     from ours import Windows, distil, settings_of
 
     from paddleslim_bilstm.augment import Corpus, build_transfer_set
-    from paddleslim_bilstm.augment.chunks import part_of
+    from paddleslim_bilstm.augment.words import part_of
     from paddleslim_bilstm.cpu import give_back_freed_memory, physical_cores
     from paddleslim_bilstm.teacher import label, load_teacher
-    from paddleslim_bilstm.training_text import read_training_text
+    from paddleslim_bilstm.teacher.text import read_training_text
     paddle.enable_static()
     found: dict = {}
 

@@ -27,9 +27,9 @@ from typing import Iterable
 import numpy as np
 
 from paddleslim_bilstm import Predictor
+from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.student_file import save_student
-from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.quickstart.corpus import make_corpus
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights

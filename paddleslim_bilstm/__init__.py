@@ -29,6 +29,6 @@ def __getattr__(name: str):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
     if name == "compress":
-        from .host.before_paddle import before_paddle
+        from .host.versions import before_paddle
         before_paddle()
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -37,13 +37,13 @@ class Command:
 
 
 COMMANDS = {
-    "compress": Command("Distil a BERT classifier into a Bi-LSTM", "compress_command", goes_on=True),
-    "finetune": Command("Fine-tune a pretrained BERT into a teacher", "finetune.command", goes_on=True),
-    "quickstart": Command("Make a small corpus and a teacher, and distil that", "quickstart.command", goes_on=True),
-    "predict": Command("Label texts with a distilled Bi-LSTM", "predict.command"),
-    "config": Command("Check a configuration and print it in full, or print the JSON schema", "config.command"),
-    "cache": Command("List or clear what earlier runs have computed", "cache_command"),
-    "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "predict.evaluate_command"),
+    "compress": Command("Distil a BERT classifier into a Bi-LSTM", "commands.compress", goes_on=True),
+    "finetune": Command("Fine-tune a pretrained BERT into a teacher", "commands.finetune", goes_on=True),
+    "quickstart": Command("Make a small corpus and a teacher, and distil that", "commands.quickstart", goes_on=True),
+    "predict": Command("Label texts with a distilled Bi-LSTM", "commands.predict"),
+    "config": Command("Check a configuration and print it in full, or print the JSON schema", "commands.config"),
+    "cache": Command("List or clear what earlier runs have computed", "commands.cache"),
+    "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "commands.evaluate"),
 }
 
 _EXAMPLES = """\

@@ -13,23 +13,21 @@ from .config import Config
 from .config.schema import WORDS
 from .cpu import physical_cores
 from .errors import UserError
+from .export.inference_file import forget_call_stacks, put_in_order
+from .export.int8 import put_int8_embedding, quantize_student, round_layers
 from .export.onnx_model import write_onnx
 from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
 from .host.chain import chain_dataloader, converted_loader, run_chain
 from .host.rehearsal import rehearse
 from .host.strategies import chained_strategies
-from .inference_file import forget_call_stacks, put_in_order
 from .predict.runtimes import paddle_logits
-from .quantize.paddle_embedding import put_int8_embedding
-from .quantize.rounding import round_layers
-from .quantize.student import quantize_student
-from .report.rows import ALONE, DISTILLED, DevSet, ModelRow, measure_model
-from .run_folder import RunFolder
+from .report.measure import ALONE, DISTILLED, DevSet, ModelRow, measure_model
+from .run import RunFolder
 from .student.evaluate import metric_of
 from .student.spec import WORD_FEEDS, StudentSpec
+from .student.text import StudentText
 from .student.train import Evaluate, TrainedStudent
 from .student.weights import Weights
-from .student_text import StudentText
 from .task import task_named
 from .teacher import InferenceModel, logits_of
 from .tokens import BERT_FEEDS

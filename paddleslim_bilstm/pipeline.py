@@ -15,18 +15,16 @@ from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, trans
 from .config import Config, load_config
 from .config.schema import WORDS
 from .cpu import physical_cores
-from .disk import Need, check_room, explained_write_errors
 from .errors import UserError
-from .files import checksum, make_writable_folder
 from .finetune.finetune import finetune, teacher_is_missing
-from .host.before_paddle import before_paddle
 from .host.optimizer import check_optimizer, make_optimizer_of
+from .host.versions import before_paddle
 from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
-from .report.flops import parameters
+from .report.measure import DISTILLED, TEACHER, DevSet, measure_model, measure_onnx, parameters
 from .report.report import Report
-from .report.rows import DISTILLED, TEACHER, DevSet, measure_model, measure_onnx
 from .report.write import write_report
-from .run_folder import RunFolder
+from .run import RunFolder
+from .storage import Need, check_room, checksum, explained_write_errors, make_writable_folder
 from .student.checkpoint import CHECKPOINT_STUDENTS
 from .student.embeddings import check_embeddings
 from .student.encoders import encoder_named
@@ -34,19 +32,12 @@ from .student.evaluate import metric_of, metric_on
 from .student.losses import check_loss, loss_function
 from .student.network import TOKEN_MAP
 from .student.recipe import Recipe, first_student
+from .student.text import StudentText, student_text
 from .student.train import Evaluate, TrainingSet
 from .student.weights import Weights, size_bytes
-from .student_text import StudentText, student_text
 from .task import Task, task_named
-from .teacher import (
-    LABELS_FORMAT,
-    Labels,
-    Teacher,
-    label,
-    load_teacher,
-    missing_bytes,
-)
-from .training_text import TrainingText, read_training_text
+from .teacher import LABELS_FORMAT, Labels, Teacher, label, load_teacher, missing_bytes
+from .teacher.text import TrainingText, read_training_text
 from .verify import verify
 
 _log = logging.getLogger(__name__)

@@ -94,6 +94,7 @@ class Task(ABC):
         some_names: label names of a model as small as the task has them.
         has_classes: a softmax over the outputs gives probabilities, as some distillation losses need it.
         other_rows: what to add where all rows have the same label.
+        answer_field: of a prediction, the one that the model card's example shows; "" shows it whole.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Task(ABC):
     some_names: tuple[str, ...]
     has_classes: bool = False
     other_rows: str = "with other labels"
+    answer_field: str = ""
 
     # models
 
@@ -222,7 +224,11 @@ class Task(ABC):
         """Return the names of the metrics that a report shows where the run is judged by ``metric``."""
         return tuple(one.name for one in self.metrics)
 
-    # what a report and the log say
+    # what a report, the model card and the log say
+
+    def what_it_does(self, texts: str, outputs: int, names: str) -> str:
+        """Return what a student does with ``texts``; ``names`` are those of its outputs, shortened."""
+        return f"labels {texts} ({names})"
 
     @abstractmethod
     def how_measured(self, sentences: str) -> list[str]:
@@ -266,6 +272,7 @@ class Classification(Task):
     some_names = ("0", "1")
     has_classes = True
     other_rows = "of the other classes"
+    answer_field = "label"
 
     def fits(self, outputs: int) -> bool:
         return outputs > 1
@@ -300,6 +307,9 @@ class Classification(Task):
         same = {"macro_f1": "f1"} if outputs > 2 else {}
         return tuple(dict.fromkeys(("accuracy", "f1", same.get(metric, metric))))
 
+    def what_it_does(self, texts: str, outputs: int, names: str) -> str:
+        return f"sorts {texts} into {outputs} classes ({names})"
+
     def how_measured(self, sentences: str) -> list[str]:
         return ["- **acc, F1**: on the whole dev set; F1 is that of class 1 for two classes, macro-F1 for more.",
                 f"- **agree**: the share of {sentences} on which a model predicts the teacher's class."]
@@ -332,6 +342,7 @@ class Regression(Task):
     dtype = "float32"
     missing = np.nan
     some_names = ("score",)
+    answer_field = "score"
 
     def fits(self, outputs: int) -> bool:
         return outputs == 1
@@ -380,6 +391,9 @@ class Regression(Task):
 
     def in_words(self, answer: Any, label_names: Sequence[str]) -> str:
         return f"{answer:.4g}"
+
+    def what_it_does(self, texts: str, outputs: int, names: str) -> str:
+        return f"scores {texts}"
 
     def how_measured(self, sentences: str) -> list[str]:
         return ["- **Pearson, Spearman**: correlation of a model's numbers with the labels, on the whole dev set.",

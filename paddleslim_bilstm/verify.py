@@ -9,12 +9,12 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 
 from .errors import UserError
+from .export.inference_file import ends_whole
 from .export.paddle_model import MODEL_NAME, read_paddle_model, student_logits
 from .export.student_file import WEIGHTS_FILE, load_student
-from .inference_file import ends_whole
 from .models import QUANTIZED_BY_PADDLESLIM, PaddleModel
 from .predict.runtimes import Logits, onnx_logits, paddle_logits
-from .report.rows import DevSet
+from .report.measure import DevSet
 from .student.spec import StudentSpec
 
 _PROBE_SENTENCES = 8

@@ -40,7 +40,7 @@ def quick_collections():
 @pytest.fixture(scope="session", autouse=True)
 def quick_measuring():
     """Speed figures from the fewest sentences: what they are depends on the machine, and no test of a run looks."""
-    from paddleslim_bilstm.report import latency
+    from paddleslim_bilstm.report import measure as latency
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "_BUDGET_S", 0.01)
         yield

@@ -34,7 +34,7 @@ from forked_runs import Run, prepare, program_lines, start
 from reviews import write_reviews
 
 from paddleslim_bilstm import pipeline
-from paddleslim_bilstm.run_folder import CARD_FILE
+from paddleslim_bilstm.run import CARD_FILE
 from paddleslim_bilstm.student import recipe
 
 STAGES = ("load teacher", "read text", "check teacher", "augment", "label", "train alone", "distil", "export", "chain",

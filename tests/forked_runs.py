@@ -24,9 +24,9 @@ import matplotlib.pyplot  # noqa: F401
 import textblob.en  # noqa: F401
 
 from paddleslim_bilstm import cli
-from paddleslim_bilstm.augment.taggers import EnglishTagger
+from paddleslim_bilstm.augment.speech import EnglishTagger
 from paddleslim_bilstm.cpu import apply_cpu_settings
-from paddleslim_bilstm.report import latency
+from paddleslim_bilstm.report import measure as latency
 from paddleslim_bilstm.teacher import labelling
 
 apply_cpu_settings()
@@ -138,4 +138,4 @@ def _tell_stages(pipe: int) -> None:
             if record.getMessage().endswith(" ..."):
                 os.write(pipe, record.getMessage()[:-4].encode() + b"\n")
 
-    logging.getLogger("paddleslim_bilstm.run_folder").addHandler(Handler())
+    logging.getLogger("paddleslim_bilstm.run").addHandler(Handler())

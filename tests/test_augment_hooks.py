@@ -24,7 +24,7 @@ from paddleslim_bilstm.augment import (
     hook_names,
 )
 from paddleslim_bilstm.augment.registry import apply_hooks
-from paddleslim_bilstm.augment.spelling import Spelling
+from paddleslim_bilstm.augment.speech import Spelling
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.tokens import Sentences
 

@@ -12,11 +12,11 @@ from paddleslim_bilstm.augment import (
     Corpus,
     augmentation_hook,
     build_transfer_set,
-    chunks,
     load_transfer_set,
     transfer_set_fingerprint,
 )
-from paddleslim_bilstm.augment.seen import SeenHashes
+from paddleslim_bilstm.augment import words as chunks
+from paddleslim_bilstm.augment.transfer_set import SeenHashes
 from paddleslim_bilstm.augment.words import sequence_hashes
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.tokens import Sentences

@@ -116,7 +116,7 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(command, capsys, inter
 
 
 def test_overrides_may_be_given_together_or_apart():
-    from paddleslim_bilstm import compress_command
+    from paddleslim_bilstm.commands import compress as compress_command
     parser = cli._parser(["compress"])
     arguments = parser.parse_args(["compress", "a.yaml", "-o", "A.b=1", "A.c=2", "-o", "A.d=3"])
     assert arguments.run is compress_command.run

@@ -498,8 +498,8 @@ def test_the_command_checks_a_file_and_prints_it_in_full(written):
 def test_predicting_needs_no_pydantic():
     code = "import sys; sys.modules['pydantic'] = None\n" \
            "from paddleslim_bilstm import Predictor\n" \
-           "import paddleslim_bilstm.predict.command, paddleslim_bilstm.predict.evaluate_command\n" \
-           "import paddleslim_bilstm.student.words, paddleslim_bilstm.text\n" \
+           "import paddleslim_bilstm.commands.predict, paddleslim_bilstm.commands.evaluate\n" \
+           "import paddleslim_bilstm.student.vocabulary, paddleslim_bilstm.text\n" \
            "from paddleslim_bilstm.cli import main\nassert main(['config', '--schema']) == 2"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

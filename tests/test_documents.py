@@ -23,6 +23,8 @@ from teachers import make_tiny_teacher
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.pipeline import prepare
+from paddleslim_bilstm.task import TASKS
+from paddleslim_bilstm.text import load_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -168,6 +170,23 @@ def test_the_plugins_of_the_development_page_run_from_the_command_line(workplace
                                predictor.logits(["the film is good .", "dull"]), atol=1e-4)
     assert layer.spec.encoder == "mean" and [feed.role for feed in layer.spec.feeds] == ["ids", "mask"]
     assert Predictor("output/mine").runtime == "onnx-int8"
+
+
+def test_the_task_of_the_development_page_is_a_plugin(workplace, monkeypatch):
+    block, = [block for block in blocks("python", [DEVELOPMENT]) if "TASKS[" in block.code]
+    (workplace / "my_task.py").write_text(block.code, encoding="utf-8")
+    monkeypatch.setitem(TASKS, "tags", None)  # gone again after the test
+    config = load_config({"Global": {"task": "tags", "plugins": ["my_task"]}, "bert_to_bilstm": {}})
+    assert config.global_.chosen_metric == "exact"
+    rows = [("a room", "room"), ("nothing", "-"), ("all", "food|room")]
+    labels = load_dataset(config.global_, 2, ("food", "room"), train=rows, dev=rows).train_labels
+    assert labels.tolist() == [[0, 1], [0, 0], [1, 1]]
+    logits = np.array([[-1, 1], [-1, 1], [1, 1]], np.float32)
+    assert TASKS["tags"].score_logits("exact", labels, logits) == pytest.approx(2 / 3)
+    assert TASKS["tags"].predictions(logits, ("food", "room"))[0].as_json(()) == {"tags": ["room"]}
+    with paddle.base.dygraph.guard():
+        loss = TASKS["tags"].hard_loss(*map(paddle.to_tensor, (logits, TASKS["tags"].with_unlabelled(labels[:2], 1))))
+        assert float(loss) == pytest.approx((3 * np.log1p(np.exp(-1)) + np.log1p(np.exp(1))) / 4, rel=1e-5)
 
 
 def commands() -> list[Any]:

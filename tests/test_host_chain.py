@@ -10,12 +10,11 @@ import pytest
 import paddleslim_bilstm  # noqa: F401
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.inference_file import forget_call_stacks, put_in_order
+from paddleslim_bilstm.export.int8 import put_int8_embedding, round_layers
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
-from paddleslim_bilstm.inference_file import forget_call_stacks, put_in_order
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict.runtimes import paddle_logits
-from paddleslim_bilstm.quantize.paddle_embedding import put_int8_embedding
-from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.student.evaluate import metric_of, metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student

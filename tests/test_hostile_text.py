@@ -1,4 +1,4 @@
-"""What happens to hostile and broken text, in files and Python rows, for training and dev, as the README has it.
+"""What happens to hostile and broken text, in files and Python rows, for training and dev, as docs/trust.md has it.
 
 What the predictor does with it: tests/test_predict.py.
 """
@@ -12,9 +12,9 @@ import pytest
 
 from paddleslim_bilstm.config import GlobalConfig
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.report.data_table import data_table
+from paddleslim_bilstm.report.tables import data_table
 from paddleslim_bilstm.text import load_dataset
-from paddleslim_bilstm.text.oddities import count_oddities
+from paddleslim_bilstm.text.rows import count_oddities
 
 FINE = [("good film", "1"), ("bad film", "0")]
 LONG = "so very long " * 8_000  # 104,000 characters

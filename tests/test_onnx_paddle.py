@@ -5,11 +5,11 @@ import paddle
 import pytest
 from student_reference import output_folder, random_student, random_texts, reference_logits
 
+from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import round_layers
 from paddleslim_bilstm.student.network import StudentNetwork
 
 

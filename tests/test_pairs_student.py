@@ -6,16 +6,15 @@ import pytest
 from student_reference import random_student, reference_logits
 from test_student import TOKENIZER, VOCABULARY, adam, plan, weights_for
 
+from paddleslim_bilstm.export.int8 import quantize_student, round_layers
 from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
-from paddleslim_bilstm.export.student_spec import read_spec, write_spec
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import round_layers
-from paddleslim_bilstm.quantize.student import quantize_student
-from paddleslim_bilstm.report.flops import flops
+from paddleslim_bilstm.report.measure import flops
 from paddleslim_bilstm.student.batches import padded_rows, plan_batches, widths
 from paddleslim_bilstm.student.evaluate import metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
+from paddleslim_bilstm.student.spec_file import read_spec, write_spec
 from paddleslim_bilstm.student.train import TrainingSet, train_student
 from paddleslim_bilstm.student.weights import num_features
 from paddleslim_bilstm.tokens import Sentences

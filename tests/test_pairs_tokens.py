@@ -5,7 +5,7 @@ import pytest
 from teachers import VOCABULARY
 
 from paddleslim_bilstm.augment import Corpus, augmentation_hook, build_transfer_set
-from paddleslim_bilstm.augment.pairs import change_in_turn
+from paddleslim_bilstm.augment.transfer_set import change_in_turn
 from paddleslim_bilstm.augment.words import row_hashes
 from paddleslim_bilstm.config.schema import AugmentationConfig, HookConfig
 from paddleslim_bilstm.tokens import Sentences, cut_pair, load_tokenizer

@@ -161,12 +161,28 @@ def test_a_vocabulary_without_a_mask_token_is_refused(config, tiny_teacher, tmp_
 
 
 def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp_path):
-    from paddleslim_bilstm.run_folder import RunFolder
+    from paddleslim_bilstm.run import RunFolder
     with RunFolder(prepare(again)):
         with pytest.raises(UserError, match="another run is writing to"):
             compress(again)
     compress(again)
     assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tmp_path):
+    from paddleslim_bilstm.run import RunFolder
+    out = tmp_path / "out"
+    for name in ("inference", "model"):
+        config["Global"]["model_filename"] = f"{name}.pdmodel"
+        settings = prepare(config)
+        with RunFolder(settings) as run:
+            for file in (f"{name}.pdmodel", f"{name}.pdiparams", "student.json"):
+                (run.final_dir / file).write_text(name)
+            (run.final_dir / "report.json").write_text(json.dumps({"config": settings.to_dict()}))
+            (out / "mine.pdmodel").write_text("the user's")
+            run.publish()
+        assert sorted(file.name for file in out.glob("*.pd*")) == sorted(
+            [f"{name}.pdiparams", f"{name}.pdmodel", "mine.pdmodel"])
 
 
 def test_the_cache_is_listed_and_cleared(again, tmp_path, capsys):

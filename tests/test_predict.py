@@ -164,7 +164,7 @@ def run_command(module, monkeypatch, capsys, arguments, stdin=b""):
 
 @pytest.fixture
 def predict(output, monkeypatch, capsys):
-    from paddleslim_bilstm.predict import command
+    from paddleslim_bilstm.commands import predict as command
     return lambda *arguments, stdin=b"": run_command(command, monkeypatch, capsys, [output[0], *arguments], stdin)
 
 
@@ -229,7 +229,7 @@ def test_predict_answers_before_the_input_ends(output):
 
 
 def test_evaluate_gives_accuracy_and_f1_on_a_file(output, monkeypatch, capsys, tmp_path):
-    from paddleslim_bilstm.predict import evaluate_command
+    from paddleslim_bilstm.commands import evaluate as evaluate_command
     texts = [text for text in random_texts(60) if text]
     found = expected(output, texts).argmax(axis=1)
     found[:10] = (found[:10] + 1) % 3

@@ -6,11 +6,9 @@ import pytest
 from onnx import numpy_helper
 from student_reference import output_folder, random_student, random_texts
 
+from paddleslim_bilstm.export.int8 import int8_layers, quantize_student, round_layers, to_int8
 from paddleslim_bilstm.export.onnx_model import build_onnx, probe
-from paddleslim_bilstm.predict.batches import sentence_logits
-from paddleslim_bilstm.predict.runtimes import onnx_logits
-from paddleslim_bilstm.quantize.rounding import int8_layers, round_layers, to_int8
-from paddleslim_bilstm.quantize.student import quantize_student
+from paddleslim_bilstm.predict.runtimes import onnx_logits, sentence_logits
 from paddleslim_bilstm.student.graph import Int8Array
 from paddleslim_bilstm.student.weights import weight_shapes
 from paddleslim_bilstm.tokens import load_tokenizer

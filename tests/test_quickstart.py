@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddleslim_bilstm import cli, compress_command
+from paddleslim_bilstm import cli
+from paddleslim_bilstm.commands import compress as compress_command
+from paddleslim_bilstm.commands.quickstart import CONFIG, run
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.quickstart import Corpus, make_corpus, write_corpus
-from paddleslim_bilstm.quickstart.command import CONFIG, run
 from paddleslim_bilstm.quickstart.lexicon import DOMAINS
 from paddleslim_bilstm.text import load_dataset
 

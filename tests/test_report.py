@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from paddleslim_bilstm import metrics
-from paddleslim_bilstm.report import hardware, plot
-from paddleslim_bilstm.report.latency import Latency
-from paddleslim_bilstm.report.rows import ALONE, DISTILLED, TEACHER, ModelRow
-from paddleslim_bilstm.report.table import TABLE_WIDTH, compact, headline, text_table, times
+from paddleslim_bilstm.report import machine as hardware
+from paddleslim_bilstm.report import plot
+from paddleslim_bilstm.report.measure import ALONE, DISTILLED, TEACHER, Latency, ModelRow
+from paddleslim_bilstm.report.tables import TABLE_WIDTH, compact, headline, text_table, times
 from paddleslim_bilstm.report.write import write_report
 from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION
 

@@ -16,8 +16,7 @@ from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
-from paddleslim_bilstm.report.latency import Latency
-from paddleslim_bilstm.report.rows import TEACHER, ModelRow
+from paddleslim_bilstm.report.measure import TEACHER, Latency, ModelRow
 from paddleslim_bilstm.report.write import write_report
 from paddleslim_bilstm.tokens import Feed
 

@@ -9,9 +9,9 @@ import numpy as np
 import paddle
 import pytest
 
-from paddleslim_bilstm.report import flops as costs
-from paddleslim_bilstm.report import latency
-from paddleslim_bilstm.report.rows import DevSet, measure_model
+from paddleslim_bilstm.report import measure as costs
+from paddleslim_bilstm.report import measure as latency
+from paddleslim_bilstm.report.measure import DevSet, measure_model
 from paddleslim_bilstm.teacher import load_teacher
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 

@@ -241,6 +241,7 @@ def test_a_task_of_ones_own_goes_through_the_whole_job(tags, tmp_path, capsys):
     assert "exact %" in report.table and "acc" not in report.table
     assert "**exact**: the share" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert "labels texts (`film`, `hotel`, `not`)" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert written["metric"] == "exact" and written["models"][-1]["exact"] == by_name["QuantBiLSTM"].scores["exact"]
 
     predictor = Predictor(tmp_path / "out", "onnx")

@@ -15,7 +15,7 @@ from teachers import make_tiny_teacher
 from paddleslim_bilstm.cpu import has_fast_bf16
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.teacher import InferenceModel, batches_by_length, label, labelling, load_teacher, logits_of
-from paddleslim_bilstm.teacher.pdparams import read_pdparams
+from paddleslim_bilstm.teacher.weights import read_pdparams
 from paddleslim_bilstm.tokens import Sentences
 
 paddle.enable_static()

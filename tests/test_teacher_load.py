@@ -16,7 +16,7 @@ from teachers import HIDDEN, VOCABULARY
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
-from paddleslim_bilstm.teacher.pdparams import read_pdparams
+from paddleslim_bilstm.teacher.weights import read_pdparams
 from paddleslim_bilstm.tokens import BERT_FEEDS
 
 paddle.enable_static()

@@ -17,17 +17,27 @@ import numpy as np
 import paddle
 import pytest
 
-from paddleslim_bilstm.disk import Need, check_room, explained_write_errors
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.inference_file import ends_whole
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
-from paddleslim_bilstm.files import checksum, remove_leftovers, whole_file, whole_folder
-from paddleslim_bilstm.inference_file import ends_whole
-from paddleslim_bilstm.sealed import check_folder, read_sealed_json, seal_folder, write_sealed_json
+from paddleslim_bilstm.storage import (
+    Need,
+    check_folder,
+    check_room,
+    checksum,
+    explained_write_errors,
+    read_sealed_json,
+    remove_leftovers,
+    seal_folder,
+    whole_file,
+    whole_folder,
+    write_sealed_json,
+)
 from paddleslim_bilstm.student.checkpoint import Progress, load_checkpoint, save_checkpoint
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.teacher.text import TrainingText
 from paddleslim_bilstm.text.rows import Rows
-from paddleslim_bilstm.training_text import TrainingText
 
 
 def flipped(content: bytes, position: int) -> bytes:
@@ -149,7 +159,7 @@ def test_fingerprints_change_with_contents_and_with_the_packages_version(tmp_pat
     file.write_text("b")
     assert checksum(*parts) != first
     file.write_text("a")
-    monkeypatch.setattr("paddleslim_bilstm.files.__version__", "0.0.0")
+    monkeypatch.setattr("paddleslim_bilstm.storage.__version__", "0.0.0")
     assert checksum(*parts) != first
 
 

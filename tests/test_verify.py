@@ -7,12 +7,12 @@ import pytest
 from onnx import numpy_helper
 
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.export.student_file import save_student
 from paddleslim_bilstm.models import PaddleModel
-from paddleslim_bilstm.quantize.rounding import round_layers
-from paddleslim_bilstm.report.rows import DISTILLED, DevSet
+from paddleslim_bilstm.report.measure import DISTILLED, DevSet
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.tokens import Sentences, Tokenizer

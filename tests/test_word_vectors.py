@@ -8,8 +8,7 @@ from reviews import write_reviews
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.student.embeddings import check_embeddings, first_embedding
-from paddleslim_bilstm.student.word_vectors import read_word_vectors
+from paddleslim_bilstm.student.embeddings import check_embeddings, first_embedding, read_word_vectors
 
 KNOWN = {"film": [1, 2, 3], "good": [-1, 0.5, 2e-1], "酒店": [4, 5, 6]}
 LINES = "".join(f"{word} {' '.join(map(str, numbers))}\n" for word, numbers in KNOWN.items())

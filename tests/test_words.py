@@ -18,12 +18,12 @@ from paddleslim_bilstm.augment import Corpus, build_transfer_set, load_transfer_
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.quantize.rounding import round_layers
-from paddleslim_bilstm.student.words import build_word_vocabulary, load_word_vocabulary
+from paddleslim_bilstm.student.vocabulary import build_word_vocabulary, load_word_vocabulary
 from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
 TEXTS = ["the filmings films are filmings", "the films are good", "not good !", "zzz the q9 [MASK]"]
@@ -87,7 +87,7 @@ def test_feeds_are_padded_words_and_their_numbers(tokenizer):
 def test_a_words_embedding_is_the_mean_of_its_tokens(tokenizer):
     vocabulary = build_word_vocabulary(tokenizer.encode(TEXTS), tokenizer, False, 2)
     table = np.random.default_rng(0).normal(size=(len(tokenizer.vocab), 5)).astype(np.float32)
-    mean = vocabulary.mean_embeddings(table)
+    mean = vocabulary.embeddings(table)
     assert mean.shape == (7, 5) and mean.dtype == np.float32
     np.testing.assert_allclose(mean[:2], table[[tokenizer.unk_id, tokenizer.mask_id]])
     np.testing.assert_allclose(mean[3], table[tokenizer.encode(["filmings"])[0]].mean(0), rtol=1e-5)
@@ -116,7 +116,7 @@ def test_chinese_words_are_jiebas_in_training_and_in_use(chinese_teacher):
 
 
 def test_without_jieba_a_chinese_student_says_what_to_install(chinese_teacher, tmp_path, monkeypatch):
-    from paddleslim_bilstm.student import words
+    from paddleslim_bilstm.student import vocabulary as words
     monkeypatch.setattr(words, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install jieba"):
         load_word_vocabulary(tmp_path, load_tokenizer(chinese_teacher), True)

@@ -1,11 +1,10 @@
 """Augmentation hooks and the transfer set that they make (Tang et al. 2019, section 3.3)."""
 
-from . import crossover, masking, ngram_sampling, pos_replacement  # noqa: F401  (they register the built-in hooks)
+from . import hooks  # noqa: F401  (registers the built-in hooks)
 from .corpus import Corpus
-from .registry import augmentation_hook, check_hooks, hook_names
-from .taggers import ChineseTagger, EnglishTagger, Tagger
+from .registry import Check, LengthRange, Probability, augmentation_hook, check_hooks, hook_names
+from .speech import ChineseTagger, EnglishTagger, Tagger
 from .transfer_set import TransferSet, build_transfer_set, load_transfer_set, transfer_set_fingerprint
-from .values import Check, LengthRange, Probability
 from .words import word_spans
 
 __all__ = ["Check", "ChineseTagger", "Corpus", "EnglishTagger", "LengthRange", "Probability", "Tagger", "TransferSet",

@@ -9,11 +9,17 @@ import numpy as np
 
 from ..progress import progress_bar
 from ..tokens import Sentences, Tokenizer
-from .chinese import join_chinese_words
-from .chunks import part_of
-from .pos_table import PosTable, build_pos_table
-from .spelling import Spelling
-from .taggers import ChineseTagger, EnglishTagger, Tagger, is_chinese
+from .speech import (
+    ChineseTagger,
+    EnglishTagger,
+    PosTable,
+    Spelling,
+    Tagger,
+    build_pos_table,
+    is_chinese,
+    join_chinese_words,
+)
+from .words import part_of
 
 _SAMPLE_ROWS = 200  # sentences that the language is guessed from
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,150 @@ from typing import Protocol, Sequence
 import numpy as np
 
 from ..errors import UserError
-from ..files import checksum, whole_folder
 from ..progress import progress_bar
-from ..sealed import read_sealed_json, write_sealed_json
+from ..storage import checksum, read_sealed_json, whole_folder, write_sealed_json
 from ..tokens import Sentences
-from .array_file import ArrayWriter, read_array
-from .chunks import chunks_of, part_of
 from .corpus import Corpus
-from .pairs import change_in_turn
 from .registry import HookConfig, apply_hooks, full_params, hook_fingerprint
-from .seen import SeenHashes
-from .words import row_hashes
+from .words import chunks_of, part_of, row_hashes
+
+_FIRST, _SECOND = 0, 1  # the sides that change in turn: first, second, both
+
+
+def change_in_turn(sides: Sentences, changed: Sentences, turn: int) -> Sentences:
+    """Return ``n`` pairs in which the first side, the second, or both are the changed ones, in turn.
+
+    Source: Tang et al. 2019 (arXiv 1903.12136), section 3.3. Pair ``i`` changes its first side where ``turn + i`` is a
+    multiple of 3, its second where it is one more, else both; so ``turn`` counts the rounds, and within a round, too,
+    all three are equally frequent.
+
+    Args:
+        sides, changed: the sides of the pairs, first and second in turn, ``2n`` sentences each.
+    """
+    number = np.arange(len(sides))
+    mode = (turn + number // 2) % 3
+    fixed = mode == np.where(number % 2, _FIRST, _SECOND)
+    return Sentences.from_sides(Sentences.concatenate([sides, changed]).take(number + np.where(fixed, 0, len(sides))))
+
+
+_FULLEST = 0.6  # share of used slots above which the table doubles
+_BLOCK = 1 << 20  # slots moved at a time
+
+
+class SeenHashes:
+    """An open-addressing hash table of uint64 values; 8 bytes a slot, 14 to 27 bytes a value once it has grown."""
+
+    def __init__(self) -> None:
+        self._slots = np.zeros(1 << 16, np.uint64)  # 0 marks a free slot
+        self._used = 0
+
+    def __len__(self) -> int:
+        return self._used
+
+    def add(self, hashes: np.ndarray) -> np.ndarray:
+        """Add ``hashes`` (uint64 ``[n]``); return the indices, rising, of those that are new, the first of equals."""
+        hashes = np.where(hashes == 0, np.uint64(1), hashes)
+        unseen = np.flatnonzero(~self._contains(hashes))
+        values, first = np.unique(hashes[unseen], return_index=True)
+        while self._used + len(values) > _FULLEST * len(self._slots):
+            old = self._slots
+            self._slots = np.zeros(2 * len(old), np.uint64)
+            for block in np.split(old, range(_BLOCK, len(old), _BLOCK)):
+                self._insert(block[block != 0])
+        self._insert(values)
+        self._used += len(values)
+        return np.sort(unseen[first])
+
+    def _contains(self, hashes: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(hashes), bool)
+        pending, places = np.arange(len(hashes)), self._places(hashes)
+        while len(pending):
+            values = self._slots[places]
+            equal = values == hashes[pending]
+            found[pending[equal]] = True
+            onward = ~equal & (values != 0)
+            pending, places = pending[onward], self._next(places[onward])
+        return found
+
+    def _insert(self, hashes: np.ndarray) -> None:
+        """Insert distinct values that are not in the table."""
+        places = self._places(hashes)
+        while len(hashes):
+            free = self._slots[places] == 0
+            self._slots[places[free]] = hashes[free]  # of several for one slot one wins, the others go on
+            lost = self._slots[places] != hashes
+            hashes, places = hashes[lost], self._next(places[lost])
+
+    def _places(self, hashes: np.ndarray) -> np.ndarray:
+        return (hashes & np.uint64(len(self._slots) - 1)).astype(np.int64)
+
+    def _next(self, places: np.ndarray) -> np.ndarray:
+        return (places + 1) & (len(self._slots) - 1)
+
+
+_HEADER_BYTES = 128
+_BYTES_PER_READ = 1 << 22
+
+
+class ArrayWriter:
+    """Writes a one-dimensional ``.npy`` file piece by piece; use it as a context manager.
+
+    ``digest`` is the BLAKE2b checksum (32 hex digits) of the values written so far.
+    """
+
+    def __init__(self, path: Path, dtype: type) -> None:
+        self._file = open(path, "wb")
+        self._file.write(b"\0" * _HEADER_BYTES)
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.length = 0
+
+    @property
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+    def append(self, values: np.ndarray) -> None:
+        """Append ``values``, converted to the file's dtype."""
+        data = np.ascontiguousarray(values, self._dtype).data
+        self._file.write(data)
+        self._digest.update(data)
+        self.length += len(values)
+
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self._file.seek(0)
+                self._file.write(_header(self._dtype, self.length))
+
+
+def read_array(path: Path, dtype: type, length: int, digest: str) -> np.ndarray:
+    """Memory-map a file of ``ArrayWriter``, read-only.
+
+    Raises:
+        ValueError: its size, header or checksum is not what was written.
+        OSError: it can't be read.
+    """
+    expected = _header(np.dtype(dtype).newbyteorder("<"), length)
+    found = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        if file.read(_HEADER_BYTES) != expected:
+            raise ValueError(f"{path.name} has another header than was written")
+        while block := file.read(_BYTES_PER_READ):
+            found.update(block)
+    if found.hexdigest() != digest:
+        raise ValueError(f"{path.name} has another checksum than was written")
+    return np.asarray(np.load(path, mmap_mode="r" if length else None, allow_pickle=False))
+
+
+def _header(dtype: np.dtype, length: int) -> bytes:
+    """Return a version 1.0 ``.npy`` header of always the same size."""
+    text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': ({length},), }}"
+    return b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little") + \
+        text.ljust(_HEADER_BYTES - 11).encode() + b"\n"
+
 
 _FORMAT = 1  # of transfer sets: counts up when the same input would give another one
 _FILE = "transfer_set.json"

@@ -1,10 +1,31 @@
-"""Words of sentences as spans of the flat token array, and hashes of token sequences."""
+"""Sentences in chunks, where words begin and end, and hashes that tell sequences of tokens apart."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..tokens import Sentences, spans
+
+_TOKENS_PER_CHUNK = 1 << 20  # part of the transfer set's identity: each chunk has its own random stream
+
+
+def chunks_of(sentences: Sentences) -> list[tuple[int, int]]:
+    """Return ranges ``(first, last)`` of sentences with about a million tokens each, ``last`` not included."""
+    goals = np.arange(0, len(sentences.tokens), _TOKENS_PER_CHUNK)
+    bounds = np.unique(np.append(np.searchsorted(sentences.offsets[:-1], goals), [0, len(sentences)])).tolist()
+    return list(zip(bounds[:-1], bounds[1:]))
+
+
+def part_of(sentences: Sentences, first: int, last: int) -> Sentences:
+    """Return the sentences ``first`` to ``last`` (not included) without copying their tokens, read-only."""
+    begin, end = sentences.offsets[first], sentences.offsets[last]
+    arrays = [sentences.tokens[begin:end], sentences.offsets[first:last + 1] - begin, sentences.word_starts[begin:end]]
+    if sentences.pairs:
+        arrays.append(sentences.split[first:last])
+    for array in arrays:
+        array.flags.writeable = False
+    return Sentences(*arrays)
+
 
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of the SplitMix64 generator
 

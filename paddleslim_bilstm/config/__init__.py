@@ -2,15 +2,15 @@
 
 from .reading import load_config
 from .schema import (
-    AugmentationConfig,
-    Config,
-    DistillConfig,
-    FinetuneConfig,
-    GlobalConfig,
-    HookConfig,
-    QuantBiLSTMConfig,
-    StudentConfig,
-    TrainSettings,
+           AugmentationConfig,
+           Config,
+           DistillConfig,
+           FinetuneConfig,
+           GlobalConfig,
+           HookConfig,
+           QuantBiLSTMConfig,
+           StudentConfig,
+           TrainSettings,
 )
 
 __all__ = ["AugmentationConfig", "Config", "DistillConfig", "FinetuneConfig", "GlobalConfig", "HookConfig",

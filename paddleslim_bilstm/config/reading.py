@@ -13,7 +13,7 @@ from typing import Any, Mapping, Sequence
 from pydantic import ValidationError
 
 from ..errors import UserError, nearest
-from ..files import checksum
+from ..storage import checksum
 from ..student.losses import LOSSES
 from ..task import task_named
 from .schema import (

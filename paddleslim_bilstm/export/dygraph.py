@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from ..errors import UserError
-from ..files import copy_whole
+from ..storage import copy_whole
 from ..student.network import TOKEN_MAP, StudentNetwork, rows_of_feeds
 from ..student.spec import StudentSpec
 from ..student.weights import Weights, first_weights

@@ -9,10 +9,10 @@ from typing import Iterator
 import numpy as np
 import paddle
 
-from ..inference_file import save_inference_model
 from ..student.graph import Int8Array, Weights
 from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_weights, student_feeds, write_weights
 from ..student.spec import StudentSpec
+from .inference_file import save_inference_model
 
 MODEL_NAME = "model"
 

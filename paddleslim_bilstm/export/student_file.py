@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ..errors import UserError
-from ..files import whole_file
+from ..storage import whole_file
 from ..student.spec import StudentSpec
+from ..student.spec_file import read_spec, write_spec
 from ..student.weights import weight_shapes
-from .student_spec import read_spec, write_spec
 
 WEIGHTS_FILE = "student.safetensors"
 

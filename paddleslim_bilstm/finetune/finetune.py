@@ -14,9 +14,9 @@ import paddle
 
 from ..config import Config, load_config
 from ..errors import UserError
-from ..files import checksum, make_writable_folder, whole_folder, write_json
-from ..host.before_paddle import before_paddle
-from ..run_folder import cache_root
+from ..host.versions import before_paddle
+from ..run import cache_root
+from ..storage import checksum, make_writable_folder, whole_folder, write_json
 from ..task import task_named
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.weights import read_config

@@ -13,8 +13,7 @@ import safetensors.numpy
 
 from ..errors import UserError
 from ..teacher.checkpoint import quiet_dygraph
-from ..teacher.pdparams import read_pdparams
-from ..teacher.weights import checkpoint_files, read_config, read_weights
+from ..teacher.weights import checkpoint_files, read_config, read_pdparams, read_weights
 from ..tokens import TOKENIZER_FILES
 
 

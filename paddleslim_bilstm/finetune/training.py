@@ -79,11 +79,11 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
             progress.step += 1
             bar.update(settings.batch_size)
             if position == epoch_steps - 1:
-                logits = predict(network, tokenizer, dev.sentences)
-                progress.evaluations.append([progress.step, task.score_logits(metric, dev.labels, logits)])
+                answers = predict(network, tokenizer, dev.sentences, task)
+                progress.evaluations.append([progress.step, task.score(metric, dev.labels, answers, run.num_classes)])
                 best = _keep_best(progress, run, best)
-                bar.set_postfix_str(f"{metric} {progress.evaluations[-1][1]:.4f}, best {progress.best_metric:.4f}")
-                if all_the_same(task.answers_of(logits)) and progress.step == steps:
+                bar.set_postfix(**{metric: f"{progress.evaluations[-1][1]:.4f}"}, best=f"{progress.best_metric:.4f}")
+                if all_the_same(answers) and progress.step == steps:
                     _log.warning("the fine-tuned teacher answers the same to every dev sentence; try other values of "
                                  "Finetune.learning_rate and Finetune.epochs")
             if position == epoch_steps - 1 or saved.due():
@@ -94,14 +94,14 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
     return [value for _, value in progress.evaluations]
 
 
-def predict(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences) -> np.ndarray:
-    """Return the logits of each sentence, ``[n, outputs]``; must run in dynamic mode."""
+def predict(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences, task: Task) -> np.ndarray:
+    """Return the answer to each sentence, as the task has it; must run in dynamic mode."""
     network.eval()
     logits: dict[int, np.ndarray] = {}
     with paddle.no_grad():
         for batch in batches_by_length(sentences.lengths + tokenizer.framing.special_tokens(sentences.pairs)):
             logits.update(zip(batch.tolist(), _logits(network, tokenizer, sentences, batch).numpy()))
-    return np.stack([logits[row] for row in range(len(sentences))])
+    return task.answers_of(np.stack([logits[row] for row in range(len(sentences))]))
 
 
 def warmup_and_decay(step: int, steps: int, warmup: float) -> float:
@@ -118,7 +118,7 @@ class _Run:
     def __init__(self, network: paddle.nn.Layer, tokenizer: Tokenizer, settings: FinetuneConfig, task: Task,
                  steps: int):
         self._network, self._tokenizer, self._settings, self._steps = network, tokenizer, settings, steps
-        self._task = task
+        self._task, self.num_classes = task, network.classifier.weight.shape[1]
         self._schedule = paddle.optimizer.lr.LambdaDecay(
             settings.learning_rate, lambda step: warmup_and_decay(step, steps, settings.warmup))
         decayed = {parameter.name for name, parameter in network.named_parameters()

@@ -13,9 +13,9 @@ from paddleslim.common.dataloader import wrap_dataloader
 from ..config.reading import import_plugins
 from ..config.source import Source, read_section, read_source, section_names
 from ..errors import UserError
-from ..files import copy_whole
-from ..report.table import score_of
-from ..run_folder import published_name
+from ..report.tables import score_of
+from ..run import published_name
+from ..storage import copy_whole
 from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"

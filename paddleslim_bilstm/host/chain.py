@@ -1,10 +1,11 @@
-"""PaddleSlim's own strategies, run one after another on the student."""
+"""What PaddleSlim and Paddle mean by their errors, in a line."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import shutil
+import traceback
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
@@ -22,7 +23,26 @@ from ..student.spec import StudentSpec
 from ..tokens import Feed, Reader, Sentences
 from .loader_text import loader_batches
 from .optimizer import DEFAULT_LEARNING_RATE, missing_length
-from .reasons import reason_of
+
+_LONGEST = 200
+_SUMMARY = "Error Message Summary:"  # in Paddle's errors, behind a C++ traceback
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason in one line.
+
+    Examples: ``AssertionError("dtype can only be int8")`` -> ``"dtype can only be int8"``; an assertion without a
+    message, of which PaddleSlim has many -> ``"AssertionError in _parse_distill_loss"``.
+    """
+    lines = [line.strip() for line in str(error).rpartition(_SUMMARY)[2].splitlines()]
+    text = next((" ".join(line.split()) for line in lines if line.strip("- ")), "")
+    if not text:
+        frames = traceback.extract_tb(error.__traceback__)
+        return type(error).__name__ + (f" in {frames[-1].name}" if frames else "")
+    if isinstance(error, (KeyError, UnboundLocalError, IndexError, AttributeError)):
+        text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
 
 # PaddleSlim's internal strategy names -> what the report calls the step
 _STEP_NAMES = {"quant_post": "QuantPost", "qat_dis": "QuantAware", "unstructure_prune_dis": "UnstructurePrune",

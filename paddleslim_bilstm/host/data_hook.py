@@ -11,8 +11,8 @@ from typing import Any, Callable, Iterator, Mapping
 import numpy as np
 
 from ..augment import Corpus, check_hooks
-from ..augment.pairs import change_in_turn
 from ..augment.registry import apply_hooks
+from ..augment.transfer_set import change_in_turn
 from ..config import load_config
 from ..errors import UserError
 from ..teacher.load import exported_files

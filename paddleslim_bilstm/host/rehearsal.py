@@ -22,8 +22,7 @@ from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_m
 from ..student.spec import StudentSpec
 from ..student.weights import first_weights
 from ..tokens import Framing, Sentences
-from .chain import StepFailed, feeds_loader, run_steps
-from .reasons import reason_of
+from .chain import StepFailed, feeds_loader, reason_of, run_steps
 
 _UNITS, _TOKENS, _LENGTH, _SENTENCES = 8, 16, 6, 4
 _TOLERANCE = 0.5  # of the largest logit: an untrained student's, its activations rounded by the scale of a batch

@@ -15,9 +15,9 @@ from paddlenlp.trainer.trainer_utils import EvalPrediction, has_length
 from ..config import Config
 from ..config.source import read_source
 from ..errors import UserError
-from ..files import make_writable_folder, whole_folder
 from ..pipeline import CompressionResult, prepare
 from ..pipeline import compress as run_job
+from ..storage import make_writable_folder, whole_folder
 from ..student.batches import plan_batches
 from ..student.train import Evaluate
 from ..task import task_named, task_of_outputs

@@ -1,8 +1,10 @@
-"""The versions of PaddleSlim and Paddle whose internals this room knows."""
+"""The versions of PaddleSlim and Paddle whose internals this room knows, and what comes before Paddle."""
 
 from __future__ import annotations
 
 from importlib import metadata
+
+from ..cpu import apply_cpu_settings
 
 PADDLESLIM_VERSIONS = ("2.6.0",)
 PADDLE_SERIES = "2.6."
@@ -43,3 +45,13 @@ def _installed() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def before_paddle() -> None:
+    """Check the versions and apply the CPU settings; doing it again changes nothing.
+
+    Raises:
+        UnsupportedVersion: see `check_versions`.
+    """
+    check_versions()
+    apply_cpu_settings()

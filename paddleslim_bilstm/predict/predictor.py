@@ -7,14 +7,13 @@ from typing import Collection, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..characters import check_surrogates
 from ..errors import UserError
-from ..export.student_spec import read_spec
+from ..student.spec_file import read_spec
 from ..task import Answer
+from ..text.rows import check_surrogates
 from ..tokens import Framing, Sentences, load_tokenizer
 from ..tokens.framing import TokenIds
-from .batches import batch_logits, sentence_logits
-from .runtimes import onnx_logits, paddle_logits
+from .runtimes import batch_logits, onnx_logits, paddle_logits, sentence_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
 _MOST_THREADS = 1024
@@ -59,7 +58,7 @@ class Predictor:
         self._framing = Framing.of(self._tokenizer, self._spec.feeds, self._spec.width, self._spec.separators)
         self._words = None
         if self._spec.reads_words:
-            from ..student.words import load_word_vocabulary  # here: few students need it
+            from ..student.vocabulary import load_word_vocabulary  # here: few students need it
             self._words = load_word_vocabulary(folder, self._tokenizer, self._spec.vocabulary == "jieba")
         path = _model_file(folder, self.runtime)
         if self.runtime == "paddle":

@@ -1,20 +1,49 @@
-"""The engines that run a student: ONNX Runtime, and Paddle Inference for those who have it.
-
-Each gives a function of an array a feed, in the order of the model's feeds (``StudentSpec.feeds``), such as
-``(input_ids, token_type_ids)``, int64 ``[batch, length]``, to the logits, float32 ``[batch, classes]``; several threads
-may call it at once.
-"""
+"""The engines that run a student, and sentences through them in padded batches of like length."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from threading import Lock
-from typing import Callable
+from typing import Callable, Sequence
 
 import numpy as np
 import onnxruntime
 
 from ..errors import UserError
+from ..tokens import Framing, Reader, Sentences
+from ..tokens.framing import TokenIds
+
+
+def sentence_logits(run: Logits, sentences: Sequence[TokenIds], framing: Framing, max_seq_length: int,
+                    batch_size: int) -> np.ndarray:
+    """Return the logits of ``sentences``, one or more, in their order, float32 ``[n, classes]``.
+
+    Args:
+        run: an array ``[batch, length]`` a feed of ``framing`` to logits ``[batch, classes]``.
+        sentences: content token ids; lists, since for a single sentence they are faster than arrays.
+        max_seq_length: tokens a sentence or pair is cut to, special tokens included.
+        batch_size: sentences a batch; sorted by length first, so that batches hold little padding.
+    """
+    rows, of_second = zip(*[framing.frame(ids, max_seq_length) for ids in sentences])
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    answers = []
+    for start in range(0, len(order), batch_size):
+        chosen = order[start:start + batch_size]
+        answers.append(run(*framing.pad([rows[index] for index in chosen], [of_second[index] for index in chosen])))
+    logits = np.concatenate(answers)
+    logits[order] = logits.copy()
+    return logits
+
+
+def batch_logits(run: Logits, sentences: Sentences, reader: Reader, batch_size: int) -> np.ndarray:
+    """Return the logits of ``sentences``, one or more, which are cut to what is served; else as `sentence_logits`."""
+    order = np.argsort(sentences.lengths, kind="stable")
+    answers = [run(*reader.batch(sentences, order[start:start + batch_size]))
+               for start in range(0, len(order), batch_size)]
+    logits = np.concatenate(answers)
+    logits[order] = logits.copy()
+    return logits
+
 
 Logits = Callable[..., np.ndarray]
 
@@ -48,7 +77,7 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     Raises:
         UserError: Paddle can't load it.
     """
-    from ..host.before_paddle import before_paddle
+    from ..host.versions import before_paddle
     before_paddle()
     from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor

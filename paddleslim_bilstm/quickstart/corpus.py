@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import whole_file
+from ..storage import whole_file
 from .lexicon import BLAME, BLAMING_VERBS, DISASTERS, DOMAINS, PRAISE, PRAISING_VERBS, TRIUMPHS, Aspect, Domain
 
 _HELD_OUT_SHARE = 0.2  # of the pairs of an aspect and an adjective or verb; the dev sentences use only these

@@ -8,13 +8,13 @@ from typing import Any, Mapping, Sequence
 import yaml
 
 from .. import __version__
-from ..run_folder import CARD_TAG, published_name
+from ..run import CARD_TAG, published_name
 from ..student.spec import StudentSpec
 from ..task import metrics_by_name
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, Feed
+from .measure import TEACHER
 from .report import Report
-from .rows import TEACHER
-from .table import compact, markdown_table, quality
+from .tables import compact, markdown_table, quality
 
 # our metrics -> what hubs call them
 _HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "macro_f1": "f1", "matthews": "matthews_correlation",
@@ -59,12 +59,11 @@ def _teacher_name(report: Report) -> str:
 
 def _what(report: Report, spec: StudentSpec) -> str:
     texts = "pairs of texts" if spec.pairs else "texts"
-    task = f"scores {texts}" if spec.num_classes == 1 else f"sorts {texts} into {spec.num_classes} classes"
-    names = "" if spec.num_classes == 1 else f" ({_shown_names(spec.label_names)})"
+    task = spec.task.what_it_does(texts, spec.num_classes, _shown_names(spec.label_names))
     reads = "words of its own (`words.txt`)" if spec.reads_words else "the tokens of its teacher's tokenizer"
     layers = f"{spec.num_layers} layer{'s' * (spec.num_layers > 1)} of {spec.hidden_size} units a direction"
     return (f"A small recurrent network (`{spec.encoder}`, {layers}, {spec.embed_dim}-dimensional embedding, pooling "
-            f"`{spec.pooling}`) that {task}{names}. It reads {reads}, at most {spec.max_seq_length} of them with "
+            f"`{spec.pooling}`) that {task}. It reads {reads}, at most {spec.max_seq_length} of them with "
             f"`[CLS]` and `[SEP]`, and was distilled from a BERT by paddleslim_bilstm {__version__}, after [Tang et "
             "al. 2019](https://arxiv.org/abs/1903.12136).")
 
@@ -125,7 +124,7 @@ def _limits(report: Report, spec: StudentSpec) -> str:
 def _loading(report: Report, spec: StudentSpec) -> str:
     name = published_name(report.config.get("Global", {}).get("model_filename"))
     text = '("He left.", "He went away.")' if spec.pairs else '"a gripping, funny film"'
-    answer = "score" if spec.num_classes == 1 else "label"
+    answer = f".{spec.task.answer_field}" if spec.task.answer_field else ""
     reads = "words of `words.txt` by line, and their number" if spec.reads_words else \
         "the ids of the tokenizer beside it, as the BERT that it replaces"
     return f"""\
@@ -134,7 +133,7 @@ In this folder, with `pip install "paddleslim-bilstm[predict]"`:
 ```python
 from paddleslim_bilstm import Predictor
 predictor = Predictor(".")
-print(predictor.predict([{text}])[0].{answer})
+print(predictor.predict([{text}])[0]{answer})
 ```
 
 Without it, the models take {reads}:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ..config.schema import WORDS
-from ..run_folder import published_name
+from ..run import published_name
 from ..task import metrics_by_name
-from .data_table import data_table
-from .hardware import describe
-from .latency import BATCH_SIZE, PASSES, SINGLE_SENTENCES
+from .machine import describe
+from .measure import BATCH_SIZE, PASSES, SINGLE_SENTENCES
 from .report import Report
-from .table import markdown_table
+from .tables import data_table, markdown_table
 
 _LOADING = '''\
 ```python

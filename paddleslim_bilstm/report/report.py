@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Mapping
 
 from ..task import CLASSIFICATION, Task, task_named
-from .rows import ModelRow
-from .table import headline, text_table
+from .measure import ModelRow
+from .tables import headline, text_table
 
 REPORT_FORMAT = 1
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from ..files import whole_file, write_json
-from ..run_folder import CARD_FILE
+from ..run import CARD_FILE
+from ..storage import whole_file, write_json
 from ..student.spec import StudentSpec
 from ..tokens import BERT_FEEDS
 from .card import feeds_code, model_card
-from .hardware import hardware, versions
+from .machine import hardware, versions
 from .markdown import markdown_report
+from .measure import ModelRow
 from .plot import save_plot
 from .report import Report
-from .rows import ModelRow
 
 
 def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping[str, Any],

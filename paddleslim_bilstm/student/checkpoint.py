@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ..files import checksum, whole_file
+from ..storage import checksum, whole_file
 
 _log = logging.getLogger(__name__)
 

@@ -3,13 +3,129 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Sequence
 
 import numpy as np
 
-from .word_vectors import check_word_vectors, read_word_vectors
+from ..errors import UserError
+from ..progress import progress_bar
 
 _log = logging.getLogger(__name__)
+
+_SETTING = "bert_to_bilstm.student.embeddings"
+_LINES_PER_UPDATE = 10_000
+
+
+def read_word_vectors(source: str, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors that ``source`` has for ``words``.
+
+    Args:
+        source: path of a text file, or the name of a PaddleNLP ``TokenEmbedding``, which is downloaded once.
+
+    Returns:
+        ``vectors`` float32 ``[words, dimension]``, zero where there is none, and ``found`` bool ``[words]``.
+
+    Raises:
+        UserError: no such file or name, a malformed line, or none of ``words`` is in it.
+    """
+    vectors, found = _from_text(Path(source), words) if Path(source).is_file() else _from_paddlenlp(source, words)
+    if not found.any():
+        raise UserError(f"{_SETTING}: {source} has none of the student's {len(words):,} words; is it another "
+                        "language's, or are its words in capitals?")
+    return vectors, found
+
+
+def check_word_vectors(source: str) -> None:
+    """Check that ``source`` is a file that is there, or a name that PaddleNLP knows.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if Path(source).is_file():
+        return
+    from paddlenlp.embeddings.constant import EMBEDDING_NAME_LIST  # slow to import, so only where needed
+    if source not in EMBEDDING_NAME_LIST:
+        raise UserError(f"{_SETTING}: {source} is neither a file nor one of PaddleNLP's TokenEmbedding names "
+                        "(paddlenlp.embeddings.list_embedding_name()); or take teacher or random")
+
+
+def _from_text(path: Path, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read lines ``word number number ...``, with or without word2vec's first line ``count dimension``.
+
+    The first vector of a word counts. Words may hold spaces, as a few in GloVe's files do. Every line's length is
+    checked, the numbers only of lines that are used.
+    """
+    rows = {word.encode("utf-8", "surrogatepass"): row for row, word in enumerate(words)}
+    vectors, found = None, np.zeros(len(words), bool)
+    with open(path, "rb") as file, progress_bar("read word vectors", path.stat().st_size, "bytes") as bar:
+        for number, line in enumerate(file, 1):
+            if number % _LINES_PER_UPDATE == 0:
+                bar.update(file.tell() - bar.n)
+            if vectors is None:
+                dimension, is_header = _dimension(line, f"{path}:{number}")
+                vectors = np.zeros((len(words), dimension), np.float32)
+                if is_header:
+                    continue
+            fields = line.rsplit(None, dimension)
+            if not fields:
+                continue
+            if len(fields) <= dimension:
+                raise UserError(f"{path}:{number}: has {len(fields) - 1} numbers behind its word, not {dimension} as "
+                                "the lines before it; the file may be cut off")
+            row = rows.get(fields[0])
+            if row is not None and not found[row]:
+                vectors[row], found[row] = _numbers(fields[1:], f"{path}:{number}"), True
+    if vectors is None:
+        raise UserError(f"{path}: is empty; name a file with lines \"word number number ...\"")
+    return vectors, found
+
+
+def _dimension(line: bytes, where: str) -> tuple[int, bool]:
+    """Return the length of the vectors, and whether the file's first line is word2vec's ``count dimension``."""
+    fields = line.split()
+    if len(fields) == 2 and all(field.isdigit() for field in fields) and int(fields[1]):
+        return int(fields[1]), True
+    if len(fields) < 2:
+        raise UserError(f"{where}: must be \"word number number ...\"; name a GloVe or word2vec text file")
+    _numbers(fields[1:], where)
+    return len(fields) - 1, False
+
+
+def _numbers(fields: Sequence[bytes], where: str) -> np.ndarray:
+    try:
+        numbers = np.array([float(field) for field in fields], np.float32)
+    except ValueError:
+        numbers = np.array([np.nan], np.float32)
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{where}: has something other than finite numbers behind its word; name a GloVe or word2vec "
+                        "text file, or mend the line")
+    return numbers
+
+
+def _from_paddlenlp(name: str, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read what ``paddlenlp.embeddings.TokenEmbedding(name)`` holds, without its 1.26 million rows as a layer."""
+    from paddle.utils.download import get_path_from_url
+    from paddlenlp.embeddings.constant import EMBEDDING_URL_ROOT
+    from paddlenlp.embeddings.token_embedding import EMBEDDING_HOME
+
+    path = Path(EMBEDDING_HOME) / f"{name}.npz"
+    try:
+        if not path.is_file():
+            _log.info("%s: downloads %s", _SETTING, name)
+            get_path_from_url(f"{EMBEDDING_URL_ROOT}/{name}.tar.gz", EMBEDDING_HOME)
+        with np.load(path, allow_pickle=False) as arrays:
+            known, table = arrays["vocab"], arrays["embedding"]
+    except Exception as error:  # downloads and archives fail in many ways
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{_SETTING}: PaddleNLP's {name} can't be had ({reason}); check the network, remove {path} if "
+                        "it is damaged, or name a file with word vectors") from None
+    rows = {word: row for row, word in enumerate(known.tolist())}
+    places = np.array([rows.get(word, -1) for word in words])
+    found = places >= 0
+    return np.where(found[:, None], table[places], 0).astype(np.float32), found
+
+
 
 TEACHER, RANDOM = "teacher", "random"  # settings beside the names and files of word vectors
 

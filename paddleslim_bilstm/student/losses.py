@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..errors import UserError, nearest
-from ..files import checksum, source_of
+from ..storage import checksum, source_of
 
 LossFunction = Callable[[Any, Any], Any]  # (student_logits, teacher_logits) -> scalar
 

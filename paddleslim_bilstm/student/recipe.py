@@ -9,8 +9,7 @@ import numpy as np
 import paddle
 
 from ..config import Config
-from ..disk import Need, check_room
-from ..files import checksum
+from ..storage import Need, check_room, checksum
 from ..task import task_named, task_of_outputs
 from ..text.rows import Where
 from ..tokens import Sentences
@@ -20,18 +19,9 @@ from .encoders import encoder_fingerprint
 from .losses import loss_fingerprint
 from .network import TOKEN_MAP
 from .spec import StudentSpec
-from .train import (
-    Evaluate,
-    MakeOptimizer,
-    StaticLoss,
-    TrainedStudent,
-    TrainingPlan,
-    TrainingSet,
-    train_student,
-)
-from .vocabulary import TokenVocabulary
+from .train import Evaluate, MakeOptimizer, StaticLoss, TrainedStudent, TrainingPlan, TrainingSet, train_student
+from .vocabulary import TokenVocabulary, WordVocabulary
 from .weights import Weights, first_weights, size_bytes
-from .words import WordVocabulary
 
 _FORMAT = 1  # of trained students: counts up when the same input would give another one
 DEFAULT_EPOCHS = 2

@@ -17,15 +17,7 @@ from ..text.rows import Where
 from ..tokens import Sentences
 from .batches import padded_rows, plan_batches, widths
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
-from .network import (
-    TOKEN_MAP,
-    StudentNetwork,
-    kept_units,
-    logits_of_feeds,
-    read_weights,
-    student_feeds,
-    write_weights,
-)
+from .network import TOKEN_MAP, StudentNetwork, kept_units, logits_of_feeds, read_weights, student_feeds, write_weights
 from .recurrent import DIRECTIONS
 from .spec import StudentSpec
 from .weights import Weights

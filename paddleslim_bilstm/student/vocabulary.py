@@ -1,14 +1,21 @@
-"""The vocabulary of a drop-in student: the teacher's tokens, cut to those that occur in the transfer set."""
+"""What a student reads: the teacher's tokens, cut to those that occur, or words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 
+from ..augment.speech import Spelling, join_chinese_words, join_pieces
+from ..augment.words import chunks_of, part_of, sequence_hashes, word_spans
+from ..errors import UserError
+from ..storage import whole_file
 from ..tokens import Framing, Sentences, Tokenizer
-from .spec import TEACHER_TOKENS
+from .spec import TEACHER_TOKENS, WORD_FEEDS
 
 _TOKENS_PER_BLOCK = 1 << 24
 
@@ -98,3 +105,159 @@ def kept_tokens(token_map: np.ndarray, unk_id: int) -> np.ndarray:
     tokens[token_map[::-1]] = np.arange(len(token_map))[::-1]  # ids that share a row: the smallest is written last
     tokens[token_map[unk_id]] = unk_id
     return tokens
+
+
+WORDS_FILE = "words.txt"
+UNKNOWN, MASK = "[UNK]", "[MASK]"  # the first two rows
+_UNKNOWN_ROW, _MASK_ROW, _FIRST_WORD = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class WordVocabulary:
+    """The words that a student knows. It stands where others have the tokenizer: it turns text into feeds.
+
+    A word is a group of the teacher's tokens, so it is normalised as they are (lower case, mostly), and what
+    augmentation makes of a sentence has words without another tokenizer: a word with a mask token in it is ``[MASK]``,
+    any group that the vocabulary lacks is ``[UNK]``.
+
+    Attributes:
+        words: by embedding row; `UNKNOWN` and `MASK` first.
+        tokenizer: the teacher's.
+        chinese: Chinese words are cut by jieba; else every Chinese character is a word.
+    """
+
+    words: tuple[str, ...]
+    tokenizer: Tokenizer
+    chinese: bool
+
+    pad_id = _UNKNOWN_ROW  # what stands behind a sentence's end is not read
+    feeds = WORD_FEEDS
+    width = sep_id = None
+    separators = 1
+
+    @property
+    def kind(self) -> str:
+        """How `StudentSpec` calls it."""
+        return "jieba" if self.chinese else "words"
+
+    def encode(self, texts: Sequence[str], max_seq_length: int) -> Sentences:
+        """Return the texts as rows, each cut to ``max_seq_length`` of the teacher's tokens first, as in training."""
+        sentences = self.tokenizer.encode(texts)
+        special = self.tokenizer.framing.special_tokens(sentences.pairs)
+        return self.rows_of(sentences.truncate(max_seq_length - special), texts)
+
+    def rows_of(self, sentences: Sentences, texts: Sequence[str] | None) -> Sentences:
+        """Return sentences of the teacher's tokens as rows; ``texts`` are what they were made from, if known."""
+        if self.chinese:
+            sentences = join_chinese_words(sentences, Spelling(sentences, self.tokenizer, texts))
+        return self.rows_of_words(sentences)
+
+    def rows_of_words(self, sentences: Sentences) -> Sentences:
+        """Return sentences whose ``word_starts`` mark whole words as rows: a "token" of the result is a row, int32."""
+        parts = [self._rows_of_part(part_of(sentences, *chunk)) for chunk in chunks_of(sentences)]
+        return Sentences.concatenate(parts or [Sentences.from_lists([], [])])
+
+    def batch(self, sentences: Sentences, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sentences at ``index``, of rows, as the student reads them: ``word_ids`` and ``lengths``.
+
+        int64 ``[len(index), longest]``, padded with 0, and int64 ``[len(index)]``.
+        """
+        ids = sentences.padded(index, self.pad_id)
+        return (ids if ids.shape[1] else np.zeros((len(index), 1), np.int64)), sentences.lengths_at(index)
+
+    def special_tokens(self, pairs: bool) -> int:
+        """None: a student of words reads the words alone."""
+        return 0
+
+    def embeddings(self, teacher_embeddings: np.ndarray) -> np.ndarray:
+        """Return the mean of the teacher's embeddings of each word's tokens, float32 ``[rows, teacher units]``."""
+        special = teacher_embeddings[[self.tokenizer.unk_id,
+                                      self.tokenizer.unk_id if self.tokenizer.mask_id is None
+                                      else self.tokenizer.mask_id]]
+        sums = np.add.reduceat(teacher_embeddings[self._pieces.tokens], self._pieces.offsets[:-1], axis=0)
+        return np.concatenate([special, sums / self._pieces.lengths[:, None]]).astype(np.float32)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``words.txt``: a word a line, the first line row 0."""
+        with whole_file(Path(folder) / WORDS_FILE) as partial:
+            partial.write_text("\n".join(self.words) + "\n", encoding="utf-8")
+
+    @property
+    def token_map(self) -> np.ndarray:
+        """The row of each id that the student reads, int32 ``[rows]``: ids are rows."""
+        return np.arange(len(self.words), dtype=np.int32)
+
+    @cached_property
+    def _pieces(self) -> Sentences:
+        """The teacher's tokens of each word but the first two."""
+        return self.tokenizer.encode(self.words[_FIRST_WORD:])
+
+    @cached_property
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """The words' hashes, ascending, and their rows."""
+        hashes = sequence_hashes(self._pieces.tokens, self._pieces.lengths)
+        order = np.argsort(hashes)
+        return hashes[order], order.astype(np.int32) + _FIRST_WORD
+
+    def _rows_of_part(self, sentences: Sentences) -> Sentences:
+        starts, lengths = word_spans(sentences)
+        hashes, rows = self._known
+        wanted = sequence_hashes(sentences.tokens, lengths)
+        place = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+        found = np.where(hashes[place] == wanted, rows[place], np.int32(_UNKNOWN_ROW))
+        if self.tokenizer.mask_id is not None and len(starts):
+            found[np.logical_or.reduceat(sentences.tokens == self.tokenizer.mask_id, starts)] = _MASK_ROW
+        return Sentences(found, np.searchsorted(starts, sentences.offsets), np.ones(len(starts), bool))
+
+
+def build_word_vocabulary(sentences: Sentences, tokenizer: Tokenizer, chinese: bool, min_count: int) -> WordVocabulary:
+    """Return the words that occur in ``sentences`` at least ``min_count`` times, the commonest first.
+
+    Rarer words are ``[UNK]``, in training, too: so its row is trained, on words as rare as those it stands for later.
+    The few words that the tokenizer would not cut into the same tokens by themselves (cut off at the end of a text,
+    say) and those with a token outside the teacher's vocabulary are ``[UNK]`` as well.
+
+    Args:
+        sentences: the training text in the teacher's tokens; ``word_starts`` mark whole words, Chinese ones too.
+
+    Raises:
+        UserError: no word occurs so often.
+    """
+    starts, lengths = word_spans(sentences)
+    hashes, first, counts = np.unique(sequence_hashes(sentences.tokens, lengths), return_index=True, return_counts=True)
+    common = np.flatnonzero(counts >= min_count)
+    common = common[np.lexsort((first[common], -counts[common]))]
+    pieces = [[tokenizer.vocab[token] for token in sentences.tokens[start:start + length]]
+              for start, length in zip(starts[first[common]], lengths[first[common]])]
+    words = [join_pieces(one) for one in pieces]
+    again = tokenizer.encode(words)
+    special = {tokenizer.unk_id, tokenizer.mask_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id}
+    same = sequence_hashes(again.tokens, again.lengths) == hashes[common]
+    kept = tuple(word for word, ids, as_before in zip(words, again, same)
+                 if as_before and special.isdisjoint(ids.tolist()))
+    if not kept:
+        raise UserError(f"bert_to_bilstm.student.min_count: no word of the training text occurs {min_count} times; "
+                        "lower it, or leave out vocabulary: words")
+    return WordVocabulary((UNKNOWN, MASK, *kept), tokenizer, chinese)
+
+
+def load_word_vocabulary(folder: str | Path, tokenizer: Tokenizer, chinese: bool) -> WordVocabulary:
+    """Read what `WordVocabulary.save` wrote.
+
+    Raises:
+        UserError: ``words.txt`` is missing, damaged, or of another tokenizer; or jieba is needed and not installed.
+    """
+    if chinese and find_spec("jieba") is None:
+        raise UserError(f"{folder}: this student reads Chinese words, which jieba cuts; pip install jieba")
+    path = Path(folder) / WORDS_FILE
+    try:
+        words = tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except (OSError, UnicodeDecodeError):
+        words = ()
+    if words[:_FIRST_WORD] != (UNKNOWN, MASK) or len(words) == _FIRST_WORD or not all(words):
+        raise UserError(f"{path}: missing or damaged; copy the whole output folder again")
+    vocabulary = WordVocabulary(words, tokenizer, chinese)
+    if not vocabulary._pieces.lengths.all():
+        raise UserError(f"{path}: has words that the tokenizer beside it does not know; copy the whole output folder "
+                        "again")
+    return vocabulary

@@ -1,9 +1,10 @@
-"""A checkpoint of PaddleNLP or Hugging Face, made into an inference model."""
+"""The last layer of a BERT classifier, computed where it is read: at the first token."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import types
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,38 @@ from typing import Iterator
 import numpy as np
 import paddle
 import safetensors.numpy
+from paddle import nn
 
-from ..disk import is_write_error
 from ..errors import UserError
-from ..inference_file import save_inference_model
-from .first_token import keep_first_token
-from .pdparams import read_pdparams
-from .weights import read_config, read_weights
+from ..export.inference_file import save_inference_model
+from ..storage import is_write_error
+from .weights import read_config, read_pdparams, read_weights
+
+_READ_THE_FIRST_TOKEN = ("BertForSequenceClassification", "ErnieForSequenceClassification")
+
+
+def keep_first_token(network: nn.Layer) -> None:
+    """Have the last Transformer layer of ``network`` answer for the first token alone, ``[batch, 1, hidden]``.
+
+    BERT's and ERNIE's classifiers read nothing else of it, so their logits stay as they are, and of that layer only
+    keys and values are still computed for every token. Other classifiers are left alone.
+    """
+    encoders = [layer for layer in network.sublayers() if isinstance(layer, nn.TransformerEncoder)]
+    if type(network).__name__ in _READ_THE_FIRST_TOKEN and len(encoders) == 1:
+        last = encoders[0].layers[-1]
+        last.forward = types.MethodType(_answer_for_first_token, last)
+
+
+def _answer_for_first_token(self: nn.TransformerEncoderLayer, src, src_mask=None, cache=None, output_attentions=False):
+    """``paddle.nn.TransformerEncoderLayer.forward`` with the first token as the only query, without dropout."""
+    read = self.norm1(src) if self.normalize_before else src
+    first = src[:, :1] + self.self_attn(read[:, :1], read, read, src_mask)
+    if not self.normalize_before:
+        first = self.norm1(first)
+    hidden = self.norm2(first) if self.normalize_before else first
+    answer = first + self.linear2(self.activation(self.linear1(hidden)))
+    return answer if self.normalize_before else self.norm2(answer)
+
 
 FEED_NAMES = ("input_ids", "token_type_ids")
 _PLAIN_OUTPUT = {"use_cache": False, "return_dict": False, "output_hidden_states": False, "output_attentions": False}

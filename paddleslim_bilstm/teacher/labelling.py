@@ -12,9 +12,8 @@ import numpy as np
 
 from ..cpu import has_fast_bf16
 from ..errors import UserError
-from ..files import checksum, whole_file
 from ..progress import progress_bar
-from ..sealed import read_sealed_json, write_sealed_json
+from ..storage import checksum, read_sealed_json, whole_file, write_sealed_json
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS

@@ -15,9 +15,8 @@ import paddle
 
 from ..cpu import physical_cores
 from ..errors import UserError
-from ..files import checksum, whole_folder
-from ..inference_file import ends_whole
-from ..sealed import check_folder, seal_folder
+from ..export.inference_file import ends_whole
+from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Sentences, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
 from .engine import InferenceModel, logits_of

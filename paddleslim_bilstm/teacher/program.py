@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from ..errors import UserError
-from ..inference_file import save_inference_model
+from ..export.inference_file import save_inference_model
 from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
 
 _log = logging.getLogger(__name__)

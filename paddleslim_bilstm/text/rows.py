@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..characters import check_surrogates
 from ..errors import UserError, short
 from ..task import CLASSIFICATION, Task
 from .columns import TextColumn, find_columns
-from .oddities import count_oddities
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+
+def check_surrogates(text: str, where: str) -> None:
+    """Refuse half of a surrogate pair (JSON's ``"\\ud800"``), which no tokenizer can read.
+
+    Raises:
+        UserError: naming ``where``.
+    """
+    if not text.isascii() and _HALF_A_PAIR.search(text):
+        raise UserError(f"{where}: has half of a surrogate pair (\\ud800 to \\udfff), which is no character; remove it")
+
+
+LONG_CHARACTERS = 10_000
+
+_LETTER = re.compile(r"[^\W_]")
+
+
+def count_oddities(texts: Iterable[str]) -> dict[str, int]:
+    """Return how many texts have no letter or digit, and how many are very long.
+
+    >>> count_oddities(["fine", "?!", "👍", "שלום"])
+    {'without_letters': 2, 'long': 0}
+    """
+    without_letters = long = 0
+    for text in texts:
+        without_letters += _LETTER.search(text) is None
+        long += len(text) > LONG_CHARACTERS
+    return {"without_letters": without_letters, "long": long}
+
 
 Where = Callable[[np.ndarray], str]  # where(indices of sentences) -> their places, such as "train.tsv:2,7"
 

@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from ..errors import UserError
-from ..files import read_json
+from ..storage import read_json
 from .framing import Framing
 from .sentences import Sentences
 

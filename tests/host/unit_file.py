@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import sys
 import unittest
 from importlib import metadata
@@ -58,6 +59,12 @@ def _in_a_line(error: BaseException) -> str:
     return " ".join([f"{type(error).__name__}:", *str(error).strip().splitlines()[-1:]])[:300]
 
 
+def _bind(self, address, bind=socket.socket.bind):
+    """As ``socket.bind``, also to a port that the same test of the other side, with the same seed, has just left."""
+    self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bind(self, address)
+
+
 def main(file: Path, result: Path, with_plugin: bool) -> None:
     os.chdir(file.parent)  # the files append "../" to sys.path and write beside themselves
     sys.path[0], sys.argv = str(file.parent), [file.name]
@@ -74,6 +81,7 @@ def main(file: Path, result: Path, with_plugin: bool) -> None:
     import numpy as np
     random.seed(0)
     np.random.seed(0)
+    socket.socket.bind = _bind
     try:
         suite = unittest.defaultTestLoader.loadTestsFromName(file.stem)
     except (Exception, SystemExit) as error:

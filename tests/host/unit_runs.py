@@ -10,13 +10,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Iterable
 
-from parts import HERE, REPOSITORY, hash_of, keep_result, kept_result, run_process
+from parts import HERE, REPOSITORY, hash_of, keep_result, kept_result, log_lines, run_process
 
 SIDES = ("plain", "plugin")
 _OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}  # PaddleSlim installs packages in the midst of a run
 _NETWORK = re.compile(r"URLError|ConnectionError|NameResolutionError|Max retries|name resolution|Cannot download|"
                       r"Downloading from", re.IGNORECASE)
 _NO_FILE = re.compile(r"not found|no such file|not exist|doesn't exist|please check", re.IGNORECASE)
+_NO_GPU_TOLD = "Cannot use GPU"  # Paddle then ends the process
+_NO_GPU, _NO_NETWORK = "needs a GPU", "needs a network"
 _DOWNLOADS = re.compile(r"\bwget\b|https?://[\w.-]*bcebos|\.onnx")
 
 
@@ -60,8 +62,13 @@ def _run(name: str, checkout: Path, work: Path, file: Path, limit_s: float) -> d
     if not outcome.is_file() and ended.code is not None:
         raise RuntimeError(f"{name}: no test was begun; see {log}")
     told = json.loads(outcome.read_text(encoding="utf-8")) if outcome.is_file() else {"paddleslim": None, "tests": {}}
+    text, tests = "\n".join(log_lines(log)), told["tests"]
+    unfinished = [test for test, (outcome, _) in tests.items() if outcome == "unfinished"]
+    for test in unfinished:
+        tests[test][1] = _NO_GPU if _NO_GPU_TOLD in text else _NO_NETWORK if _NETWORK.search(text) else ""
+    fault = ended.fault or (f"ended with {ended.code}" if unfinished and ended.code else "")
     downloads = bool(_DOWNLOADS.search((work / "tests" / name).read_text("utf-8")))
-    return {**told, "fault": ended.fault, "downloads": downloads, "seconds": round(ended.seconds, 1)}
+    return {**told, "fault": fault, "downloads": downloads, "seconds": round(ended.seconds, 1)}
 
 
 def differences(plain: dict[str, Any], plugin: dict[str, Any]) -> list[str]:
@@ -87,8 +94,8 @@ def counts(result: dict[str, Any]) -> str:
 
 def why(result: dict[str, Any]) -> str:
     """Return the reasons for which tests of the file don't pass, such as ``"needs a network (3)"``, commonest first."""
-    reasons = Counter("needs a network" if _needs_network(reason, result["downloads"]) else reason
-                      for outcome, reason in result["tests"].values() if outcome in ("failed", "error"))
+    told = [reason for outcome, reason in result["tests"].values() if outcome not in ("passed", "skipped") and reason]
+    reasons = Counter(_NO_NETWORK if _needs_network(reason, result["downloads"]) else reason for reason in told)
     return "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Callable, Mapping, Sequence
 import numpy as np
 
 from ...errors import UserError, nearest
-from ...files import checksum, source_of
+from ...storage import checksum, source_of
 from ..spec import StudentSpec
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .config.command import add_config_arguments
-from .stopping import end_on_sigterm
+from ..stopping import end_on_sigterm
+from .config import add_config_arguments
 
 _EXAMPLES = """\
 examples:
@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compress as the YAML says and print the report's table."""
-    from .config import load_config
+    from ..config import load_config
     load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
     end_on_sigterm()
-    from . import compress
+    from .. import compress
     end_on_sigterm()  # Paddle has put its own handler in place
     result = compress(arguments.config, overrides=arguments.override, fresh=arguments.fresh)
     print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}")

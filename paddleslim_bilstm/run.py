@@ -16,9 +16,18 @@ from .cpu import give_back_freed_memory
 from .errors import UserError
 from .export.paddle_model import MODEL_NAME
 from .export.student_file import save_student
-from .export.student_spec import SPEC_FILE
-from .files import checksum, copy_whole, make_writable_folder, remove, remove_leftovers, replace_folder, sync_folder
+from .storage import (
+    checksum,
+    copy_whole,
+    make_writable_folder,
+    read_json,
+    remove,
+    remove_leftovers,
+    replace_folder,
+    sync_folder,
+)
 from .student.spec import StudentSpec
+from .student.spec_file import SPEC_FILE
 from .student.weights import Weights
 from .tokens import TOKENIZER_FILES
 
@@ -159,10 +168,13 @@ class RunFolder:
         sync_folder(self.save_dir)
 
     def _earlier_model(self) -> list[Path]:
-        """Return the files of the model that an earlier run, perhaps under other names, has published."""
-        if not (self.save_dir / SPEC_FILE).is_file():
+        """Return the files of the model that an earlier run has published, perhaps under other names."""
+        try:
+            settings = read_json(self.save_dir / "report.json", "")["config"]["Global"]
+            name = published_name(settings["model_filename"])
+        except (OSError, UserError, KeyError, TypeError):
             return []
-        return [file for suffix in _PADDLE_FILES for file in self.save_dir.glob(f"*{suffix}")]
+        return [self.save_dir / f"{name}{suffix}" for suffix in _PADDLE_FILES]
 
     def clear(self) -> None:
         """Remove what was in the making; what a fresh run has computed takes the place of what was cached."""

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import remove
-from .run_folder import CACHE_KINDS, FRESH, cache_root
+from ..run import CACHE_KINDS, FRESH, cache_root
+from ..storage import remove
 
 _DAY_S = 86_400
 

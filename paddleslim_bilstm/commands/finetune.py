@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..config.command import add_config_arguments
+from .config import add_config_arguments
 
 _EXAMPLES = """\
 examples:
@@ -23,10 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..config import load_config
 
     config = load_config(arguments.config, arguments.override)  # a wrong setting is told before Paddle is imported
-    from ..host.before_paddle import before_paddle
+    from ..host.versions import before_paddle
     before_paddle()
+    from ..finetune.finetune import best_dev_metric, finetune
     from ..task import metrics_by_name
-    from .finetune import best_dev_metric, finetune
 
     folder = finetune(config)
     metric = metrics_by_name()[config.global_.chosen_metric].title

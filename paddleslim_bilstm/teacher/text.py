@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .config import Config
-from .errors import UserError
-from .task import task_named
-from .teacher import Teacher
-from .text import Text, load_dataset
-from .text.rows import Rows
-from .tokens import Sentences
+from ..config import Config
+from ..errors import UserError
+from ..task import task_named
+from ..text import Text, load_dataset
+from ..text.rows import Rows
+from ..tokens import Sentences
+from . import Teacher
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
 
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:
-    from .host.loader_text import read_loader
+    from ..host.loader_text import read_loader
     sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
                                     np.dtype(task_named(settings.global_.task).dtype))
     if settings.distill.alpha > 0 and labels is None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_json, write_json
-from ..student.spec import POOLINGS, TEACHER_TOKENS, VOCABULARIES, WORD_FEEDS, StudentSpec
+from ..storage import read_json, write_json
 from ..task import TASKS
 from ..tokens.framing import BERT_FEEDS, DTYPES, IDS, ROLES, Feed
+from .spec import POOLINGS, TEACHER_TOKENS, VOCABULARIES, WORD_FEEDS, StudentSpec
 
 SPEC_FILE = "student.json"
 _FORMAT = 1

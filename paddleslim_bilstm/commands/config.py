@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check a configuration and print it in full, as YAML; or print the JSON schema."""
     if arguments.schema:
-        from .schema import json_schema
+        from ..config.schema import json_schema
         print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         return 0
     if arguments.config is None:
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     import yaml
 
     from ..augment import check_hooks
-    from .reading import load_config
+    from ..config.reading import load_config
     config = load_config(arguments.config, arguments.override)
     check_hooks(config.augmentation.hooks)
     print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), end="")

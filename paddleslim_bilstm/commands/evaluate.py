@@ -8,9 +8,9 @@ import sys
 import time
 
 from ..errors import UserError
+from ..predict.predictor import Predictor
 from ..text import check_kind, read_file
-from .command import add_model_arguments
-from .predictor import Predictor
+from .predict import add_model_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

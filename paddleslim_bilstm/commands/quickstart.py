@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .. import compress_command
 from ..config import load_config
 from ..errors import UserError
-from .corpus import make_corpus, write_corpus
+from ..quickstart.corpus import make_corpus, write_corpus
+from . import compress as compress_command
 
 CONFIG = Path(__file__).with_name("quickstart.yaml")
 _FOLDER = Path("output/quickstart")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from .augment import Corpus, TransferSet
-from .config import Config
-from .config.schema import WORDS
-from .errors import UserError
-from .student.vocabulary import TokenVocabulary, cut_vocabulary
-from .student.words import WordVocabulary, build_word_vocabulary
-from .tokens import Framing, Sentences
-from .training_text import TrainingText
+from ..augment import Corpus, TransferSet
+from ..config import Config
+from ..config.schema import WORDS
+from ..errors import UserError
+from ..teacher.text import TrainingText
+from ..tokens import Framing, Sentences
+from .vocabulary import TokenVocabulary, WordVocabulary, build_word_vocabulary, cut_vocabulary
 
 _log = logging.getLogger(__name__)
 

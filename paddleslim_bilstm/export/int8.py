@@ -1,0 +1,180 @@
+"""``QuantBiLSTM``: the student with int8 layers, in ONNX Runtime and, as far as Paddle goes, in Paddle."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable
+
+import numpy as np
+import paddle
+
+from ..predict.runtimes import batch_logits, onnx_logits
+from ..storage import whole_file
+from ..student.encoders import encoder_named
+from ..student.graph import Int8Array, Weights
+from ..student.spec import StudentSpec
+from ..tokens import Reader, Sentences
+from .inference_file import save_inference_model
+from .onnx_model import build_onnx
+from .paddle_model import MODEL_NAME, parameter_names
+
+_LARGEST_STORED = 127
+# CPUs without VNNI instructions add pairs of 8-bit products in 16 bits, where 255 * 127 * 2 is cut off.
+# 255 * 64 * 2 isn't: 7 bits give every CPU the same answers.
+_LARGEST_MULTIPLIED = 64
+
+
+def int8_layers(spec: StudentSpec) -> dict[str, list[str]]:
+    """Return the layers that can be int8, each with its arrays that become so (biases stay float).
+
+    ``embedding``, those of the encoder (``lstm.0``, ...) and ``hidden``. The output layer isn't one of them: it is a
+    few hundred weights, whose rounding falls on the logits directly.
+    """
+    encoder = {layer: list(arrays) for layer, arrays in encoder_named(spec.encoder).int8_arrays(spec).items()}
+    return {"embedding": ["embedding"], **encoder, "hidden": ["hidden.weight"]}
+
+
+def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | None = None) -> Weights:
+    """Return ``weights`` with the arrays of ``layers`` (all that can be) as int8.
+
+    Each embedding row, gate unit or output has a scale of its own.
+    """
+    rounded, arrays = dict(weights), int8_layers(spec)
+    for layer in arrays if layers is None else layers:
+        axis = 0 if layer == "hidden" else 1
+        largest = _LARGEST_STORED if layer == "embedding" else _LARGEST_MULTIPLIED
+        for name in arrays[layer]:
+            rounded[name] = to_int8(weights[name], axis, largest)
+    return rounded
+
+
+def to_int8(array: np.ndarray, axis: int, largest: int = _LARGEST_STORED) -> Int8Array:
+    """Round ``array`` to whole numbers within ``+-largest``, one scale for all values along ``axis``.
+
+    Example: ``[[0, 0.5, -1]]``, axis 1 -> values ``[[0, 64, -127]]``, scale ``[[0.00787]]``.
+    """
+    peak = np.abs(array).max(axis=axis, keepdims=True)
+    scale = np.where(peak > 0, peak / largest, 1).astype(np.float32)
+    return Int8Array(np.rint(array / scale).astype(np.int8), scale)
+
+
+_BATCH_SIZE = 32
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class QuantizationResult:
+    """What quantization did.
+
+    Attributes:
+        path: the int8 ONNX file.
+        float_layers: layers that the accuracy guard kept in float; empty is best.
+        metric_before, metric_after: of the float and the int8 student on the dev set.
+        agreement: likeness of both models' answers: the share of equal classes, 0 to 1, or what the task has.
+    """
+
+    path: Path
+    float_layers: tuple[str, ...]
+    metric_before: float
+    metric_after: float
+    agreement: float
+
+
+def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
+                     reader: Reader, max_accuracy_drop: float = 0.005,
+                     metric: str = "accuracy") -> QuantizationResult:
+    """Write the student with int8 weights and dynamically rounded activations to ``path``.
+
+    All of `int8_layers` become int8. If that costs more of the metric than allowed, layers go back to float, those
+    that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8 again.
+
+    Args:
+        weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
+        sentences, labels: the dev set, cut to what is served; such as class numbers, int ``[n]``.
+        reader: feeds ``sentences`` to the student.
+        max_accuracy_drop: how much of the metric may be lost, 0 to 1.
+        metric: a name of the task's.
+    """
+    task = spec.task
+
+    def answers(model: bytes) -> np.ndarray:
+        return task.answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
+
+    float_answers = answers(build_onnx(weights, spec).SerializeToString())
+    metric_before = task.score(metric, labels, float_answers, spec.num_classes)
+
+    def attempt(float_layers: list[str]) -> _Attempt:
+        rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
+        model = build_onnx(round_layers(weights, spec, rounded), spec).SerializeToString()
+        found = answers(model)
+        return _Attempt(tuple(float_layers), model, task.score(metric, labels, found, spec.num_classes),
+                        task.likeness.of(float_answers, found, spec.num_classes))
+
+    def holds(one: _Attempt) -> bool:
+        return metric_before - one.metric <= max_accuracy_drop
+
+    arrays = int8_layers(spec)
+    by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
+    best = attempt([])
+    while not holds(best):
+        best = attempt(by_bytes[:len(best.float_layers) + 1])
+    for layer in reversed(best.float_layers[:-1]):
+        without = attempt([kept for kept in best.float_layers if kept != layer])
+        best = without if holds(without) else best
+    if best.float_layers:
+        _log.warning("QuantBiLSTM: %s stay in float, int8 would cost more than %g %s; raise "
+                     "QuantBiLSTM.max_accuracy_drop for a smaller, faster student",
+                     ", ".join(best.float_layers), max_accuracy_drop, metric)
+    with whole_file(path) as partial:
+        partial.write_bytes(best.model)
+    return QuantizationResult(Path(path), best.float_layers, metric_before, best.metric, best.agreement)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    float_layers: tuple[str, ...]
+    model: bytes
+    metric: float
+    agreement: float
+
+
+def put_int8_embedding(source: Path, folder: Path, spec: StudentSpec, table: Int8Array) -> None:
+    """Write the student at the prefix ``source`` into ``folder``, its embedding replaced, all else as it is.
+
+    Args:
+        table: values int8 ``[rows, units]``, a scale a row.
+    """
+    place = paddle.CPUPlace()
+    executor = paddle.static.Executor(place)
+    with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("int8_"):
+        program, feed_names, outputs = paddle.static.load_inference_model(str(source), executor)
+        block = program.global_block()
+        parameter = parameter_names(spec)["embedding"]
+        position, lookup = next((position, op) for position, op in enumerate(block.ops)
+                                if op.type == "lookup_table_v2" and op.input("W") == [parameter])
+        ids, rows = block.var(lookup.input("Ids")[0]), block.var(lookup.output("Out")[0])
+
+        def stored(name: str, value: np.ndarray):
+            paddle.static.global_scope().var(name).get_tensor().set(value, place)
+            return block.create_var(name=name, shape=value.shape, dtype=str(value.dtype), persistable=True,
+                                    stop_gradient=True)
+
+        def found(name: str, dtype: str, units: int):
+            return block.create_var(name=name, shape=[*ids.shape, units], dtype=dtype)
+
+        values, scale = stored("embedding_int8", table.values), stored("embedding_scale", table.scale)
+        one = stored("embedding_one", np.ones(1, np.float32))
+        units = table.values.shape[1]
+        int8_rows, row_scale = found("embedding_rows", "int8", units), found("embedding_row_scale", "float32", 1)
+        whole = found("embedding_as_float", "float32", units)
+        block._remove_op(position)
+        for kind, inputs, output, attributes in reversed((
+                ("lookup_table_v2", {"W": values, "Ids": ids}, int8_rows, {}),
+                ("dequantize_abs_max", {"X": int8_rows, "Scale": one}, whole, {"max_range": 1.0}),
+                ("lookup_table_v2", {"W": scale, "Ids": ids}, row_scale, {}),
+                ("elementwise_mul", {"X": whole, "Y": row_scale}, rows, {"axis": -1}))):
+            block._insert_op(position, type=kind, inputs=inputs, outputs={"Out": output}, attrs=attributes)
+        block._remove_var(parameter)
+        save_inference_model(folder / MODEL_NAME, [block.var(name) for name in feed_names], outputs, executor, program)

@@ -1,0 +1,394 @@
+"""What a model can do and what it costs: quality, latency, throughput, size, FLOPs; a row of the report."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Mapping
+
+import numpy as np
+import onnxruntime
+import paddle
+
+from ..cpu import physical_cores
+from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
+from ..student.train import Evaluate
+from ..task import CLASSIFICATION, Task
+from ..teacher.engine import InferenceModel, logits_of
+from ..tokens import Reader, Sentences
+
+SINGLE_SENTENCES = 200
+BATCH_SIZE = 32
+BATCHES = 8
+PASSES = 3
+_FEWEST_SENTENCES = 40
+_BUDGET_S = 20.0  # of each of the two measurements; a slow model is measured on fewer sentences
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from token ids to logits for one sentence: its median and 99th percentile over sentences."""
+
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured, and how.
+
+    Attributes:
+        latency_ms: at batch 1.
+        sentences_per_s: at batch ``BATCH_SIZE``.
+        runtime: the engine, its version and threads, such as "Paddle Inference 2.6.2, 1 thread".
+    """
+
+    latency_ms: Latency
+    sentences_per_s: float
+    runtime: str
+
+
+def measure_latency(prefix: Path, sentences: Sentences, reader: Reader) -> Speed:
+    """Measure a Paddle inference model in Paddle Inference on one CPU thread.
+
+    The predictor is the plain one that a user writes, without oneDNN: for single sentences of ever new lengths oneDNN
+    is no faster, neither for a BERT nor for a Bi-LSTM, because it prepares the weights anew for each length.
+
+    Args:
+        prefix: path of the model without ``.pdmodel``.
+        sentences: real sentences, already cut to the length that is served; a sample is taken.
+    """
+    return measure_speed(paddle_logits(prefix), sentences, reader,
+                         f"Paddle Inference {paddle.__version__}, 1 thread")
+
+
+def measure_speed(run: Logits, sentences: Sentences, reader: Reader, runtime: str) -> Speed:
+    """Measure any engine: ``run`` takes an array a feed and returns the logits.
+
+    Up to ``SINGLE_SENTENCES`` sentences, spread evenly over ``sentences``, are answered one at a time in
+    ``PASSES`` passes. A sentence's time is its median over the passes, so that a machine busy with something
+    else for a moment does not count; ``p99`` therefore shows the long sentences. For the throughput, batches of
+    ``BATCH_SIZE`` sentences of similar length are answered, and the median pass counts.
+    """
+    if not len(sentences):
+        raise ValueError("need at least one sentence to measure a model's speed")
+    singles = [np.array([index]) for index in _spread(len(sentences), SINGLE_SENTENCES)]
+    feeds = [reader.batch(sentences, index) for index in singles]
+    feeds = feeds[:: _stride(run, feeds, _FEWEST_SENTENCES)]
+    per_sentence_s = np.median([_times(run, feeds) for _ in range(PASSES)], axis=0)
+
+    sample = _spread(len(sentences), BATCH_SIZE * BATCHES)
+    sample = np.resize(sample, max(len(sample), BATCH_SIZE))  # a small set repeats itself up to one batch
+    by_length = sample[np.argsort(-sentences.lengths[sample], kind="stable")]  # longest first: needs least memory
+    batches = [reader.batch(sentences, by_length[start:start + BATCH_SIZE])
+               for start in range(0, len(by_length) - BATCH_SIZE + 1, BATCH_SIZE)]
+    batches = batches[:: _stride(run, batches, 2)]
+    pass_s = statistics.median(sum(_times(run, batches)) for _ in range(PASSES))
+    p50, p99 = np.percentile(per_sentence_s, [50, 99]) * 1000
+    return Speed(Latency(float(p50), float(p99)), BATCH_SIZE * len(batches) / pass_s, runtime)
+
+
+def _times(run: Logits, feeds: list[tuple[np.ndarray, ...]]) -> list[float]:
+    """Return the seconds that each of ``feeds`` takes."""
+    seconds = []
+    for batch in feeds:
+        start = time.perf_counter()
+        run(*batch)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _stride(run: Logits, feeds: list, fewest: int) -> int:
+    """Warm up, and return which share of ``feeds`` (every first, second, third, ...) fits into the time budget."""
+    warm_up = [feeds[index] for index in _spread(len(feeds), 10 if len(feeds) > 10 else 3)]
+    _times(run, warm_up[:2])
+    seconds = statistics.mean(_times(run, warm_up)) * len(feeds) * PASSES
+    return max(1, min(int(np.ceil(seconds / _BUDGET_S)), len(feeds) // fewest))
+
+
+def _spread(total: int, count: int) -> np.ndarray:
+    """Return up to ``count`` of the positions ``0 ... total - 1``, evenly spread: ``total=6, count=3 -> [0, 2, 4]``."""
+    count = min(total, count)
+    return np.arange(count) * total // count
+
+
+_log = logging.getLogger(__name__)
+
+_PRODUCTS = {  # operator -> (left input, its attribute for "transposed")
+    "matmul_v2": ("X", "trans_x"), "matmul": ("X", "transpose_X"), "bmm": ("X", None),
+    "fused_gemm_epilogue": ("X", "trans_x"), "fused_matmul": ("X", "trans_x"),
+}
+_FLATTENED = {"mul": "Y", "fc": "W"}  # operator -> its weight, [contracted, out]
+_CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
+_COUNTED = {*_PRODUCTS, *_FLATTENED, *_CONVOLUTIONS, "rnn"}
+_NO_PRODUCT = {"lookup_table", "lookup_table_v2", "gather", "gather_nd", "cast", "layer_norm", "scale"}
+_FLOATING = {paddle.float32, paddle.float64, paddle.float16, paddle.bfloat16}
+
+
+def flops(prefix: Path, tokens: int, pairs: bool = False) -> int:
+    """Return the floating-point operations for one sentence of ``tokens`` tokens, ``[CLS]`` and ``[SEP]`` included.
+
+    With ``pairs`` it is a pair of equally long sides, of so many tokens in all.
+
+    A multiply-add counts as two operations. Element-wise operations (biases, activations, softmax,
+    normalization: a few per cent) are left out, as is usual; quantized products count as in float.
+
+    Args:
+        prefix: path of the model without ``.pdmodel``.
+
+    Example: a Linear layer ``[384 -> 2]`` on one vector costs ``2 * 384 * 2 = 1536``.
+    """
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        program, feed_names, _ = paddle.static.load_inference_model(str(prefix), executor)
+        block = program.global_block()
+        counted = [op for op in block.ops if op.type in _COUNTED]
+        names = sorted({name for op in counted for name in [*op.input_arg_names, *_outputs(op)]
+                        if not block.var(name).persistable})
+        feed = {name: _one_sentence(block.var(name), tokens, pairs) for name in feed_names}
+        values = executor.run(program, feed=feed, fetch_list=names) if names else []
+        shapes = {name: np.shape(value) for name, value in zip(names, values)}
+    shapes.update({name: tuple(block.var(name).shape) for op in counted for name in op.input_arg_names
+                   if block.var(name).persistable})
+    _warn_of_uncounted(program)
+    return sum(_operations(op, shapes) for op in counted)
+
+
+def parameters(prefix: Path) -> int:
+    """Return how many weights the model holds, float or int8.
+
+    Integer tables (such as the map from token ids to rows of an embedding) and the scales of
+    quantization are not weights and are left out; pruned weights count, since they are stored.
+    """
+    program = _program(prefix)
+    scales = {name for op in program.global_block().ops if "quantize" in op.type for slot in op.input_names
+              if slot != "X" for name in op.input(slot)}
+    return sum(math.prod(var.shape) for var in program.list_vars()
+               if _is_weight(var) and var.name not in scales)
+
+
+def size_bytes(prefix: Path) -> int:
+    """Return the bytes on disk of ``prefix.pdmodel`` and ``prefix.pdiparams`` together."""
+    return sum(Path(f"{prefix}{suffix}").stat().st_size for suffix in (".pdmodel", ".pdiparams"))
+
+
+def _program(prefix: Path) -> paddle.static.Program:
+    return paddle.static.deserialize_program(paddle.static.load_from_file(f"{prefix}.pdmodel"))
+
+
+def _operations(op, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Return the operations of one counted operator, given the shapes of its inputs and outputs."""
+    if op.type == "rnn":  # per step, every weight of every layer and direction takes part in one multiply-add
+        steps, batch, _ = shapes[op.input("Input")[0]]
+        weights = [shapes[name] for name in op.input("WeightList")]
+        return 2 * steps * batch * sum(math.prod(shape) for shape in weights if len(shape) == 2)
+    if op.type in _CONVOLUTIONS:
+        contracted = math.prod(shapes[op.input("Filter")[0]][1:])
+    elif op.type in _FLATTENED:
+        columns = op.attr("y_num_col_dims") if op.type == "mul" else 1
+        contracted = math.prod(shapes[op.input(_FLATTENED[op.type])[0]][:columns])
+    else:
+        slot, transposed = _PRODUCTS[op.type]
+        left = shapes[op.input(slot)[0]]
+        contracted = left[-2] if len(left) > 1 and transposed and op.attr(transposed) else left[-1]
+    return 2 * contracted * math.prod(shapes[_outputs(op)[0]])
+
+
+def _outputs(op) -> list[str]:
+    slot = "Output" if op.type in _CONVOLUTIONS else "Out"
+    return op.output(slot)[:1]
+
+
+def _one_sentence(var, tokens: int, pairs: bool) -> np.ndarray:
+    """Return a feed of ones: unknown sizes are ``tokens``, but for the first, the batch, which is 1."""
+    shape = [1 if axis == 0 else tokens if size < 0 else size for axis, size in enumerate(var.shape)]
+    dtype = {paddle.int64: "int64", paddle.int32: "int32", paddle.bool: "bool"}.get(var.dtype, "float32")
+    # Segment ids (and positions) of ones would be a sentence pair without a first sentence.
+    types = "type" in var.name or "segment" in var.name
+    feed = np.full(shape, 0 if types or "position" in var.name else 1, dtype)
+    if types and pairs:  # [CLS] first [SEP], one more than second [SEP]
+        feed[..., tokens // 2 + 1:] = 1
+    return feed
+
+
+def _warn_of_uncounted(program: paddle.static.Program) -> None:
+    """Log operators that may multiply matrices and that we don't know, so that no count is silently too low."""
+    block = program.global_block()
+    matrices = {var.name for var in program.list_vars() if _is_weight(var) and len(var.shape) > 1}
+    unknown = {op.type for op in block.ops if op.type not in _COUNTED | _NO_PRODUCT and "quantize" not in op.type
+               and matrices & set(op.input_arg_names)}
+    unknown |= {op.type for op in block.ops if op.has_attr("sub_block")}
+    if unknown:
+        _log.warning("the FLOPs leave out operators that are not known here: %s", ", ".join(sorted(unknown)))
+
+
+def _is_weight(var) -> bool:
+    return (var.persistable and var.name not in ("feed", "fetch")
+            and var.dtype in _FLOATING | {paddle.int8, paddle.uint8})
+
+
+_NUMBERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(bool)": np.bool_}
+
+
+def metric_of_onnx(path: Path, evaluate: Evaluate) -> float:
+    """Run an ``eval_callback`` on the student's ONNX file: its executor asks ONNX Runtime, whatever the program."""
+    executor = _OnnxExecutor(path)
+    return float(evaluate(executor, paddle.static.Program(), executor.feed_names, ["logits"]))
+
+
+class _OnnxExecutor:
+    """Stands in for ``paddle.static.Executor``."""
+
+    def __init__(self, path: Path):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._types = {feed.name: _NUMBERS[feed.type] for feed in self._session.get_inputs()}
+        self.feed_names = list(self._types)
+
+    def run(self, program: Any = None, feed: Any = None, fetch_list: Any = None, **_: Any) -> list[np.ndarray]:
+        """Return ``[logits]`` of a feed, a dict by name (or a list with one) of arrays or Paddle's tensors."""
+        values = feed[0] if isinstance(feed, (list, tuple)) else feed
+        feed = {name: np.array(values[name], dtype) for name, dtype in self._types.items()}
+        return self._session.run(["logits"], feed)
+
+
+TEACHER = "teacher"
+ALONE = "Bi-LSTM alone"
+DISTILLED = "distilled"
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """The sentences on which models are compared.
+
+    Attributes:
+        sentences: cut to the length that is served.
+        labels: the task's, such as int64 ``[n]``, or None where no labels are known.
+        teacher_predictions: the teacher's answers, such as classes, int64 ``[n]``, or None where there is no teacher.
+        num_classes: of the teacher's head.
+        reader: feeds the sentences to a model: the teacher's framing, or the student's vocabulary.
+        metric: what the run's models are judged by, a name of the task's.
+        task: decides which metrics are shown.
+    """
+
+    sentences: Sentences
+    labels: np.ndarray | None
+    teacher_predictions: np.ndarray | None
+    num_classes: int
+    reader: Reader
+    metric: str = "accuracy"
+    task: Task = CLASSIFICATION
+
+    @property
+    def typical_tokens(self) -> int:
+        """The median length of a sentence (or pair) in tokens, special ones included; FLOPs are stated for it."""
+        return int(np.median(self.sentences.lengths)) + self.reader.special_tokens(self.sentences.pairs)
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model's figures; shares go from 0 to 1, and None stands for "could not be measured".
+
+    Attributes:
+        name: "teacher", "Bi-LSTM alone", "distilled", or the name of a step of the chain.
+        accuracy, f1: on the labelled dev set (F1 of class 1 for two classes, macro-F1 for more).
+        macro_f1, matthews: likewise, where it is the run's metric.
+        pearson, spearman: of a regression, which has neither accuracy nor F1.
+        metric: what the user's own evaluation returned, where there is one.
+        agreement: share of dev sentences on which the model predicts the teacher's class.
+        correlation: for a regression, Pearson's with the teacher's numbers.
+        scores: the figures of another task that have no name here, by their names.
+        parameters: weights, float or int8.
+        size_bytes: of the model's files on disk.
+        flops: floating-point operations for one sentence of ``flops_tokens`` tokens.
+        latency_ms: at batch 1 on ``runtime``.
+        sentences_per_s: at batch 32 on ``runtime``.
+        file: the model, relative to the output folder, without suffix for Paddle models; None if it isn't kept there.
+    """
+
+    name: str
+    accuracy: float | None
+    f1: float | None
+    agreement: float | None
+    parameters: int
+    size_bytes: int
+    flops: int
+    flops_tokens: int
+    latency_ms: Latency
+    sentences_per_s: float
+    runtime: str
+    file: str | None = None
+    metric: float | None = None
+    notes: tuple[str, ...] = ()
+    macro_f1: float | None = None
+    matthews: float | None = None
+    pearson: float | None = None
+    spearman: float | None = None
+    correlation: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def figure(self, name: str) -> float | None:
+        """Return what the model reaches by a metric or likeness, by its name."""
+        return self.scores.get(name, getattr(self, name, None))
+
+
+def measure_onnx(name: str, path: Path, dev: DevSet, like: ModelRow, file: str | None = None,
+                 notes: tuple[str, ...] = (), eval_callback: Evaluate | None = None) -> ModelRow:
+    """Measure a student's ONNX file in ONNX Runtime on one CPU thread.
+
+    Args:
+        like: the row of the Paddle model that it was made from, for its parameters and FLOPs.
+        eval_callback: the user's own evaluation.
+    """
+    metric = None
+    if eval_callback is not None:
+        try:
+            metric = metric_of_onnx(path, eval_callback)
+        except Exception as error:  # whatever the user's function asks of the stand-in
+            notes = (*notes, f"Your eval_callback can't be run on ONNX Runtime ({type(error).__name__}).")
+    run = onnx_logits(path, threads=1)
+    logits = batch_logits(run, dev.sentences, dev.reader, BATCH_SIZE)
+    speed = measure_speed(run, dev.sentences, dev.reader, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
+    return _row(name, dev.task.answers_of(logits), dev, speed, parameters=like.parameters,
+                size_bytes=path.stat().st_size, flops=like.flops, flops_tokens=like.flops_tokens, file=file,
+                metric=metric, notes=notes)
+
+
+def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None, metric: float | None = None,
+                  predictions: np.ndarray | None = None, notes: tuple[str, ...] = ()) -> ModelRow:
+    """Measure a Paddle inference model: quality on all of ``dev``, speed on one CPU thread.
+
+    Args:
+        prefix: path of the model without ``.pdmodel``.
+        file: what the report shows as its path.
+        metric: the result of the user's own evaluation.
+        predictions: the model's answers on ``dev.sentences``, as the task has them, where they are known already.
+    """
+    prefix = Path(prefix)
+    if predictions is None:
+        model = InferenceModel(prefix, threads=physical_cores())
+        predictions = dev.task.answers_of(logits_of(model, dev.sentences, dev.reader))
+    speed = measure_latency(prefix, dev.sentences, dev.reader)
+    return _row(name, predictions, dev, speed, metric=metric, parameters=parameters(prefix),
+                size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens, dev.sentences.pairs),
+                flops_tokens=dev.typical_tokens, file=file, notes=notes)
+
+
+def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed, **rest) -> ModelRow:
+    """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``."""
+    task, found = dev.task, {}
+    if dev.labels is not None:
+        found.update({metric: task.score(metric, dev.labels, predictions, dev.num_classes)
+                      for metric in task.shown_metrics(dev.metric, dev.num_classes)})
+    if dev.teacher_predictions is not None:
+        found[task.likeness.name] = task.likeness.of(dev.teacher_predictions, predictions, dev.num_classes)
+    own = {one.name for one in fields(ModelRow)}
+    scores = {**dict.fromkeys(("accuracy", "f1", "agreement")), **{key: found[key] for key in found if key in own}}
+    return ModelRow(
+        name=name, latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime, **scores,
+        scores={key: found[key] for key in found if key not in own}, **rest)
