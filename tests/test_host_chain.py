@@ -166,7 +166,7 @@ def test_an_int8_embedding_leaves_the_layers_that_paddleslim_quantized(student, 
     weights = read_paddle_model(student[0] / "model", SPEC)
     (tmp_path / "both").mkdir()
     put_int8_embedding(tmp_path / strategy / "model", tmp_path / "both", SPEC,
-                       round_layers(weights, ["embedding"])["embedding"])
+                       round_layers(weights, SPEC, ["embedding"])["embedding"])
     before, after = parameters(tmp_path / strategy / "model"), parameters(tmp_path / "both" / "model")
     assert after["embedding_int8"].dtype == np.int8 and "embedding_0.w_0" not in after
     assert sorted(name for name in after if "embedding_" not in name) == \
@@ -195,7 +195,7 @@ ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or 
     ({"QuantPost": {"weight_bits": 4, "activation_bits": 4}}, WORKS),
     ({"UnstructurePrune": {"prune_strategy": "gmp"}}, WORKS),
     ({"QuantPost": None, "QuantAware": None}, "^QuantPost: quantizes the layers that QuantAware has quantized"),
-    ({"Distillation": {"loss": "fsp"}}, "^Distillation.loss: 'fsp' is none of PaddleSlim's losses"),
+    ({"Distillation": {"loss": "fsp"}}, "Distillation.loss: no loss is called 'fsp'"),
     ({"Distillation": {"alpha": 0}}, "^Distillation.alpha: 0 is no weight of the loss"),
     ({"Distillation": {"alpha": "half"}}, "^Distillation.alpha: 'half' is no weight of the loss"),
     ({"Distillation": {"alpha": [1.0]}}, ONE_KEY.format("Distillation.alpha", "AssertionError in")),
@@ -210,7 +210,7 @@ ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or 
     ({"UnstructurePrune": {"ratio": 5}}, ONE_KEY.format("UnstructurePrune.ratio", "IndexError")),
     ({"UnstructurePrune": {"ratio": -1}}, ONE_KEY.format("UnstructurePrune.ratio", "it prunes nothing")),
     ({"UnstructurePrune": None, "TrainConfig": {"sparse_model": True}},
-     ONE_KEY.format("TrainConfig.sparse_model", "need at least one array")),
+     "TrainConfig.sparse_model: .*1x1 convolutions"),
     ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^TrainConfig.amp_config: .* float32"),
 ], ids=str)
 def test_what_each_configuration_comes_to_before_any_work(tmp_path, sections, outcome):

@@ -100,7 +100,7 @@ def test_pairs_from_a_paddleslim_loader(exported, tmp_path, monkeypatch):
     monkeypatch.setenv("PADDLESLIM_BILSTM_CACHE", str(tmp_path / "cache"))
     tokenizer = load_tokenizer(exported)
     texts = [pair for pair, _ in ROWS[:60]]
-    found, labels = read_loader(loader_of(tokenizer, [*texts, ("good", "")]), tokenizer, FEEDS)
+    found, labels = read_loader(loader_of(tokenizer, [*texts, ("good", "")]), tokenizer, tokenizer.framing)
     assert sorted(found.to_lists()) == sorted(tokenizer.encode([*texts, ("good", "")]).to_lists()) and labels is None
     compression = AutoCompression(
         model_dir=str(exported), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
@@ -113,7 +113,7 @@ def test_pairs_from_a_paddleslim_loader(exported, tmp_path, monkeypatch):
 def test_the_data_hook_changes_first_second_and_both_sides_of_a_loaders_pairs(exported):
     tokenizer = load_tokenizer(exported)
     loader = loader_of(tokenizer, [pair for pair, _ in ROWS[:30]])
-    augmented = augmented_loader({"hooks": [{"masking": {"p_mask": 1.0}}]}, {
+    augmented = augmented_loader({"DataAugmentation": {"hooks": [{"masking": {"p_mask": 1.0}}]}, "QuantAware": None}, {
         "model_dir": str(exported), "model_filename": "inference.pdmodel", "params_filename": "inference.pdiparams",
         "train_dataloader": loader})
     seen = []

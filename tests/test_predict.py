@@ -218,7 +218,7 @@ def test_predict_names_an_input_that_is_not_there(predict, tmp_path):
 
 
 def test_predict_answers_before_the_input_ends(output):
-    command = [sys.executable, "-c", "import argparse; from paddleslim_bilstm.predict import command as c; "
+    command = [sys.executable, "-c", "import argparse; from paddleslim_bilstm.commands import predict as c; "
                "p = argparse.ArgumentParser(); c.add_arguments(p); c.run(p.parse_args())", str(output[0])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdin.write(b"good\n")

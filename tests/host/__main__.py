@@ -23,7 +23,7 @@ import signal
 import sys
 from pathlib import Path
 
-from example_runs import Sizes, run_examples
+from example_runs import HUGGING_FACE, NLP, Sizes, example_names, run_examples
 from table import example_table, unit_table
 from unit_runs import differences, run_unit_files, unit_files
 
@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         sizes = Sizes(options.teacher and str(Path(options.teacher).resolve()) or Sizes.teacher,
                       options.data and str(Path(options.data).resolve()), options.rows, options.rounds,
                       options.epochs, options.batch_size)
-        run_examples(checkout, results, sizes, options.example_limit_s, on_example)
+        run_examples(checkout, results, sizes, options.example_limit_s,
+                     [name for name in example_names() if name.split()[0] in options.examples], on_example)
         tables.append(example_table(runs))
         failed = sum(bool(_faults(result)) for result in runs.values())
     text = "\n\n".join(tables) + "\n"
@@ -73,6 +74,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=["unit", "examples"])
     parser.add_argument("--files", nargs="+", metavar="FILE", help="unit tests below the checkout's tests/; all")
     parser.add_argument("--limit-s", type=float, default=600, help="seconds for a file of unit tests")
+    parser.add_argument("--examples", nargs="+", default=[NLP.name, HUGGING_FACE.name],
+                        choices=[NLP.name, HUGGING_FACE.name],
+                        help="both; the second pads every sentence to 128 tokens, so its teacher labels slowly")
     parser.add_argument("--teacher", help="fine-tuned BERT, Hugging Face or PaddleNLP; a tiny one is made")
     parser.add_argument("--data", help="folder with its train.tsv and dev.tsv, columns sentence and label 0 or 1")
     parser.add_argument("--rows", type=int, default=Sizes.rows, help="of train.tsv; all")

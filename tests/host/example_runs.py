@@ -13,7 +13,7 @@ import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 import yaml
 from parts import HERE, REPOSITORY, hash_of, keep_result, kept_result, log_lines, run_process
@@ -68,8 +68,11 @@ def example_names() -> list[str]:
             f"{HUGGING_FACE.name} teacher", f"{HUGGING_FACE.name} alone", f"{HUGGING_FACE.name} QuantPost"]
 
 
-def run_examples(checkout: Path, results: Path, sizes: Sizes, limit_s: float, on_example) -> None:
-    """Make the teachers, run every example, and call ``on_example(name, result)`` after each.
+def run_examples(checkout: Path, results: Path, sizes: Sizes, limit_s: float, names: Iterable[str],
+                 on_example) -> None:
+    """Make the teachers, run the examples called ``names``, and call ``on_example(name, result)`` after each.
+
+    The names are those of ``example_names``, that of a teacher before those of its students.
 
     A result says of each part (``compress``; ``evaluate``, the script's own ``--eval``; ``inference``, the script
     ``paddle_inference_eval.py``) what went wrong, or nothing, with the accuracy that it printed. The latter two are
@@ -83,7 +86,7 @@ def run_examples(checkout: Path, results: Path, sizes: Sizes, limit_s: float, on
         raise RuntimeError(f"the teachers can't be made: {teachers['teachers']['fault']}; see {folder}/teachers.log")
     settings["package"] = hash_of(REPOSITORY / "paddleslim_bilstm")
     origin_metric: dict[str, float | None] = {}
-    for name in example_names():
+    for name in names:
         example = NLP if name.startswith(NLP.name) else HUGGING_FACE
         chain = name.split()[1]
         runner = _Runner(example, chain, checkout, folder, sizes, limit_s, origin_metric.get(example.name))
