@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime
 import pytest
+from paddle import enable_static
 from reviews import write_reviews
 from student_reference import random_student, reference_logits
 from teachers import VOCABULARY
@@ -23,6 +24,7 @@ from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
+from paddleslim_bilstm.student.spec import WORD_FEEDS
 from paddleslim_bilstm.student.vocabulary import build_word_vocabulary, load_word_vocabulary
 from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
@@ -137,9 +139,10 @@ def test_the_transfer_set_keeps_where_words_begin(chinese_teacher, tmp_path):
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_every_format_answers_a_padded_batch_as_each_sentence_alone(tmp_path, num_layers):
+    enable_static()
     weights, spec = random_student(rows=50, vocab=50, num_layers=num_layers, pad_id=-1)
     weights["token_map"] = np.arange(50, dtype=np.int32)
-    tokens_spec, spec = spec, replace(spec, vocabulary="words", pad_id=0)
+    tokens_spec, spec = spec, replace(spec, vocabulary="words", pad_id=0, feeds=WORD_FEEDS)
     prefix = export_paddle_model(tmp_path, spec, weights)
     paddle = paddle_logits(prefix)
     write_onnx(tmp_path / "model.onnx", weights, spec, reference=paddle)
