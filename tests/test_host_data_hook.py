@@ -1,6 +1,7 @@
 """``DataAugmentation`` by itself, over every kind of loader that PaddleSlim takes."""
 
 import logging
+import shutil
 
 import numpy as np
 import paddle
@@ -143,9 +144,10 @@ def test_calibration_sees_the_loaders_own_batches(plain, tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(compressor, "quant_post", lambda *_, data_loader, **__: seen.update(
         quant_post=next(iter(data_loader()))))
-    loader = data_loader(plain, BERT_FEEDS)
+    loader, model_dir = data_loader(plain, BERT_FEEDS), tmp_path / "model"
+    shutil.copytree(plain, model_dir)  # PaddleSlim writes into it
     compression = AutoCompression(
-        model_dir=str(plain), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
+        model_dir=str(model_dir), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
         save_dir=str(tmp_path), train_dataloader=loader, eval_callback=lambda *_: 1.0,
         config={**EVERYTHING, "QuantAware": None, "TrainConfig": {"epochs": 1, "eval_iter": 2, "learning_rate": 1e-4,
                 "optimizer_builder": {"optimizer": {"type": "SGD"}}}})
