@@ -11,7 +11,7 @@ from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews, write_reviews
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.auto_compression import _sections, extend
+from paddleslim_bilstm.host.auto_compression import _written, extend
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.student.losses import LOSSES, check_loss
 from paddleslim_bilstm.tokens import load_tokenizer
@@ -172,6 +172,28 @@ def test_a_wrong_setting_is_refused_in_the_constructor(exported, tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("text, place", [
+    ("bert_to_bilstm:\n  losss: l2\n", ":2: bert_to_bilstm.losss"),
+    ("Global:\n  task: sst-2\nbert_to_bilstm:\n", ":2: Global.task"),
+    ("Global: 5\nbert_to_bilstm:\n", ":1: Global"),
+    ("bert_to_bilstm:\n\nTrainConfig:\n  recompute_config: {a: 1}\n", ":4: TrainConfig.recompute_config"),
+    ("QuantAware: !!python/tuple [1]\nDataAugmentation:\n  hoks: []\n", ":3: DataAugmentation.hoks")])
+def test_a_wrong_setting_in_a_file_is_named_by_its_line(exported, tmp_path, text, place):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"),
+                        config=str(path))
+    assert str(error.value).startswith(f"{path}{place}: ")
+
+
+def test_an_argument_that_is_wrong_is_not_blamed_on_the_file(exported, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("Global:\n  save_dir: out\nbert_to_bilstm:\n")
+    with pytest.raises(UserError, match="^AutoCompression: Global.save_dir: must be text"):
+        AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=" ", config=str(path))
+
+
 def test_the_callers_config_is_left_as_it_was(exported, tmp_path):
     config = {"bert_to_bilstm": STUDENT, **FAST}
     before = json.dumps(config)
@@ -249,7 +271,7 @@ def test_a_dict_without_our_sections_is_left_to_paddleslim(plain_paddleslim):
 def test_beside_a_data_hook_other_sections_may_hold_what_paddleslim_reads(tmp_path):
     path = tmp_path / "hook.yaml"
     path.write_text("DataAugmentation: {n_iter: 2}\nQuantAware: {quantize_op_types: !!python/tuple [matmul]}\n")
-    assert _sections(str(path)) == {"DataAugmentation": {"n_iter": 2}, "QuantAware": None, "Global": None}
+    assert _written(str(path)).values == {"DataAugmentation": {"n_iter": 2}, "QuantAware": None, "Global": None}
 
 
 def test_in_our_configs_tags_are_refused(plain_paddleslim, tmp_path):

@@ -211,7 +211,7 @@ ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or 
     ({"UnstructurePrune": {"ratio": -1}}, ONE_KEY.format("UnstructurePrune.ratio", "it prunes nothing")),
     ({"UnstructurePrune": None, "TrainConfig": {"sparse_model": True}},
      "TrainConfig.sparse_model: .*1x1 convolutions"),
-    ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^TrainConfig.amp_config: .* float32"),
+    ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^config: TrainConfig.amp_config: .* float32"),
 ], ids=str)
 def test_what_each_configuration_comes_to_before_any_work(tmp_path, sections, outcome):
     config = {"Global": {"model_dir": "none", "save_dir": str(tmp_path)}, "bert_to_bilstm": None, **sections}
