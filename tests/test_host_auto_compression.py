@@ -10,10 +10,13 @@ import yaml
 from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews, write_reviews
 
+from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.host.auto_compression import _written, extend
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.student.losses import LOSSES, check_loss
+from paddleslim_bilstm.teacher import load_teacher
+from paddleslim_bilstm.teacher.text import read_training_text
 from paddleslim_bilstm.tokens import load_tokenizer
 
 FAST = {"Global": {"max_seq_length": 64}, "DataAugmentation": {"n_iter": 2},
@@ -130,6 +133,24 @@ def test_arguments_that_mean_nothing_here_are_refused(exported, tmp_path, name, 
     with pytest.raises(UserError, match=message) as error:
         script(exported, tmp_path, {}, **{name: value})
     assert "\n" not in str(error.value)
+
+
+def test_a_dev_set_beside_a_loader_is_what_models_are_compared_on(exported, tmp_path):
+    teacher, rows = load_teacher(exported, tmp_path / "cache"), make_reviews(60, seed=1)
+    (tmp_path / "dev.tsv").write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows[40:]))
+    settings = load_config({"Global": {"dev_file": str(tmp_path / "dev.tsv"), "max_seq_length": 64},
+                            "bert_to_bilstm": None})
+    loader = script_loader(teacher.tokenizer, [text for text, _ in rows[:40]])
+    text = read_training_text(settings, teacher, train_dataloader=loader)
+    assert text.dev.to_lists() == teacher.tokenizer.encode([text for text, _ in rows[40:]]).to_lists()
+    assert text.dev_labels.tolist() == [label for _, label in rows[40:]] and text.dev_texts[0] == rows[40][0]
+    assert (text.counts["dev"], text.counts["dev_rows"], text.notes) == (20, 20, ())
+    given = read_training_text(settings, teacher, dev=rows[50:], train_dataloader=loader)
+    assert given.dev_labels.tolist() == [label for _, label in rows[50:]] and given.counts["dev"] == 10
+    with pytest.raises(UserError, match="dev.* are pairs|dev.*has pairs of sentences, those of train_dataloader"):
+        read_training_text(settings, teacher, dev=[("a", "b", 1), ("c", "d", 0)], train_dataloader=loader)
+    with pytest.raises(UserError, match="Global.unlabeled_file: can't join"):
+        read_training_text(settings, teacher, unlabeled=["more"], train_dataloader=loader)
 
 
 def test_hardware_that_paddleslim_knows_is_taken(exported, tmp_path):
