@@ -25,7 +25,7 @@ from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 4  # counts up when the same files would give another copy
+_COPY_FORMAT = 5  # counts up when the same files would give another copy
 
 
 @dataclass(frozen=True)
