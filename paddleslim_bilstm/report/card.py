@@ -11,7 +11,7 @@ from .. import __version__
 from ..run import CARD_TAG, published_name
 from ..student.spec import StudentSpec
 from ..task import metrics_by_name
-from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, Feed
+from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, ZEROS, Feed
 from .measure import TEACHER
 from .report import Report
 from .tables import compact, markdown_table, quality
@@ -167,7 +167,7 @@ logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cp
 
 def feeds_code(feeds: Sequence[Feed], pad_id: int, width: int | None = None) -> str:
     """Return Python that makes ``feeds``, arrays by name, of one sentence."""
-    values = {IDS: "ids", TYPES: "(ids * 0)", MASK: f"(ids != {pad_id})", LENGTHS: "np.array([4])"}
+    values = {IDS: "ids", TYPES: "(ids * 0)", ZEROS: "(ids * 0)", MASK: f"(ids != {pad_id})", LENGTHS: "np.array([4])"}
     arrays = ", ".join(f'"{feed.name}": {values[feed.role]}.astype("{feed.dtype}")' for feed in feeds)
     what = "your words" if any(feed.role == LENGTHS for feed in feeds) else "your [CLS] tokens [SEP]"
     return (f"import numpy as np\nids = np.full((1, {width or _LENGTH}), {pad_id})  # padding\n"
