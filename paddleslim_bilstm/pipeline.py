@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -36,7 +36,7 @@ from .student.text import StudentText, student_text
 from .student.train import Evaluate, TrainingSet
 from .student.weights import Weights, size_bytes
 from .task import Task, task_named
-from .teacher import LABELS_FORMAT, Labels, Teacher, label, load_teacher, missing_bytes
+from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
 from .teacher.text import TrainingText, read_training_text
 from .verify import verify
 
@@ -138,7 +138,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("check teacher"):
         dev_set = _dev_set(settings, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
-        doubts = _told(task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, text.label_names))
+        doubts = _told(_teacher_doubts(teacher, dev_set, text.label_names))
     with run.stage("augment"):
         corpus, transfer = _augment(settings, text, teacher, run)
         own = student_text(settings, text, corpus, transfer, teacher.framing)
@@ -153,9 +153,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         return text.where(transfer.source[sentences])
 
     with run.stage("label"):
-        key = checksum(LABELS_FORMAT, transfer.key, teacher.fingerprint, asdict(teacher.framing))
-        _check_room(settings, run, teacher, transfer, key, size_bytes(first))
-        labels = label(teacher, transfer.sentences, run.cache("labels"), key, physical_cores(), where)
+        _check_room(settings, run, teacher, transfer, size_bytes(first))
+        labels = label(teacher, transfer.sentences, run.cache("labels"), transfer.key, physical_cores(), where)
     cached = eval_callback is None and not settings.train.has_functions
     recipe = _recipe(settings, text, own, evaluate, run, cached)
     alone = None
@@ -197,8 +196,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
 
 def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
     global_ = settings.global_
-    teacher = load_teacher(global_.model_dir, run.cache("teachers"), global_.model_filename, global_.params_filename,
-                           global_.tokenizer_dir)
+    teacher = load_teachers(global_.teachers, run.cache("teachers"), global_.model_filename, global_.params_filename,
+                            global_.tokenizer_dir)
     if teacher.max_length is not None and global_.max_seq_length > teacher.max_length:
         raise UserError(f"Global.max_seq_length: {global_.max_seq_length}, but the teacher reads at most "
                         f"{teacher.max_length} tokens; set it to {teacher.max_length} or less")
@@ -214,9 +213,19 @@ def _metric(dev_set: DevSet) -> Evaluate | None:
 
 def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
     task = task_named(settings.global_.task)
-    predictions = task.answers_of(teacher.logits(text.dev))
-    return DevSet(text.dev, text.dev_labels, predictions, teacher.num_classes, teacher.framing,
-                  settings.global_.chosen_metric, task)
+    each = [member.logits(text.dev) for member in teacher.members]
+    logits = np.mean(each, axis=0, dtype=np.float32) if each else teacher.logits(text.dev)
+    return DevSet(text.dev, text.dev_labels, task.answers_of(logits), teacher.num_classes, teacher.framing,
+                  settings.global_.chosen_metric, task, tuple(map(task.answers_of, each)))
+
+
+def _teacher_doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, ...]) -> list[str]:
+    """Return doubts about the teacher, and about each of several."""
+    doubts = dev_set.task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, label_names)
+    for member, answers_ in zip(teacher.members, dev_set.member_predictions):
+        own = dev_set.task.teacher_doubts(dev_set.labels, answers_, label_names)
+        doubts += [f"{member.name}: {doubt}" for doubt in own]
+    return doubts
 
 
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
@@ -236,8 +245,9 @@ def _metric_by(eval_callback: Evaluate, teacher: Teacher) -> float | None:
     file = teacher.model_file
     if file is None:
         return None
-    return metric_of_onnx(file, eval_callback) if file.suffix == ".onnx" else metric_of(file.with_suffix(""),
-                                                                                        eval_callback)
+    if isinstance(teacher, OnnxTeacher):
+        return metric_of_onnx(file, eval_callback, teacher.output)
+    return metric_of(file.with_suffix(""), eval_callback)
 
 
 def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFolder) -> tuple[Corpus, TransferSet]:
@@ -248,12 +258,11 @@ def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFol
     return corpus, build_transfer_set(*options, folder, limit)
 
 
-def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer: TransferSet, key: str,
-                student_bytes: int) -> None:
+def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer: TransferSet, student_bytes: int) -> None:
     """Check that the disk has room for the labels that are missing and for what comes after them."""
-    count = len(transfer.sentences)
-    missing = missing_bytes(run.cache("labels"), key, count, teacher.num_classes)
-    cached = missing + 4 * count * teacher.num_classes + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
+    missing = missing_bytes(teacher, transfer.sentences, run.cache("labels"), transfer.key)
+    mapped = 4 * len(transfer.sentences) * teacher.num_classes * (1 + len(teacher.members))
+    cached = missing + mapped + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
     copies = _MODEL_COPIES + 2 * len(settings.strategies)
     check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
                                           Need(run.save_dir, copies * student_bytes, "Global.save_dir")])

@@ -50,8 +50,8 @@ def published_name(model_filename: str | None) -> str:
 
     Examples: ``None -> "model"``, ``"inference.pdmodel" -> "inference"``, ``"__model__" -> "__model__"``.
     """
-    name = Path(model_filename or MODEL_NAME).name
-    return name[:-len(".pdmodel")] if name.endswith(".pdmodel") else name
+    path = Path(model_filename or MODEL_NAME)
+    return path.stem if path.suffix in (".pdmodel", ".onnx") else path.name
 
 
 class RunFolder:
@@ -73,7 +73,7 @@ class RunFolder:
     def __init__(self, settings: Config, fresh: bool = False):
         self._settings = settings.global_
         self.save_dir = make_writable_folder(self._settings.save_dir, "Global.save_dir").resolve()
-        if self._settings.model_dir and Path(self._settings.model_dir).resolve() == self.save_dir:
+        if self.save_dir in [Path(folder).resolve() for folder in self._settings.teacher_folders]:
             raise UserError(f"Global.save_dir: {self.save_dir} is the teacher's folder, whose files the student's "
                             "would replace; name another one")
         self.work_dir = self.save_dir / "work"
@@ -142,7 +142,7 @@ class RunFolder:
 
     def assemble(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
         """Put the final model, its ONNX files, the float student and the tokenizer files into ``final_dir``."""
-        tokenizer_dir = Path(self._settings.tokenizer_dir or self._settings.model_dir)
+        tokenizer_dir = Path(self._settings.tokenizer_dir or self._settings.teacher_folders[0])
         tokenizer_files = [tokenizer_dir / name for name in TOKENIZER_FILES if (tokenizer_dir / name).is_file()]
         for file in final.iterdir():
             copy_whole(file, self.final_dir / (self._model_name + file.suffix))

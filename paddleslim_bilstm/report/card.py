@@ -54,7 +54,9 @@ def _title(report: Report) -> str:
 
 def _teacher_name(report: Report) -> str:
     """Return the last part of the teacher's path: the others say something of a machine, not of the model."""
-    return Path(report.config.get("Global", {}).get("model_dir") or TEACHER).name
+    places = report.config.get("Global", {}).get("model_dir") or TEACHER
+    paths = [Path(place) for place in ([places] if isinstance(places, str) else places)]
+    return " and ".join(path.parent.name or path.stem if path.suffix == ".onnx" else path.name for path in paths)
 
 
 def _what(report: Report, spec: StudentSpec) -> str:
