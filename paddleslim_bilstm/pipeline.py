@@ -17,8 +17,8 @@ from .config.schema import WORDS
 from .cpu import physical_cores
 from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
+from .host.imports import before_paddle
 from .host.optimizer import check_optimizer, make_optimizer_of
-from .host.versions import before_paddle
 from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
 from .report.measure import DISTILLED, DevSet, measure_onnx, measure_teacher, metric_of_onnx, teacher_parameters
 from .report.report import Report
