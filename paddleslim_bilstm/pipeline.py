@@ -20,7 +20,7 @@ from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.versions import before_paddle
 from .models import answers, check_strategies, export_students, fitted, measure, run_strategies, write_onnx_models
-from .report.measure import ALONE, DISTILLED, TEACHER, DevSet, measure_model, measure_onnx, parameters
+from .report.measure import ALONE, DISTILLED, DevSet, measure_onnx, measure_teacher, metric_of_onnx, teacher_parameters
 from .report.report import Report
 from .report.write import write_report
 from .run import RunFolder
@@ -135,6 +135,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         teacher = _load_teacher(settings, run)
     with run.stage("read text"):
         text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
+        teacher = teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts)
     with run.stage("check teacher"):
         dev_set = _dev_set(settings, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
@@ -147,7 +148,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     spec, first, notes = first_student(settings, text.label_names, own.vocabulary, own.transfer.pairs,
                                        teacher.embeddings)
     check_strategies(settings, spec)
-    notes = (*own.notes, *notes, *_size_note(first, teacher))
+    notes = (*own.notes, *notes, *_size_note(first, teacher_parameters(teacher)))
 
     def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
         return text.where(transfer.source[sentences])
@@ -156,7 +157,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         key = checksum(LABELS_FORMAT, transfer.key, teacher.fingerprint, asdict(teacher.framing))
         _check_room(settings, run, teacher, transfer, key, size_bytes(first))
         labels = label(teacher, transfer.sentences, run.cache("labels"), key, physical_cores(), where, task)
-    recipe = _recipe(settings, text, own, evaluate, run, cached=eval_callback is None)
+    cached = eval_callback is None and not settings.train.has_functions
+    recipe = _recipe(settings, text, own, evaluate, run, cached)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
@@ -177,8 +179,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         int8, onnx_models, final_weights = write_onnx_models(settings, run, spec, [*students, *steps], final_dev_set)
         models = [*students, *steps, *int8]
     with run.stage("measure"):
-        rows = [measure_model(TEACHER, teacher.prefix, dev_set, metric=teacher_metric,
-                              predictions=dev_set.teacher_predictions)]
+        rows = [measure_teacher(teacher, dev_set, teacher_metric)]
         rows += [measure(model, run, fitted(settings, model, own_dev_set) if model.name == ALONE else final_dev_set,
                          eval_callback) for model in models]
         like = next(row for row in rows if row.name == DISTILLED)
@@ -230,7 +231,7 @@ def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
 
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
     """Hold the teacher's metric against ``TrainConfig.origin_metric``; return it where it is the user's own."""
-    metric = own = None if eval_callback is None else metric_of(teacher.prefix, eval_callback)
+    metric = own = None if eval_callback is None else _metric_by(eval_callback, teacher)
     if own is None and dev_set.labels is not None:
         metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = settings.train.origin_metric
@@ -238,6 +239,15 @@ def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate |
         raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
                         "dev data and its labels, or correct the value")
     return own
+
+
+def _metric_by(eval_callback: Evaluate, teacher: Teacher) -> float | None:
+    """Return the teacher's metric by the user's own evaluation, where that can run it."""
+    file = teacher.model_file
+    if file is None:
+        return None
+    return metric_of_onnx(file, eval_callback) if file.suffix == ".onnx" else metric_of(file.with_suffix(""),
+                                                                                        eval_callback)
 
 
 def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFolder) -> tuple[Corpus, TransferSet]:
@@ -259,10 +269,10 @@ def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer: Tr
                                           Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
 
 
-def _size_note(first: Weights, teacher: Teacher) -> tuple[str, ...]:
+def _size_note(first: Weights, others: int | None) -> tuple[str, ...]:
     """Warn of a student that has more parameters than its teacher."""
     own = sum(weight.size for name, weight in first.items() if name != TOKEN_MAP)
-    if own <= (others := parameters(teacher.prefix)):
+    if others is None or own <= others:
         return ()
     note = (f"The student has {own:,} parameters, more than its teacher ({others:,}): lower embed_dim or hidden_size "
             "in bert_to_bilstm.student, or raise min_count for a smaller vocabulary of words.")
@@ -272,7 +282,7 @@ def _size_note(first: Weights, teacher: Teacher) -> tuple[str, ...]:
 
 def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Evaluate | None, run: RunFolder,
             cached: bool) -> Recipe:
-    """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
+    """Return the recipe; what code of a script's own made or chose has no fingerprint, so no later run takes it."""
     dev_key = checksum(settings.global_.chosen_metric, *_own_threshold(settings), *own.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,

@@ -16,7 +16,7 @@ from paddleslim_bilstm.host.loader_text import read_loader
 from paddleslim_bilstm.metrics import exact_match, f1_by_label, label_macro_f1, mean_average_precision, micro_f1
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.student.spec_file import read_spec
-from paddleslim_bilstm.task import MULTI_LABEL
+from paddleslim_bilstm.task import CLASSIFICATION, MULTI_LABEL
 from paddleslim_bilstm.text import load_dataset, read_file
 from paddleslim_bilstm.text.dataset import _named_labels
 from paddleslim_bilstm.thresholds import best_thresholds, log_odds, sigmoid
@@ -132,7 +132,8 @@ def test_a_loaders_labels_are_an_array_of_zeros_and_ones(tmp_path):
         with pytest.raises(UserError, match=f"^train_dataloader: labels: {message}"):
             read_loader(loader(tokenizer, wrong), tokenizer, tokenizer.framing, MULTI_LABEL, 3)
     with pytest.raises(UserError, match=r"labels: has the shape \[3, 3\] for 3 sentences; .*multi_label"):
-        read_loader(loader(tokenizer, np.eye(3)), tokenizer, tokenizer.framing)
+        read_loader(loader(tokenizer, np.eye(3)), tokenizer, tokenizer.framing, CLASSIFICATION, 3)
+    assert read_loader(loader(tokenizer, np.eye(3)), tokenizer, tokenizer.framing)[1] is None
 
 
 # How good answers are

@@ -7,7 +7,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..errors import UserError
-from ..task import CLASSIFICATION, Task
+from ..task import Task
 from ..tokens import Feed, Framing, Sentences, Tokenizer
 from ..tokens.framing import IDS, Row
 
@@ -39,13 +39,13 @@ def loader_batches(loader: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, np.
         yield {name: np.asarray(value) for name, value in batch.items()}
 
 
-def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task = CLASSIFICATION,
-                outputs: int = 2) -> tuple[Sentences, np.ndarray | None]:
+def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task | None = None,
+                outputs: int = 0) -> tuple[Sentences, np.ndarray | None]:
     """Collect one epoch's distinct sentences, sorted, so that a shuffling loader gives the same text each time.
 
     Returns:
         The sentences, or the pairs where a row has a second side, and their labels, as ``task`` has them for a model
-        of so many ``outputs``, where the batches hold an array ``labels`` or ``label``.
+        of so many ``outputs``, where the batches hold an array ``labels`` or ``label``; without a task none are read.
 
     Raises:
         UserError: a batch has no token ids, or labels that the task can't have, or the loader is empty.
@@ -53,7 +53,7 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task 
     found: dict[Row, Any] = {}
     for batch in loader_batches(loader, framing.feeds):
         contents, name = framing.contents(batch), next((name for name in _LABEL_FEEDS if name in batch), None)
-        labels = name and task.of_array(batch[name], len(contents), outputs, f"train_dataloader: {name}")
+        labels = name and task and task.of_array(batch[name], len(contents), outputs, f"train_dataloader: {name}")
         for position, row in enumerate(contents):
             if any(row):
                 found.setdefault(row, None if labels is None else labels[position])

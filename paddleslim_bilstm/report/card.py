@@ -78,8 +78,9 @@ def _making(report: Report) -> str:
     lines = []
     teacher = report.models[0] if report.models[0].name == TEACHER else None
     if teacher is not None:
-        lines.append(f"- **Teacher**: `{_teacher_name(report)}`, a fine-tuned classifier of "
-                     f"{compact(teacher.parameters)} parameters: {quality(teacher, report.metric)}.")
+        size = "" if teacher.parameters is None else f" of {compact(teacher.parameters)} parameters"
+        lines.append(f"- **Teacher**: `{_teacher_name(report)}`, a fine-tuned classifier{size}: "
+                     f"{quality(teacher, report.metric)}.")
     counts = [f"{report.data[key]:,} {what}" for key, what in (
         ("train", "labelled rows to train on"), ("unlabeled", "unlabelled texts"), ("dev", "dev rows"))
         if report.data.get(key)]

@@ -73,7 +73,7 @@ def _seconds(report: Report) -> str:
 
 
 def _method(report: Report) -> str:
-    runtimes = ", ".join(dict.fromkeys(row.runtime for row in report.models))
+    runtimes = ", ".join(dict.fromkeys(row.runtime for row in report.models if row.runtime))
     flops_tokens = ", ".join(str(tokens) for tokens in dict.fromkeys(row.flops_tokens for row in report.models))
     settings = ", ".join(f"{name}={value}" for name, value in report.hardware["cpu_settings"].items()) or "none"
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())

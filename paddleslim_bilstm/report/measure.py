@@ -18,7 +18,7 @@ from ..cpu import physical_cores
 from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
 from ..task import CLASSIFICATION, Task
-from ..teacher.engine import InferenceModel, logits_of
+from ..teacher import InferenceModel, Teacher, logits_of
 from ..tokens import Reader, Sentences
 
 SINGLE_SENTENCES = 200
@@ -171,6 +171,12 @@ def parameters(prefix: Path) -> int:
                if _is_weight(var) and var.name not in scales)
 
 
+def teacher_parameters(teacher: Teacher) -> int | None:
+    """Return how many weights the teacher holds, if its network is at hand."""
+    file = teacher.model_file
+    return None if file is None else parameters(file.with_suffix(""))
+
+
 def size_bytes(prefix: Path) -> int:
     """Return the bytes on disk of ``prefix.pdmodel`` and ``prefix.pdiparams`` together."""
     return sum(Path(f"{prefix}{suffix}").stat().st_size for suffix in (".pdmodel", ".pdiparams"))
@@ -316,13 +322,13 @@ class ModelRow:
     accuracy: float | None
     f1: float | None
     agreement: float | None
-    parameters: int
-    size_bytes: int
-    flops: int
+    parameters: int | None
+    size_bytes: int | None
+    flops: int | None
     flops_tokens: int
-    latency_ms: Latency
-    sentences_per_s: float
-    runtime: str
+    latency_ms: Latency | None
+    sentences_per_s: float | None
+    runtime: str | None
     file: str | None = None
     metric: float | None = None
     notes: tuple[str, ...] = ()
@@ -381,8 +387,22 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
                 flops_tokens=dev.typical_tokens, file=file, notes=notes)
 
 
-def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed, **rest) -> ModelRow:
-    """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``."""
+def measure_teacher(teacher: Teacher, dev: DevSet, metric: float | None = None) -> ModelRow:
+    """Return the teacher's row; what it costs is known of a model in a file alone.
+
+    Args:
+        dev: with the teacher's answers.
+        metric: the result of the user's own evaluation.
+    """
+    file = teacher.model_file
+    if file is not None and file.suffix == ".pdmodel":
+        return measure_model(TEACHER, file.with_suffix(""), dev, metric=metric, predictions=dev.teacher_predictions)
+    return _row(TEACHER, dev.teacher_predictions, dev, None, parameters=None, size_bytes=None, flops=None,
+                flops_tokens=dev.typical_tokens, metric=metric)
+
+
+def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed | None, **rest) -> ModelRow:
+    """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``, None where that is unknown."""
     task, found, by_label = dev.task, {}, ()
     if dev.labels is not None:
         by_label = task.label_scores(dev.labels, predictions)
@@ -393,5 +413,6 @@ def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed, **rest) 
     own = {one.name for one in fields(ModelRow)}
     scores = {**dict.fromkeys(("accuracy", "f1", "agreement")), **{key: found[key] for key in found if key in own}}
     return ModelRow(
-        name=name, latency_ms=speed.latency_ms, sentences_per_s=speed.sentences_per_s, runtime=speed.runtime, **scores,
-        scores={key: found[key] for key in found if key not in own}, by_label=by_label, **rest)
+        name=name, latency_ms=speed and speed.latency_ms, sentences_per_s=speed and speed.sentences_per_s,
+        runtime=speed and speed.runtime, **scores, scores={key: found[key] for key in found if key not in own},
+        by_label=by_label, **rest)

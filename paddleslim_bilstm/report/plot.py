@@ -27,6 +27,7 @@ def save_plot(rows: Sequence[ModelRow], path: Path, metric: str = "accuracy") ->
 
     Without labels the y axis shows the user's own metric or, failing that, the agreement with the teacher.
     """
+    rows = [row for row in rows if row.latency_ms is not None]  # of a teacher that isn't a file none is known
     axis_label, values = _quality_axis(rows, metric)
     latencies = [row.latency_ms.p50 for row in rows]
     diameters = _dot_diameters([row.size_bytes for row in rows])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ..task import likenesses, metrics_by_name
 from .measure import ALONE, TEACHER, ModelRow
@@ -27,8 +27,10 @@ def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
     kept = (f"keeps {score / of * 100:.1f} % of the teacher's {figure.title} "
             f"({figure.cell(score)} of {figure.shown(of)})"
             if score is not None and of is not None and of > 0 else f"reaches {quality(student, metric)}")
-    text = (f"The student {kept}, is {times(teacher.latency_ms.p50 / student.latency_ms.p50, 'faster', 'slower')} "
-            f"and {times(teacher.size_bytes / student.size_bytes, 'smaller', 'larger')}.")
+    text = f"The student {kept}."
+    if teacher.latency_ms is not None and teacher.size_bytes is not None:
+        text = (f"The student {kept}, is {times(teacher.latency_ms.p50 / student.latency_ms.p50, 'faster', 'slower')} "
+                f"and {times(teacher.size_bytes / student.size_bytes, 'smaller', 'larger')}.")
     by_itself = None if alone is None or alone is student else score_of(alone, metric)
     if by_itself is not None:
         text += f" Trained alone on the labels, the same Bi-LSTM reaches {figure.shown(by_itself)}."
@@ -113,15 +115,19 @@ def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
         **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in metrics_by_name().values()},
         "metric": ["-" if row.metric is None else f"{row.metric:.4g}" for row in rows],
         **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in likenesses().values()},
-        "params": [compact(row.parameters) for row in rows],
-        "size": [compact(row.size_bytes) + "B" for row in rows],
-        "FLOPs": [compact(row.flops) for row in rows],
-        "p50 ms": [_three_digits(row.latency_ms.p50) for row in rows],
-        "p99 ms": [_three_digits(row.latency_ms.p99) for row in rows],
-        "sent./s": [compact(row.sentences_per_s) for row in rows],
+        "params": [_known(compact, row.parameters) for row in rows],
+        "size": [_known(lambda size: compact(size) + "B", row.size_bytes) for row in rows],
+        "FLOPs": [_known(compact, row.flops) for row in rows],
+        "p50 ms": [_known(lambda latency: _three_digits(latency.p50), row.latency_ms) for row in rows],
+        "p99 ms": [_known(lambda latency: _three_digits(latency.p99), row.latency_ms) for row in rows],
+        "sent./s": [_known(compact, row.sentences_per_s) for row in rows],
     }
     filled = {name: values for name, values in columns.items() if any(value != "-" for value in values)}
     return [list(filled)] + [list(line) for line in zip(*filled.values())]
+
+
+def _known(shown: Callable[[Any], str], value: Any) -> str:
+    return "-" if value is None else shown(value)
 
 
 def _three_digits(number: float) -> str:

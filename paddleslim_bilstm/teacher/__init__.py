@@ -2,7 +2,8 @@
 
 from .engine import InferenceModel, batches_by_length, logits_of
 from .labelling import LABELS_FORMAT, Labels, label, missing_bytes
-from .load import Teacher, load_teacher
+from .load import load_teacher
+from .teacher import PaddleTeacher, Teacher
 
-__all__ = ["InferenceModel", "LABELS_FORMAT", "Labels", "Teacher", "batches_by_length", "label", "load_teacher",
-           "logits_of", "missing_bytes"]
+__all__ = ["InferenceModel", "LABELS_FORMAT", "Labels", "PaddleTeacher", "Teacher", "batches_by_length", "label",
+           "load_teacher", "logits_of", "missing_bytes"]

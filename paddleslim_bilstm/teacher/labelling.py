@@ -18,8 +18,8 @@ from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
-from .engine import InferenceModel, runs_on_gpu
-from .load import Teacher
+from .engine import runs_on_gpu
+from .teacher import Engine, Teacher
 
 _log = logging.getLogger(__name__)
 
@@ -119,13 +119,14 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int,
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
     expected = teacher.logits(sample, threads=threads)
-    _check_padding(teacher.engine(threads=threads), sample, teacher)
+    if teacher.model_file is not None:
+        _check_padding(teacher.engine(threads=threads), sample, teacher)
     if len(expected) > 1 and np.ptp(expected, axis=0).max() < _CONSTANT_SPREAD:
         _log.warning("THE TEACHER ANSWERS THE SAME TO EVERY SENTENCE: %s on all of %d; check that its checkpoint is "
                      "fine-tuned and that the tokenizer files are its own", np.round(expected[0], 3).tolist(),
                      len(expected))
     precision, check = "fp32", {}
-    if len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
+    if teacher.has_bf16 and len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
         check = compare(expected, teacher.logits(sample, bf16=True, threads=threads), task)
         if close_enough(check, spread=float(expected.std(axis=0).mean())):
             precision = "bf16"
@@ -155,7 +156,7 @@ def close_enough(check: dict[str, Any], spread: float) -> bool:
             and check["mean_difference"] <= _MAX_RELATIVE_DIFFERENCE * spread)
 
 
-def _check_padding(model: InferenceModel, sample: Sentences, teacher: Teacher) -> None:
+def _check_padding(model: Engine, sample: Sentences, teacher: Teacher) -> None:
     """Warn of a teacher whose logits depend on the padding; one of fixed width is always padded."""
     framing, most = teacher.framing, teacher.max_length or np.inf
     if framing.width is not None:

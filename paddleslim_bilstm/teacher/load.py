@@ -5,75 +5,22 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Callable
 
-import numpy as np
 import paddle
 
-from ..cpu import physical_cores
 from ..errors import UserError
 from ..export.inference_file import ends_whole
 from ..storage import check_folder, checksum, seal_folder, whole_folder
-from ..tokens import Framing, Sentences, Tokenizer, load_tokenizer
+from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
-from .engine import InferenceModel, logits_of
 from .program import Signature, read_parameter, read_signature, save_logits_only
+from .teacher import PaddleTeacher, Teacher
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
 _COPY_FORMAT = 4  # counts up when the same files would give another copy
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A fine-tuned classifier, which is asked for the logits of sentences; it is loaded once, when it is first asked.
-
-    Attributes:
-        prefix: our own copy as an inference model, ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
-        tokenizer: the tokenizer that it was trained with.
-        num_classes: columns of its logits; 1 for a regression.
-        label_names: names of the classes by column, or None where the teacher's config has none.
-        framing: how a sentence or a pair becomes its inputs.
-        max_length: tokens that it can take, special tokens included, or None where it has no limit.
-    """
-
-    prefix: Path
-    tokenizer: Tokenizer
-    num_classes: int
-    label_names: tuple[str, ...] | None
-    framing: Framing
-    max_length: int | None
-    _engines: dict[tuple[int, bool], InferenceModel] = field(default_factory=dict, repr=False, compare=False)
-
-    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
-               threads: int | None = None) -> np.ndarray:
-        """Return the logits of each sentence (or pair), float32 ``[n, classes]``, see `logits_of`."""
-        return logits_of(self.engine(bf16, threads), sentences, self.framing, progress)
-
-    def engine(self, bf16: bool = False, threads: int | None = None) -> InferenceModel:
-        """Return the network on ``threads`` CPU threads, all cores by default, until `release` the same one."""
-        key = threads or physical_cores(), bf16
-        if key not in self._engines:
-            self._engines[key] = InferenceModel(self.prefix, *key)
-        return self._engines[key]
-
-    def release(self) -> None:
-        """Give back the memory of the loaded network."""
-        self._engines.clear()
-
-    @cached_property
-    def embeddings(self) -> np.ndarray:
-        """The word embeddings, float32 ``[vocabulary, hidden]``, by token id."""
-        return read_parameter(self.prefix, read_signature(self.prefix.with_name("model.pdmodel")).embedding)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the model's files and with how they are exported; says nothing of the tokenizer's rules."""
-        return self.prefix.parent.name
 
 
 def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | None = None,
@@ -109,8 +56,9 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
             seal_folder(partial)
     signature = read_signature(copy / "model.pdmodel")
     _check_vocabulary(folder, tokenizer, signature)
-    return Teacher(copy / "model", tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
-                   Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length)
+    return PaddleTeacher(tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
+                         Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length, copy.name,
+                         copy / "model")
 
 
 def _is_sound(copy: Path) -> bool:

@@ -1,0 +1,63 @@
+"""Sentences of tokens as text, for teachers that read text: originals as written, others from their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Sequence
+
+import numpy as np
+
+from ..augment.words import row_hashes
+from ..text import Text
+from ..tokens import Sentences, Tokenizer
+
+_ROWS_PER_CALL = 50_000
+
+
+@dataclass(frozen=True)
+class Speller:
+    """Spells sentences of ``tokenizer``'s tokens.
+
+    Example:
+        >>> speller = Speller(tokenizer).knowing(tokenizer.encode(["A Good film"]), ["A Good film"])
+        >>> speller.spell(tokenizer.encode(["a good film", "a film"]))
+        ['A Good film', 'a film']
+    """
+
+    tokenizer: Tokenizer
+    _hashes: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64), repr=False)
+    _texts: np.ndarray = field(default_factory=lambda: np.empty(0, object), repr=False)
+
+    def knowing(self, sentences: Sentences, texts: Sequence[Text] | None) -> Speller:
+        """Return a speller that also knows ``texts``, of which ``sentences`` are the tokens, whole or cut."""
+        if texts is None or not len(sentences):
+            return self
+        hashes, first = np.unique(np.concatenate([self._hashes, row_hashes(sentences)]), return_index=True)
+        return Speller(self.tokenizer, hashes, np.concatenate([self._texts, _objects(texts)])[first])
+
+    def spell(self, sentences: Sentences) -> list[Text]:
+        """Return the text, or pair of texts, of each sentence.
+
+        Sentences that are known come back as they were written, the first text of equal tokens; of others the tokens
+        are put together: as the tokenizer normalises text, with its mask token where masking has put one.
+        """
+        place = np.minimum(np.searchsorted(self._hashes, wanted := row_hashes(sentences)), len(self._hashes) - 1)
+        known = self._hashes[place] == wanted if len(self._hashes) else np.zeros(len(sentences), bool)
+        texts = np.empty(len(sentences), object)
+        texts[known] = self._texts[place[known]]
+        unknown = np.flatnonzero(~known)
+        for start in range(0, len(unknown), _ROWS_PER_CALL):
+            rows = unknown[start:start + _ROWS_PER_CALL]
+            texts[rows] = _objects(self._decoded(sentences.take(rows)))
+        return texts.tolist()
+
+    def _decoded(self, sentences: Sentences) -> list[Text]:
+        if sentences.pairs:
+            sides = self._decoded(sentences.sides())
+            return list(zip(sides[::2], sides[1::2]))
+        return self.tokenizer.rust.decode_batch(sentences.to_lists(), skip_special_tokens=False)
+
+
+def _objects(texts: Sequence[Text]) -> np.ndarray:
+    """Return an array of texts or of pairs, of which ``np.array`` would make columns."""
+    return np.fromiter(texts, object, len(texts))

@@ -1,0 +1,107 @@
+"""What every teacher answers, and the teacher that is a Paddle inference model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Callable, ClassVar, Protocol, Sequence
+
+import numpy as np
+
+from ..cpu import physical_cores
+from ..tokens import Framing, Sentences, Tokenizer
+from .engine import InferenceModel, logits_of
+from .program import read_parameter, read_signature
+
+
+class Engine(Protocol):
+    """What runs a network."""
+
+    def run(self, *batch: np.ndarray) -> np.ndarray:
+        """Return the logits, float32 ``[batch, classes]``; ``batch`` is an array an input, in the model's order."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A fine-tuned classifier, which is asked for the logits of sentences; each kind of teacher is a class.
+
+    Attributes:
+        tokenizer: makes the sentences' tokens, for the student, too.
+        num_classes: columns of its logits; 1 for a regression.
+        label_names: names of the classes by column, or None where it has none.
+        framing: how a sentence or a pair becomes its inputs, and those of the student that takes its place.
+        max_length: tokens that it can take, special tokens included, or None where it has no limit.
+        fingerprint: changes with all that its answers depend on but tokens and framing.
+    """
+
+    tokenizer: Tokenizer
+    num_classes: int
+    label_names: tuple[str, ...] | None
+    framing: Framing
+    max_length: int | None
+    fingerprint: str
+
+    has_bf16: ClassVar[bool] = False
+    """Whether its engine can multiply in bfloat16."""
+
+    @property
+    def model_file(self) -> Path | None:
+        """Its network in a file that can be measured, ``.pdmodel`` (weights beside it) or ``.onnx``, if it has one."""
+        return None
+
+    @property
+    def embeddings(self) -> np.ndarray | None:
+        """Its word embeddings, float32 ``[vocabulary, hidden]``, by token id, if they can be had."""
+        return None
+
+    def reading(self, sentences: Sentences, texts: Sequence[Any] | None) -> Teacher:
+        """Return this teacher, to be asked about ``sentences`` and what is made of them; ``texts`` are behind them."""
+        return self
+
+    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
+               threads: int | None = None) -> np.ndarray:
+        """Return the logits of each sentence (or pair), float32 ``[n, classes]``, see `logits_of`."""
+        return logits_of(self.engine(bf16, threads), sentences, self.framing, progress)
+
+    def engine(self, bf16: bool = False, threads: int | None = None) -> Engine:
+        """Return the network on ``threads`` CPU threads, all cores by default, until `release` the same one."""
+        key = threads or physical_cores(), bf16
+        if key not in self._engines:
+            self._engines[key] = self._load(*key)
+        return self._engines[key]
+
+    def release(self) -> None:
+        """Give back the memory of the loaded network."""
+        self._engines.clear()
+
+    @cached_property
+    def _engines(self) -> dict[tuple[int, bool], Engine]:
+        return {}
+
+    def _load(self, threads: int, bf16: bool) -> Engine:
+        raise NotImplementedError(f"{type(self).__name__} is no network")
+
+
+@dataclass(frozen=True)
+class PaddleTeacher(Teacher):
+    """A classifier in Paddle, loaded once, when it is first asked.
+
+    Attributes:
+        prefix: our own copy as an inference model, ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
+    """
+
+    prefix: Path
+
+    has_bf16 = True
+
+    @property
+    def model_file(self) -> Path:
+        return self.prefix.with_name(f"{self.prefix.name}.pdmodel")
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        return read_parameter(self.prefix, read_signature(self.model_file).embedding)
+
+    def _load(self, threads: int, bf16: bool) -> InferenceModel:
+        return InferenceModel(self.prefix, threads, bf16)
