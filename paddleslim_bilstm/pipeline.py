@@ -130,11 +130,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     if teacher_is_missing(settings):
         with run.stage("fine-tune teacher"):
             finetune(settings, train=train, dev=dev)
-    with run.stage("load teacher"):
-        teacher = _load_teacher(settings, run)
-    with run.stage("read text"):
-        text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
-        teacher = teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts)
+    teacher, text = _read(settings, run, train, dev, unlabeled, train_dataloader)
     with run.stage("check teacher"):
         dev_set = _dev_set(settings, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
@@ -192,6 +188,16 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
+
+
+def _read(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any,
+          train_dataloader: Any) -> tuple[Teacher, TrainingText]:
+    """Load the teacher and read the text in its tokens."""
+    with run.stage("load teacher"):
+        teacher = _load_teacher(settings, run)
+    with run.stage("read text"):
+        text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
+        return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 
 def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
