@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 NO_LABEL = -1  # the class of a sentence without a label
 _FEWEST = 50  # dev sentences; fewer say nothing about a model
 _CLEARLY_BETTER = 0.1  # accuracy
+LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
+SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
 _INTEGER = re.compile(r"[-+]?\d{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -95,6 +97,8 @@ class Task(ABC):
         has_classes: a softmax over the outputs gives probabilities, as some distillation losses need it.
         other_rows: what to add where all rows have the same label.
         answer_field: of a prediction, the one that the model card's example shows; "" shows it whole.
+        what_to_label: what a label is, told to people who give them.
+        smooths_labels: whether labels lose certainty in `logits_of_labels`.
     """
 
     name: str
@@ -106,6 +110,8 @@ class Task(ABC):
     has_classes: bool = False
     other_rows: str = "with other labels"
     answer_field: str = ""
+    what_to_label: str = "what the data has as labels"
+    smooths_labels: bool = True
 
     # models
 
@@ -192,6 +198,16 @@ class Task(ABC):
         """
         return None
 
+    # answers of others, in place of a teacher's
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Return logits of a teacher with such probabilities, ``[n, outputs]``; None where the task has none."""
+        return None
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Return logits ``[n, outputs]`` of a teacher that gives such labels; None where labels can't be that."""
+        return None
+
     # answers
 
     @abstractmethod
@@ -273,6 +289,7 @@ class Classification(Task):
     has_classes = True
     other_rows = "of the other classes"
     answer_field = "label"
+    what_to_label = "the name of a class"
 
     def fits(self, outputs: int) -> bool:
         return outputs > 1
@@ -291,6 +308,17 @@ class Classification(Task):
         """Cross-entropy; a static program divides by all sentences of a batch, those without a label too."""
         import paddle
         return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL)
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Their logarithms, each row moved to the mean 0: a teacher's logits but for what its softmax ignores."""
+        logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+        return logits - logits.mean(axis=1, keepdims=True)
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Those of a teacher that gives `SMOOTHING` of its probability to all classes alike."""
+        probabilities = np.full((len(labels), outputs), SMOOTHING / outputs)
+        probabilities[np.arange(len(labels)), labels] += 1 - SMOOTHING
+        return self.logits_of_probabilities(probabilities)
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The likeliest classes, int64 ``[n]``."""
@@ -343,6 +371,8 @@ class Regression(Task):
     missing = np.nan
     some_names = ("score",)
     answer_field = "score"
+    what_to_label = "a number"
+    smooths_labels = False
 
     def fits(self, outputs: int) -> bool:
         return outputs == 1
@@ -381,6 +411,10 @@ class Regression(Task):
     def first_bias(self, values: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
         """The mean of what is learned, which may lie far from 0."""
         return np.array([np.nanmean(values, dtype=precision)], np.float32)
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """The numbers themselves."""
+        return labels[:, None]
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The numbers, float32 ``[n]``."""

@@ -57,6 +57,16 @@ def names(value: Any) -> Optional[Tuple[str, ...]]:
     return tuple(text(name) for name in value)
 
 
+def _paths(value: Any) -> Optional[Tuple[str, ...]]:
+    """Return a path or a list of paths as a tuple."""
+    if value is None:
+        return None
+    value = value if isinstance(value, (list, tuple)) else [value]
+    if not value:
+        raise ValueError("must be a path or a list of paths")
+    return tuple(map(_path, value))
+
+
 def _text_column(value: Any) -> Union[None, str, Tuple[str, str]]:
     if value is None:
         return None
@@ -176,6 +186,7 @@ _SEVERAL_NAMES = _schema(anyOf=[{"type": "string"}, _NAMES, {"type": "null"}])
 Text = Annotated[str, BeforeValidator(text)]
 FilePath = Annotated[str, BeforeValidator(_path)]
 Names = Annotated[Optional[Tuple[str, ...]], PlainValidator(names), _SEVERAL_NAMES]
+FilePaths = Annotated[Optional[Tuple[str, ...]], PlainValidator(_paths), _SEVERAL_NAMES]
 TextColumn = Annotated[Any, PlainValidator(_text_column), _schema(
     anyOf=[{"type": "string"}, {**_NAMES, "minItems": 2, "maxItems": 2}, {"type": "null"}])]
 Free = Annotated[Dict[str, Any], PlainValidator(mapping), _schema(type="object")]
@@ -219,8 +230,10 @@ class GlobalConfig(Section):
     """File of an inference model's program in model_dir, where it has no usual name."""
     params_filename: Optional[Text] = None
     """File of an inference model's weights in model_dir, where it has no usual name."""
+    teacher_labels: FilePaths = None
+    """In place of model_dir: answers to the texts that `augment` writes, a file, a folder or several."""
     tokenizer_dir: Optional[FilePath] = None
-    """Folder of the teacher's tokenizer files, where they are not in model_dir."""
+    """Folder of the teacher's tokenizer files, where they are not in model_dir; without a model_dir, the student's."""
     train_file: Optional[FilePath] = None
     """Training text with labels: .tsv, .csv or .jsonl."""
     dev_file: Optional[FilePath] = None

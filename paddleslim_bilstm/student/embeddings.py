@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 
 _SETTING = "bert_to_bilstm.student.embeddings"
 _LINES_PER_UPDATE = 10_000
+_NO_TEACHER_EMBEDDINGS = "The student's embedding started from random numbers, as the teacher's is not at hand."
 
 
 def read_word_vectors(source: str, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -159,14 +160,14 @@ def check_embeddings(source: str) -> None:
         check_word_vectors(source)
 
 
-def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.ndarray, embed_dim: int,
+def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.ndarray | None, embed_dim: int,
                     rng: np.random.Generator) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return what the student's embedding starts from, and what to say of it in the report.
 
     Args:
         source: `TEACHER`, `RANDOM`, a text file with word vectors, or the name of a PaddleNLP ``TokenEmbedding``.
         words: of each row, what to look for among word vectors.
-        teacher_embeddings: of each row, float32 ``[rows, teacher units]``.
+        teacher_embeddings: of each row, float32 ``[rows, teacher units]``, or None where the teacher has none at hand.
 
     Returns:
         float32 ``[rows, embed_dim]``, or None for random values; and notes.
@@ -174,6 +175,9 @@ def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.nd
     Raises:
         UserError: as `read_word_vectors`.
     """
+    if source == TEACHER and teacher_embeddings is None:
+        _log.info("%s", _NO_TEACHER_EMBEDDINGS)
+        return None, (_NO_TEACHER_EMBEDDINGS,)
     if source == TEACHER:
         return project_embeddings(teacher_embeddings, embed_dim), ()
     if source == RANDOM:

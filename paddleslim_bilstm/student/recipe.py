@@ -32,13 +32,13 @@ _WORD_VECTORS = 2  # sets the random stream of their missing words apart from th
 
 
 def first_student(settings: Config, label_names: tuple[str, ...], vocabulary: TokenVocabulary | WordVocabulary,
-                  pairs: bool, teacher_embeddings: np.ndarray) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
+                  pairs: bool, teacher_embeddings: np.ndarray | None) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
     """Return the untrained student, and notes for the report.
 
     Args:
         vocabulary: what it reads.
         pairs: whether it reads pairs.
-        teacher_embeddings: float32 ``[vocabulary, teacher units]``.
+        teacher_embeddings: float32 ``[vocabulary, teacher units]``, or None where it has none at hand.
 
     Raises:
         UserError: the word vectors that the settings name can't be read.
@@ -49,8 +49,9 @@ def first_student(settings: Config, label_names: tuple[str, ...], vocabulary: To
                        settings.global_.max_seq_length, pairs, vocabulary.kind, sizes.pooling, vocabulary.feeds,
                        vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder,
                        None if told else task)
-    embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, vocabulary.embeddings(teacher_embeddings),
-                                       spec.embed_dim, np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
+    of_teacher = None if teacher_embeddings is None else vocabulary.embeddings(teacher_embeddings)
+    embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, of_teacher, spec.embed_dim,
+                                       np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
     first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(settings.global_.seed))
     return spec, first, notes
 

@@ -58,10 +58,10 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
     """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
 
     They are kept under ``fingerprint``, which names the teacher, the tokenizer and the sentences, in chunks of 65,536
-    sentences with a checksum each: a killed run goes on behind its last finished chunk, and a damaged chunk is made
-    again with a warning. The one file that is mapped is put together from the chunks at each call. On CPUs with bf16 a
-    sample decides whether bf16 is close enough to fp32. The caller has cut the sentences to ``max_seq_length`` less
-    two.
+    sentences, or of the teacher's ``chunk_sentences``, with a checksum each: a killed run goes on behind its last
+    finished chunk, and a damaged chunk is made again with a warning. The one file that is mapped is put together from
+    the chunks at each call. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. The caller has cut
+    the sentences to ``max_seq_length`` less two.
 
     Args:
         where: tells where sentences were read, by their indices; for messages.
@@ -72,13 +72,13 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
-    shape = (len(sentences), teacher.num_classes)
+    shape, size = (len(sentences), teacher.num_classes), teacher.chunk_sentences or CHUNK_SENTENCES
     with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
             progress_bar("labelling", len(sentences), "sentences") as bar:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for start in range(0, len(sentences), CHUNK_SENTENCES):
-            rows = np.arange(start, min(start + CHUNK_SENTENCES, len(sentences)))
-            path = folder / f"chunk-{start // CHUNK_SENTENCES:05d}.bin"
+        for start in range(0, len(sentences), size):
+            rows = np.arange(start, min(start + size, len(sentences)))
+            path = folder / f"chunk-{start // size:05d}.bin"
             seed = f"{fingerprint} {precision} {start}".encode()
             chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
             if chunk is None:
@@ -113,6 +113,8 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
         pass
     except (ValueError, KeyError):
         _log.warning("%s is damaged; whether bf16 does is asked again", path)
+    if teacher.chunk_sentences is not None:
+        return "fp32", {}
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
     expected = teacher.logits(sample, threads=threads)

@@ -44,6 +44,8 @@ class Teacher:
 
     has_bf16: ClassVar[bool] = False
     """Whether its engine can multiply in bfloat16."""
+    chunk_sentences: ClassVar[int | None] = None
+    """Where answers are dear: how many are kept at a time, and none is asked for twice, not even for a check."""
 
     @property
     def model_file(self) -> Path | None:
