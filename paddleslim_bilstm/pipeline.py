@@ -80,9 +80,8 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
         UserError: a setting is wrong; the message names it.
     """
     settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
-    if needs_teacher and settings.global_.model_dir is None and settings.global_.teacher_labels is None:
-        raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher (or, as "
-                        "Global.teacher_labels, answers that `paddleslim-bilstm augment` has got its texts)")
+    if needs_teacher:
+        _check_who_teaches(settings, None)
     _begin()
     check_hooks(settings.augmentation.hooks)
     encoder_named(settings.distill.student.encoder)
@@ -92,6 +91,16 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     check_strategies(settings)
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
+
+
+def _check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
+    named = settings.global_.model_dir or settings.global_.teacher_labels
+    if function is None and not named:
+        raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher, or as "
+                        "Global.teacher_labels its answers to the texts that `paddleslim-bilstm augment` writes")
+    if function is not None and named:
+        raise UserError("teacher: a function was given, and Global.model_dir or Global.teacher_labels names a teacher, "
+                        "too; leave out one of the two (Global.tokenizer_dir names a tokenizer alone)")
 
 
 def _begin() -> None:
@@ -129,9 +138,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     """
     _begin()
     settings = config if isinstance(config, Config) else prepare(config, overrides, needs_teacher=teacher is None)
-    if teacher is not None and (settings.global_.model_dir or settings.global_.teacher_labels):
-        raise UserError("teacher: a function was given, and Global.model_dir or Global.teacher_labels names a teacher, "
-                        "too; leave out one of the two (Global.tokenizer_dir names a tokenizer alone)")
+    _check_who_teaches(settings, teacher)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
                         "your eval_callback does not feed; leave out one of the two")
@@ -311,7 +318,7 @@ def _dev_set(settings: Config, run: RunFolder, text: TrainingText, teacher: Teac
     if teacher.chunk_sentences is None:
         logits = teacher.logits(text.dev)
     else:
-        key = checksum(LABELS_FORMAT, *text.dev.content, teacher.tokenizer.vocab, teacher.fingerprint)
+        key = checksum(LABELS_FORMAT, *text.dev.content, text.dev_texts, teacher.tokenizer.vocab, teacher.fingerprint)
         logits = label(teacher, text.dev, run.cache("labels"), key, physical_cores()).logits
     predictions = task.answers_of(logits)
     if missing := int(np.isnan(logits).any(axis=1).sum()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Sequence
@@ -27,6 +28,7 @@ _SUFFIXES = (".jsonl", ".ndjson", *_ARRAYS)
 _LOGITS, _PROBABILITIES, _LABEL = KINDS = ("logits", "probabilities", "label")  # what a row may hold, the best first
 _TENSORS = {"logits": _LOGITS, "probabilities": _PROBABILITIES, "labels": _LABEL}
 _ROWS_PER_ARRAY = 1 << 16
+_ID = re.compile(rf"[0-9a-fA-F]{{{ID_DIGITS}}}")
 _SUM_TOLERANCE = 0.05  # of rounded probabilities
 _LARGEST_WHOLE = 2**53
 _REMEDY = ("write the texts again with `paddleslim-bilstm augment` and the configuration of this run, and label those")
@@ -80,13 +82,12 @@ class GivenAnswers:
     Attributes:
         outputs: how many numbers an answer has; None where there are labels alone.
         label_names: of the numbers in their order, where the files say so.
-        unanswered: rows without any answer.
+        files: that were read.
     """
 
     task: Task
     outputs: int | None = None
     label_names: tuple[str, ...] | None = None
-    unanswered: int = 0
     files: list[Path] = field(default_factory=list)
     _parts: list[tuple[str, np.ndarray, Any, np.ndarray]] = field(default_factory=list)
     _open: dict[str, tuple[list, list, list]] = field(default_factory=lambda: {kind: ([], [], []) for kind in KINDS})
@@ -200,14 +201,14 @@ class GivenAnswers:
             good = ((values >= 0) & (values <= 1)).all(axis=1)
             problem = "must be from 0 to 1 each; what is not goes under logits"
             if good.all() and self.task.has_classes:
-                sums = values.sum(axis=1, keepdims=True)
-                good = np.abs(sums[:, 0] - 1) <= _SUM_TOLERANCE
+                good = np.abs(values.sum(axis=1) - 1) <= _SUM_TOLERANCE
                 problem = "must sum to 1 over the classes"
-                values = values / np.where(sums > 0, sums, 1)
         if not good.all():
             row = int(np.argmin(good))
             raise UserError(f"{_at(self.files, *places[row])}: the {kind} are "
                             f"{short(', '.join(f'{value:g}' for value in values[row]))}; they {problem}")
+        if kind == _PROBABILITIES and self.task.has_classes:
+            values = values / values.sum(axis=1, keepdims=True)
         return values.astype(np.float32)
 
     def _as_logits(self, kind: str, values: Any, places: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -302,7 +303,6 @@ def _read_jsonl(path: Path, number: int, answers: GivenAnswers) -> None:
         if strange:
             raise UserError(f"{path}:{line}: has {short(', '.join(strange))} beside its id; an answer is called "
                             "logits, probabilities or label")
-        answers.unanswered += 1
 
 
 def _records(path: Path):
@@ -314,11 +314,8 @@ def _records(path: Path):
 
 def _hash_of(record: dict[str, Any], path: Path, line: int) -> int:
     text = record.get("id")
-    try:
-        if len(text) == ID_DIGITS:
-            return int(text, 16)
-    except (TypeError, ValueError):
-        pass
+    if isinstance(text, str) and _ID.fullmatch(text):
+        return int(text, 16)
     raise UserError(f"{path}:{line}: the id is {short(json.dumps(text))}; it must be the {ID_DIGITS} hex digits that "
                     "augment wrote beside the text")
 
