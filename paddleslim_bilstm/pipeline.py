@@ -37,7 +37,11 @@ from .student.train import Evaluate, TrainingSet
 from .student.weights import Weights, size_bytes
 from .task import Task, task_named
 from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
-from .teacher.text import TrainingText, read_training_text
+from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
+from .teacher.label_files import read_answers
+from .teacher.spelling import Speller
+from .teacher.text import TrainingText, read_rows, read_training_text, tokenized
+from .teacher.texts_to_label import write_texts
 from .thresholds import HALF
 from .verify import verify
 
@@ -67,15 +71,18 @@ class CompressionResult:
 
 
 def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *,
-            inside_paddleslim: bool = False, has_loader: bool = False) -> Config:
+            inside_paddleslim: bool = False, has_loader: bool = False, needs_teacher: bool = True) -> Config:
     """Read a configuration and check all that can be checked before any work starts.
+
+    Args:
+        needs_teacher: the configuration must say who teaches.
 
     Raises:
         UserError: a setting is wrong; the message names it.
     """
     settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
-    if settings.global_.model_dir is None:
-        raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher")
+    if needs_teacher:
+        _check_who_teaches(settings, None)
     _begin()
     check_hooks(settings.augmentation.hooks)
     encoder_named(settings.distill.student.encoder)
@@ -87,6 +94,16 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     return settings
 
 
+def _check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
+    named = settings.global_.model_dir or settings.global_.teacher_labels
+    if function is None and not named:
+        raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher, or as "
+                        "Global.teacher_labels its answers to the texts that `paddleslim-bilstm augment` writes")
+    if function is not None and named:
+        raise UserError("teacher: a function was given, and Global.model_dir or Global.teacher_labels names a teacher, "
+                        "too; leave out one of the two (Global.tokenizer_dir names a tokenizer alone)")
+
+
 def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
@@ -95,7 +112,8 @@ def _begin() -> None:
 
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
              dev: Any = None, unlabeled: Any = None, train_dataloader: Any = None,
-             eval_callback: Evaluate | None = None, fresh: bool = False) -> CompressionResult:
+             eval_callback: Evaluate | None = None, fresh: bool = False,
+             teacher: LogitsOfTexts | None = None) -> CompressionResult:
     """Distil a BERT classifier into a Bi-LSTM and compress it further with the strategies that the config names.
 
     Args:
@@ -108,6 +126,10 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric`` as PaddleSlim takes it; it
             decides which student is the best. ``Global.metric`` on the dev set by default.
         fresh: start over: take nothing from the cache, and replace what is there.
+        teacher: in place of ``Global.model_dir``, a function of a list of texts, or of pairs of texts, 256 at most,
+            that returns their logits ``[n, classes]``. Each call's answers are kept, so that a run that was killed goes
+            on behind them; a text in its attribute ``fingerprint`` tells its versions apart, or else the source of its
+            module does.
 
     Returns:
         The folder of the inference model, and the report.
@@ -116,32 +138,39 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         UserError: something that the user can mend; nothing half-written is left behind.
     """
     _begin()
-    settings = config if isinstance(config, Config) else prepare(config, overrides)
+    settings = config if isinstance(config, Config) else prepare(config, overrides, needs_teacher=teacher is None)
+    _check_who_teaches(settings, teacher)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
     with explained_write_errors(run.save_dir, run.cache_dir), run:
-        return _compress(settings, run, train, dev, unlabeled, train_dataloader, eval_callback)
+        return _compress(settings, run, _Given(train, dev, unlabeled, train_dataloader, teacher), eval_callback)
 
 
-def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any, train_dataloader: Any,
-              eval_callback: Evaluate | None) -> CompressionResult:
+@dataclass(frozen=True)
+class _Given:
+    """What a caller hands over in place of files and folders; None where the settings name it."""
+
+    train: Any = None
+    dev: Any = None
+    unlabeled: Any = None
+    loader: Any = None
+    teacher: LogitsOfTexts | None = None
+
+
+def _compress(settings: Config, run: RunFolder, given: _Given, eval_callback: Evaluate | None) -> CompressionResult:
     task = settings.global_.chosen_task
-    if teacher_is_missing(settings):
-        with run.stage("fine-tune teacher"):
-            finetune(settings, train=train, dev=dev)
-    with run.stage("load teacher"):
-        teacher = _load_teacher(settings, run)
-    with run.stage("read text"):
-        text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
-        teacher = teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts)
+    teacher, text = _read(settings, run, given)
     with run.stage("check teacher"):
-        dev_set = _dev_set(settings, text, teacher)
+        dev_set, answer_notes = _dev_set(settings, run, text, teacher)
         teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
         doubts = _told(_teacher_doubts(teacher, dev_set, text.label_names))
     with run.stage("augment"):
         corpus, transfer = _augment(settings, text, teacher, run)
+        if isinstance(teacher, GivenLabels):
+            transfer, how_answered = teacher.answered(transfer, text.dev)
+            answer_notes += how_answered
         own = student_text(settings, text, corpus, transfer, teacher.framing)
         own_dev_set = replace(dev_set, sentences=own.dev, reader=own.vocabulary)
     evaluate = eval_callback or _metric(own_dev_set)
@@ -171,14 +200,14 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         for model in students:
             doubts += _told(task.one_answer(model.name, answers(model, own_dev_set), text.label_names))
     with run.stage("chain"):
-        steps = run_strategies(settings, run, own, spec, students[-1], train_dataloader, evaluate)
+        steps = run_strategies(settings, run, own, spec, students[-1], given.loader, evaluate)
         final_dev_set = fitted(settings, [*students, *steps][-1], own_dev_set)
         spec = replace(spec, thresholds=_of_each(final_dev_set.task.thresholds, spec.num_classes))
     with run.stage("onnx"):
         int8, onnx_models, final_weights = write_onnx_models(settings, run, spec, [*students, *steps], final_dev_set)
         models = [*students, *steps, *int8]
     with run.stage("measure"):
-        rows = [measure_teacher(teacher, dev_set, teacher_metric)]
+        rows = [] if dev_set.teacher_predictions is None else [measure_teacher(teacher, dev_set, teacher_metric)]
         rows += [measure(model, run, fitted(settings, model, own_dev_set) if model.name == ALONE else final_dev_set,
                          eval_callback) for model in models]
         like = next(row for row in rows if row.name == DISTILLED)
@@ -190,12 +219,84 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         verify(models, run.final_dir, spec, final_weights, own_dev_set)
     with run.stage("publish"):
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
-                              transfer.counts, (*text.notes, *notes, *doubts, _precision_note(labels, task)),
+                              transfer.counts,
+                              (*text.notes, *notes, *doubts, *answer_notes, *_precision_note(teacher, labels, task)),
                               settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate), spec,
                               CHINESE if corpus.chinese else None, dev_set.labels)
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
+
+
+def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (),
+            output: str | Path | None = None, tokens: bool = False) -> Path:
+    """Write the texts that a teacher would label, for whoever labels them in its place.
+
+    They are the transfer set that `compress` makes with the same configuration, and the dev set.
+
+    Args:
+        config, overrides: as of `compress`; no teacher is needed, and ``Global.teacher_labels`` is not read.
+        output: the folder to write, ``augmented`` in ``Global.save_dir`` by default.
+        tokens: write the token ids, too, for a labeller with the same tokenizer.
+
+    Returns:
+        The folder: JSONL in parts, and README.md, which says what to give back.
+
+    Raises:
+        UserError: something that the user can mend; nothing half-written is left behind.
+    """
+    _begin()
+    settings = prepare(config, overrides, needs_teacher=False)
+    settings = settings.model_copy(update={"global_": settings.global_.model_copy(update={"teacher_labels": None})})
+    run = RunFolder(settings)
+    folder = run.save_dir / "augmented" if output is None else Path(output)
+    with explained_write_errors(run.save_dir, run.cache_dir), run:
+        teacher, text = _read(settings, run, _Given())
+        with run.stage("augment"):
+            transfer = _augment(settings, text, teacher, run)[1]
+        with run.stage("write texts"):
+            speller = Speller(teacher.tokenizer).knowing(text.train, text.train_texts)
+            write_texts(folder, transfer, text.dev, speller.knowing(text.dev, text.dev_texts),
+                        task_named(settings.global_.task), text.label_names, tokens)
+        run.clear()
+    return folder
+
+
+def _read(settings: Config, run: RunFolder, given: _Given) -> tuple[Teacher, TrainingText]:
+    """Load the teacher, fine-tuned first where it is missing, and read the text in its tokens."""
+    if settings.global_.model_dir is None:
+        return _read_without_model(settings, run, given)
+    if teacher_is_missing(settings):
+        with run.stage("fine-tune teacher"):
+            finetune(settings, train=given.train, dev=given.dev)
+    with run.stage("load teacher"):
+        teacher = _load_teacher(settings, run)
+    with run.stage("read text"):
+        text = read_training_text(settings, teacher, given.train, given.dev, given.unlabeled, given.loader)
+        return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
+
+
+def _read_without_model(settings: Config, run: RunFolder, given: _Given) -> tuple[Teacher, TrainingText]:
+    """Read the text, and make the teacher that is a function or labels from elsewhere, or one that answers nothing."""
+    answers = outputs = names = None
+    if given.teacher is not None:
+        names = getattr(given.teacher, "label_names", None)
+        outputs = None if names is None else len(names)
+    elif settings.global_.teacher_labels is not None:
+        with run.stage("read labels"):
+            answers = read_answers(settings.global_.teacher_labels, task_named(settings.global_.task))
+            outputs, names = answers.outputs, answers.label_names
+    with run.stage("read text"):
+        data = read_rows(settings, outputs, names, given.train, given.dev, given.unlabeled)
+        tokenizer = tokenizer_of(settings, data, run.tokenizer_dir)
+        if given.teacher is not None:
+            teacher: Teacher = FunctionTeacher.of(given.teacher, tokenizer, data.label_names)
+        elif answers is not None:
+            teacher = GivenLabels.of(answers, tokenizer, data.label_names)
+        else:
+            teacher = Teacher(tokenizer, len(data.label_names), tuple(data.label_names), tokenizer.framing, None, "")
+        text = tokenized(settings, teacher, data)
+        return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 
 def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
@@ -215,22 +316,38 @@ def _metric(dev_set: DevSet) -> Evaluate | None:
     return metric_on(dev_set.sentences, dev_set.labels, dev_set.reader, dev_set.metric, dev_set.task)
 
 
-def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
-    """Return the dev set with the teacher's answers, by thresholds of its own where the settings ask for them."""
-    task = own = settings.global_.chosen_task
+def _dev_set(settings: Config, run: RunFolder, text: TrainingText, teacher: Teacher) -> tuple[DevSet, tuple[str, ...]]:
+    """Return the dev set with the teacher's answers, unless some are missing, and then a note.
+
+    They are judged by thresholds of the teacher's own where the settings ask for them.
+    """
+    task, own, notes = settings.global_.chosen_task, settings.global_.chosen_task, ()
     each = [member.logits(text.dev) for member in teacher.members]
-    logits = np.mean(each, axis=0, dtype=np.float32) if each else teacher.logits(text.dev)
+    if each:
+        logits = np.mean(each, axis=0, dtype=np.float32)
+    elif teacher.chunk_sentences is None:
+        logits = teacher.logits(text.dev)
+    else:
+        key = checksum(*text.dev.content, text.dev_texts, teacher.tokenizer.vocab)
+        logits = label(teacher, text.dev, run.cache("labels"), key, physical_cores()).logits
+    missing = int(np.isnan(logits).any(axis=1).sum())
+    if missing:
+        notes = (f"{missing:,} of the {len(text.dev):,} dev texts have no answer among Global.teacher_labels, so there "
+                 "is no row of the teacher and no agreement with it.",)
+        _log.warning("%s", notes[0])
     if settings.global_.threshold == BEST_ON_DEV:
         if text.dev_labels is None:
             raise UserError("Global.threshold: dev, but no labelled dev set is known; name one with Global.dev_file, "
                             "or a number between 0 and 1")
-        own = task.fitted(text.dev_labels, logits)
-    return DevSet(text.dev, text.dev_labels, own.answers_of(logits), teacher.num_classes, teacher.framing,
-                  settings.global_.chosen_metric, task, tuple(map(own.answers_of, each)))
+        own = task if missing else task.fitted(text.dev_labels, logits)
+    return DevSet(text.dev, text.dev_labels, None if missing else own.answers_of(logits), teacher.num_classes,
+                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each))), notes
 
 
 def _teacher_doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, ...]) -> list[str]:
     """Return doubts about the teacher, and about each of several."""
+    if dev_set.teacher_predictions is None:
+        return []
     doubts = dev_set.task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, label_names)
     for member, answers_ in zip(teacher.members, dev_set.member_predictions):
         own = dev_set.task.teacher_doubts(dev_set.labels, answers_, label_names)
@@ -241,7 +358,7 @@ def _teacher_doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, .
 def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
     """Hold the teacher's metric against ``TrainConfig.origin_metric``; return it where it is the user's own."""
     metric = own = None if eval_callback is None else _metric_by(eval_callback, teacher)
-    if own is None and dev_set.labels is not None:
+    if own is None and dev_set.labels is not None and dev_set.teacher_predictions is not None:
         metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = settings.train.origin_metric
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
@@ -321,9 +438,13 @@ def _told(doubts: list[str]) -> list[str]:
     return doubts
 
 
-def _precision_note(labels: Labels, task: Task) -> str:
+def _precision_note(teacher: Teacher, labels: Labels, task: Task) -> tuple[str, ...]:
+    if isinstance(teacher, GivenLabels):
+        return ("The transfer set was labelled elsewhere (Global.teacher_labels).",)
+    if isinstance(teacher, FunctionTeacher):
+        return ("The transfer set was labelled by a function in Python.",)
     if labels.precision == "fp32":
-        return "The teacher labelled the transfer set in fp32."
+        return ("The teacher labelled the transfer set in fp32.",)
     return (f"The teacher labelled the transfer set in {labels.precision}; on a sample its logits differ from fp32 by "
             f"{labels.check['mean_difference']:.4f} on average, {labels.check['max_difference']:.4f} at most"
-            f"{task.kept_labels(labels.check['agreement'])}.")
+            f"{task.kept_labels(labels.check['agreement'])}.",)

@@ -127,6 +127,12 @@ class RunFolder:
         return folder
 
     @property
+    def tokenizer_dir(self) -> Path:
+        """Where the tokenizer's files are; one that the run makes is written there."""
+        folders = self._settings.teacher_folders
+        return Path(self._settings.tokenizer_dir or (folders[0] if folders else self.work_dir / "tokenizer"))
+
+    @property
     def onnx_dir(self) -> Path:
         """Where ONNX files wait to be published."""
         return self.work_dir / "onnx"
@@ -142,8 +148,8 @@ class RunFolder:
 
     def assemble(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
         """Put the final model, its ONNX files, the float student and the tokenizer files into ``final_dir``."""
-        tokenizer_dir = Path(self._settings.tokenizer_dir or self._settings.teacher_folders[0])
-        tokenizer_files = [tokenizer_dir / name for name in TOKENIZER_FILES if (tokenizer_dir / name).is_file()]
+        files = [self.tokenizer_dir / name for name in TOKENIZER_FILES]
+        tokenizer_files = [file for file in files if file.is_file()]
         for file in final.iterdir():
             copy_whole(file, self.final_dir / (self._model_name + file.suffix))
         for file in (*self.onnx_dir.iterdir(), *tokenizer_files):

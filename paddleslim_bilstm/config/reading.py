@@ -81,6 +81,9 @@ def load_config(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
     if not {"bert_to_bilstm", "Finetune"} & written.values.keys():
         raise written.error((), "has no section bert_to_bilstm; add it (\"bert_to_bilstm: {}\" takes the defaults)")
     config = Config(**sections, strategies=strategies)
+    if config.global_.model_dir is not None and config.global_.teacher_labels is not None:
+        raise written.error(("Global", "teacher_labels"), "stands in place of Global.model_dir; leave out one "
+                            "of the two")
     _check_task(config, written)
     _check_teachers(config, written)
     _check_losses(config, written)

@@ -70,6 +70,16 @@ def names(value: Any) -> Optional[Tuple[str, ...]]:
     return tuple(text(name) for name in value)
 
 
+def _paths(value: Any) -> Optional[Tuple[str, ...]]:
+    """Return a path or a list of paths as a tuple."""
+    if value is None:
+        return None
+    value = value if isinstance(value, (list, tuple)) else [value]
+    if not value:
+        raise ValueError("must be a path or a list of paths")
+    return tuple(map(_path, value))
+
+
 def _text_column(value: Any) -> Union[None, str, Tuple[str, str]]:
     if value is None:
         return None
@@ -204,6 +214,7 @@ _SEVERAL_NAMES = _schema(anyOf=[{"type": "string"}, _NAMES, {"type": "null"}])
 Text = Annotated[str, BeforeValidator(text)]
 FilePath = Annotated[str, BeforeValidator(_path)]
 Names = Annotated[Optional[Tuple[str, ...]], PlainValidator(names), _SEVERAL_NAMES]
+FilePaths = Annotated[Optional[Tuple[str, ...]], PlainValidator(_paths), _SEVERAL_NAMES]
 TextColumn = Annotated[Any, PlainValidator(_text_column), _schema(
     anyOf=[{"type": "string"}, {**_NAMES, "minItems": 2, "maxItems": 2}, {"type": "null"}])]
 Places = Annotated[Any, PlainValidator(_places), _schema(
@@ -252,8 +263,10 @@ class GlobalConfig(Section):
     """File of an inference model's program, or ONNX file, in model_dir, where it has no usual name."""
     params_filename: Optional[Text] = None
     """File of an inference model's weights in model_dir, where it has no usual name."""
+    teacher_labels: FilePaths = None
+    """In place of model_dir: answers to the texts that `augment` writes, a file, a folder or several."""
     tokenizer_dir: Optional[FilePath] = None
-    """Folder of the (first) teacher's tokenizer files, where they are not in model_dir."""
+    """Folder of the (first) teacher's tokenizer files, where they are not in model_dir; without one, the student's."""
     train_file: Optional[FilePath] = None
     """Training text with labels: .tsv, .csv or .jsonl."""
     dev_file: Optional[FilePath] = None

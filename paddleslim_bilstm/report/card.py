@@ -55,7 +55,8 @@ def _title(report: Report) -> str:
 
 def _teacher_name(report: Report) -> str:
     """Return the last part of the teacher's path: the others say something of a machine, not of the model."""
-    places = report.config.get("Global", {}).get("model_dir") or TEACHER
+    settings = report.config.get("Global", {})
+    places = settings.get("model_dir") or settings.get("teacher_labels") or TEACHER
     paths = [Path(place) for place in ([places] if isinstance(places, str) else places)]
     return " and ".join(path.parent.name or path.stem if path.suffix == ".onnx" else path.name for path in paths)
 
@@ -67,8 +68,8 @@ def _what(report: Report, spec: StudentSpec) -> str:
     layers = f"{spec.num_layers} layer{'s' * (spec.num_layers > 1)} of {spec.hidden_size} units a direction"
     return (f"A small recurrent network (`{spec.encoder}`, {layers}, {spec.embed_dim}-dimensional embedding, pooling "
             f"`{spec.pooling}`) that {task}. It reads {reads}, at most {spec.max_seq_length} of them with "
-            f"`[CLS]` and `[SEP]`, and was distilled from a BERT by paddleslim_bilstm {__version__}, after [Tang et "
-            "al. 2019](https://arxiv.org/abs/1903.12136).")
+            f"`[CLS]` and `[SEP]`, and was distilled from a larger classifier by paddleslim_bilstm {__version__}, "
+            "after [Tang et al. 2019](https://arxiv.org/abs/1903.12136).")
 
 
 def _shown_names(names: tuple[str, ...]) -> str:

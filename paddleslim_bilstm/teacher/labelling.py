@@ -59,11 +59,11 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
 
     They are kept under ``key``, which names the sentences, with the teacher's fingerprint and framing, in chunks of
-    65,536 sentences with a checksum each: a killed run goes on behind its last finished chunk, and a damaged chunk is
-    made again with a warning. The one file that is mapped is put together from the chunks at each call. On CPUs with
-    bf16 a sample decides whether bf16 is close enough to fp32. Of several teachers each labels by itself, so that its
-    labels serve in other company, too; their mean is put together at each call. The caller has cut the sentences to
-    ``max_seq_length`` less two.
+    65,536 sentences, or of the teacher's ``chunk_sentences``, with a checksum each: a killed run goes on behind its
+    last finished chunk, and a damaged chunk is made again with a warning. The one file that is mapped is put together
+    from the chunks at each call. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. Of several
+    teachers each labels by itself, so that its labels serve in other company, too; their mean is put together at each
+    call. The caller has cut the sentences to ``max_seq_length`` less the special tokens.
 
     Args:
         where: tells where sentences were read, by their indices; for messages.
@@ -78,13 +78,13 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     precision, check = _precision(folder / "precision.json", teacher, sentences, threads, task)
-    shape = (len(sentences), teacher.num_classes)
+    shape, size = (len(sentences), teacher.num_classes), teacher.chunk_sentences or CHUNK_SENTENCES
     with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
             progress_bar("labelling", len(sentences), "sentences") as bar:
         _write_header(file, shape)
-        for start in range(0, len(sentences), CHUNK_SENTENCES):
-            rows = np.arange(start, min(start + CHUNK_SENTENCES, len(sentences)))
-            path = folder / f"chunk-{start // CHUNK_SENTENCES:05d}.bin"
+        for start in range(0, len(sentences), size):
+            rows = np.arange(start, min(start + size, len(sentences)))
+            path = folder / f"chunk-{start // size:05d}.bin"
             seed = f"{fingerprint} {precision} {start}".encode()
             chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
             if chunk is None:
@@ -149,6 +149,8 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int,
         pass
     except (ValueError, KeyError):
         _log.warning("%s is damaged; whether bf16 does is asked again", path)
+    if teacher.chunk_sentences is not None:
+        return "fp32", {}
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
     expected = teacher.logits(sample, threads=threads)
