@@ -21,7 +21,6 @@ from paddleslim_bilstm.student.evaluate import metric_on
 from paddleslim_bilstm.teacher import OnnxTeacher, PaddleTeacher, load_teacher
 from paddleslim_bilstm.tokens import Feed
 
-
 paddle.enable_static()
 
 TEXTS = ["the film is great !", "a boring plot , and the acting was awful .", "not bad", "fun", ""]
@@ -196,7 +195,8 @@ def cut(model):
     (lambda one: one.model(outputs=["last_hidden_state", "pooler_output"]),
      rf"none of its outputs \(.*pooler_output \[batch, {HIDDEN}\]\) could be logits"),
     (lambda one: one.model(outputs=["logits", "probabilities"]), None),
-    (lambda one: one.model(("input_ids", "attention_mask", "position_ids")), "input position_ids seems to take positions"),
+    (lambda one: one.model(("input_ids", "attention_mask", "position_ids")),
+     "input position_ids seems to take positions"),
     (lambda one: one.model(("input_ids", "attention_mask", "pixels")), "of which two seem to be the same"),
     (lambda one: one.model(shape=(1, "length")), r"its input input_ids is int64 \[1, -1\], not int64 \[-1, -1\]"),
     (lambda one: one.model(dtype=TensorProto.FLOAT16), r"its input input_ids is tensor\(float16\)"),

@@ -154,5 +154,7 @@ def _by_place(by_distance, length):
 def make_encoder(spec: EncoderSpec, pad_id: int, arrays: dict[str, np.ndarray]) -> EncoderClassifier:
     """Return the network in dynamic mode, with ``arrays`` as its weights; those that are left out are random."""
     network = EncoderClassifier(spec, pad_id)
-    network.set_state_dict(arrays)
+    for name, parameter in network.state_dict().items():
+        if name in arrays:
+            parameter.set_value(np.ascontiguousarray(arrays[name]))
     return network

@@ -250,6 +250,21 @@ class EncoderSpec:
             distance = np.where(size <= middle, distance, far).astype(np.int64)
         return np.clip(distance + span, 0, 2 * span - 1)
 
+    def config(self, pretrained: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the config of a classifier in PaddleNLP's names, made from ``pretrained``."""
+        kept = {key: value for key, value in flat_config(pretrained).items()
+                if key not in (*_ALIASES.values(), "id2label", "label2id", "num_classes", "init_class", "torch_dtype")}
+        name = self.family.paddle_class
+        return {**kept, "architectures": [f"{name}ForSequenceClassification"], "num_labels": self.classes,
+                "model_type": "deberta-v2" if name == "DebertaV2" else name.lower(), "dtype": "float32",
+                "use_cache": False, "vocab_size": self.vocab, "hidden_size": self.hidden,
+                "num_hidden_layers": self.depth, "num_attention_heads": self.heads, "intermediate_size": self.inner,
+                "hidden_act": {"gelu_tanh": "gelu_new"}.get(self.activation, self.activation),
+                "hidden_dropout_prob": self.hidden_dropout, "attention_probs_dropout_prob": self.attention_dropout,
+                "layer_norm_eps": self.epsilon, "type_vocab_size": self.types,
+                **({"max_position_embeddings": self.positions} if self.positions else {}),
+                **({"pad_token_id": self.first_position - 1} if self.family.behind_padding else {})}
+
     def spelled(self, name: str, names: Mapping[str, str], prefix: str = "") -> str:
         """Return our name of a weight in a library's spelling, with the encoder's prefix where the library has it."""
         part, last = name.rsplit(".", 1)
