@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .config import Config
-from .config.schema import WORDS
+from .config.schema import BEST_ON_DEV, WORDS
 from .cpu import physical_cores
 from .errors import UserError
 from .export.inference_file import forget_call_stacks, put_in_order
@@ -162,9 +162,18 @@ def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights:
 
 def answers(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
     """Return what the model answers to the dev sentences."""
-    logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
-                       dev_set.reader)
-    return dev_set.task.answers_of(logits)
+    return dev_set.task.answers_of(_logits(model, dev_set))
+
+
+def fitted(settings: Config, model: PaddleModel, dev_set: DevSet) -> DevSet:
+    """Return the dev set with the thresholds by which the model is served: its best ones, if the settings ask so."""
+    if settings.global_.threshold != BEST_ON_DEV:
+        return dev_set
+    return replace(dev_set, task=dev_set.task.fitted(dev_set.labels, _logits(model, dev_set)))
+
+
+def _logits(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
+    return logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences, dev_set.reader)
 
 
 def measure(model: PaddleModel, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:

@@ -13,14 +13,14 @@ import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
 from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, transfer_set_fingerprint
 from .config import Config, load_config
-from .config.schema import WORDS
+from .config.schema import BEST_ON_DEV, WORDS
 from .cpu import physical_cores
 from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.imports import before_paddle
 from .host.optimizer import check_optimizer, make_optimizer_of
-from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
-from .report.measure import DISTILLED, DevSet, measure_onnx, measure_teacher, metric_of_onnx, teacher_parameters
+from .models import answers, check_strategies, export_students, fitted, measure, run_strategies, write_onnx_models
+from .report.measure import ALONE, DISTILLED, DevSet, measure_onnx, measure_teacher, metric_of_onnx, teacher_parameters
 from .report.report import Report
 from .report.write import write_report
 from .run import RunFolder
@@ -38,6 +38,7 @@ from .student.weights import Weights, size_bytes
 from .task import Task, task_named
 from .teacher import LABELS_FORMAT, Labels, Teacher, label, load_teacher, missing_bytes
 from .teacher.text import TrainingText, read_training_text
+from .thresholds import HALF
 from .verify import verify
 
 _log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
 
 def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any, train_dataloader: Any,
               eval_callback: Evaluate | None) -> CompressionResult:
-    task = task_named(settings.global_.task)
+    task = settings.global_.chosen_task
     if teacher_is_missing(settings):
         with run.stage("fine-tune teacher"):
             finetune(settings, train=train, dev=dev)
@@ -155,7 +156,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
     with run.stage("label"):
         key = checksum(LABELS_FORMAT, transfer.key, teacher.fingerprint, asdict(teacher.framing))
         _check_room(settings, run, teacher, transfer, key, size_bytes(first))
-        labels = label(teacher, transfer.sentences, run.cache("labels"), key, physical_cores(), where)
+        labels = label(teacher, transfer.sentences, run.cache("labels"), key, physical_cores(), where, task)
     cached = eval_callback is None and not settings.train.has_functions
     recipe = _recipe(settings, text, own, evaluate, run, cached)
     alone = None
@@ -172,14 +173,17 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
             doubts += _told(task.one_answer(model.name, answers(model, own_dev_set), text.label_names))
     with run.stage("chain"):
         steps = run_strategies(settings, run, own, spec, students[-1], train_dataloader, evaluate)
+        final_dev_set = fitted(settings, [*students, *steps][-1], own_dev_set)
+        spec = replace(spec, thresholds=_of_each(final_dev_set.task.thresholds, spec.num_classes))
     with run.stage("onnx"):
-        int8, onnx_models, final_weights = write_onnx_models(settings, run, spec, [*students, *steps], own_dev_set)
+        int8, onnx_models, final_weights = write_onnx_models(settings, run, spec, [*students, *steps], final_dev_set)
         models = [*students, *steps, *int8]
     with run.stage("measure"):
         rows = [measure_teacher(teacher, dev_set, teacher_metric)]
-        rows += [measure(model, run, own_dev_set, eval_callback) for model in models]
+        rows += [measure(model, run, fitted(settings, model, own_dev_set) if model.name == ALONE else final_dev_set,
+                         eval_callback) for model in models]
         like = next(row for row in rows if row.name == DISTILLED)
-        rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes, eval_callback)
+        rows += [measure_onnx(model.name, model.file, final_dev_set, like, model.file.name, model.notes, eval_callback)
                  for model in onnx_models]
     with run.stage("verify"):
         run.assemble(models[-1].folder, spec, final_weights)
@@ -189,7 +193,7 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
                               transfer.counts, (*text.notes, *notes, *doubts, _precision_note(labels, task)),
                               settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate), spec,
-                              CHINESE if corpus.chinese else None)
+                              CHINESE if corpus.chinese else None, dev_set.labels)
         run.publish()
         run.clear()
     return CompressionResult(run.save_dir, report)
@@ -213,9 +217,15 @@ def _metric(dev_set: DevSet) -> Evaluate | None:
 
 
 def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
-    task = task_named(settings.global_.task)
-    predictions = task.answers_of(teacher.logits(text.dev))
-    return DevSet(text.dev, text.dev_labels, predictions, teacher.num_classes, teacher.framing,
+    """Return the dev set with the teacher's answers, by thresholds of its own where the settings ask for them."""
+    task, logits = settings.global_.chosen_task, teacher.logits(text.dev)
+    own = task
+    if settings.global_.threshold == BEST_ON_DEV:
+        if text.dev_labels is None:
+            raise UserError("Global.threshold: dev, but no labelled dev set is known; name one with Global.dev_file, "
+                            "or a number between 0 and 1")
+        own = task.fitted(text.dev_labels, logits)
+    return DevSet(text.dev, text.dev_labels, own.answers_of(logits), teacher.num_classes, teacher.framing,
                   settings.global_.chosen_metric, task)
 
 
@@ -273,10 +283,19 @@ def _size_note(first: Weights, others: int | None) -> tuple[str, ...]:
 def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Evaluate | None, run: RunFolder,
             cached: bool) -> Recipe:
     """Return the recipe; what code of a script's own made or chose has no fingerprint, so no later run takes it."""
-    dev_key = checksum(settings.global_.chosen_metric, *own.dev.content,
+    dev_key = checksum(settings.global_.chosen_metric, *_own_threshold(settings), *own.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                   dev_key, run.cache("students") if cached else run.work_dir)
+
+
+def _of_each(thresholds: tuple[float, ...], outputs: int) -> tuple[float, ...]:
+    return thresholds * outputs if len(thresholds) == 1 else thresholds
+
+
+def _own_threshold(settings: Config) -> tuple[float, ...]:
+    """Return the threshold by which checkpoints are compared, where it isn't one half."""
+    return tuple(one for one in settings.global_.chosen_task.thresholds if one != HALF)
 
 
 def _chosen_by(eval_callback: Evaluate | None, evaluate: Evaluate | None) -> str | None:

@@ -14,6 +14,7 @@ from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.host.imports import follow_imports
 from paddleslim_bilstm.host.loader_text import read_loader
 from paddleslim_bilstm.student.evaluate import metric_of
+from paddleslim_bilstm.task import CLASSIFICATION
 from paddleslim_bilstm.teacher import load_teacher
 
 CONFIG = {"bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "batch_size": 32},
@@ -102,7 +103,7 @@ def test_pairs_reach_the_engine_as_the_trainer_has_them(tmp_path):
     np.testing.assert_allclose(seen[0], expected, atol=1e-4)  # in the data set's order, whatever the batches
     assert seen[1].tolist() == [label for _, label in pairs[:30]]
     loader = examples_loader(train, load_config(CONFIG))
-    sentences, labels = read_loader(loader, teacher.tokenizer, teacher.framing)
+    sentences, labels = read_loader(loader, teacher.tokenizer, teacher.framing, CLASSIFICATION, 2)
     tokens = teacher.tokenizer.encode([pair for pair, _ in pairs[30:]]).to_lists()
     found = {(tuple(first), tuple(second)): label for (first, second), label in zip(sentences.to_lists(), labels)}
     assert found == {(tuple(first), tuple(second)): label for (first, second), (_, label) in zip(tokens, pairs[30:])}

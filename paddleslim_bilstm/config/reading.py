@@ -224,11 +224,13 @@ def _shown(value: Any) -> str:
 
 
 def _check_task(config: Config, written: Source) -> None:
-    """Refuse a metric that makes no sense for ``Global.task``."""
+    """Refuse a metric or a threshold that makes no sense for ``Global.task``."""
     task, metric = config.global_.task, config.global_.metric
     metrics = [one.name for one in task_named(task).metrics]
     if metric is not None and metric not in metrics:
         raise written.error(("Global", "metric"), f"{metric} is no metric of a {task}; valid: {', '.join(metrics)}")
+    if "threshold" in config.global_.model_fields_set and not task_named(task).thresholds:
+        raise written.error(("Global", "threshold"), f"a {task} has none; remove it, or set Global.task to multi_label")
 
 
 def _check_losses(config: Config, written: Source) -> None:

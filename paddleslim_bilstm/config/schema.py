@@ -16,9 +16,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..storage import checksum, source_of
-from ..task import CLASSIFICATION, TASKS, metrics_by_name, task_named
+from ..task import CLASSIFICATION, TASKS, Task, metrics_by_name, task_named
+from ..thresholds import HALF
 
 TOKENS, WORDS = "teacher", "words"  # the student's vocabulary
+BEST_ON_DEV = "dev"  # the thresholds
 
 # YAML 1.1 takes 1e-3 for text (it wants 1.0e-3); everybody means the number.
 EXPONENT_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
@@ -141,6 +143,13 @@ def _learning_rate(value: Any) -> Union[None, float, Dict[str, Any]]:
     raise ValueError("must be a number above 0 or a schedule of paddle.optimizer.lr, {type: NAME, ...}")
 
 
+def _threshold(value: Any) -> Union[float, str]:
+    number = as_number(value)
+    if value == BEST_ON_DEV or isinstance(number, float) and 0 < number < 1:
+        return number
+    raise ValueError(f"must be a number between 0 and 1, or {BEST_ON_DEV}")
+
+
 @dataclass(frozen=True)
 class HookConfig:
     """An augmentation hook by its registered name, with its parameters."""
@@ -208,6 +217,8 @@ Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(as_number)]
 ShareBelow1 = Annotated[float, Field(ge=0, lt=1), BeforeValidator(as_number)]
 TaskName = Annotated[str, PlainValidator(lambda value: _one_of(value, TASKS)), _schema(
     enum=list(TASKS), type="string")]
+Threshold = Annotated[Any, PlainValidator(_threshold), _schema(
+    anyOf=[{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, {"const": BEST_ON_DEV}])]
 MetricName = Annotated[str, PlainValidator(lambda value: _one_of(value, metrics_by_name())), _schema(
     enum=list(metrics_by_name()), type="string")]
 
@@ -243,9 +254,12 @@ class GlobalConfig(Section):
     label_column: Optional[Text] = None
     """The column of the label, where it has no usual name."""
     task: TaskName = CLASSIFICATION.name
-    """A regression's labels are numbers, and its teacher has one output."""
+    """A regression's labels are numbers, and its teacher has one output. With multi_label a text has any number of
+    labels, and its teacher a sigmoid at each output."""
     metric: Optional[MetricName] = None
-    """Chooses the best checkpoint, guards QuantBiLSTM, leads the report; accuracy, or pearson, if unset."""
+    """Chooses the best checkpoint, guards QuantBiLSTM, leads the report; accuracy, pearson or micro_f1 if unset."""
+    threshold: Threshold = HALF
+    """Of multi_label: the probability above which a label is answered; dev takes each label's best on the dev set."""
     save_dir: FilePath = "./output"
     """Folder of the result."""
     cache_dir: Optional[FilePath] = None
@@ -261,6 +275,11 @@ class GlobalConfig(Section):
     def chosen_metric(self) -> str:
         """``metric``, or the task's default."""
         return self.metric or task_named(self.task).metrics[0].name
+
+    @property
+    def chosen_task(self) -> Task:
+        """``task``, with the ``threshold`` that every model of the run begins with."""
+        return task_named(self.task).with_thresholds([HALF if self.threshold == BEST_ON_DEV else self.threshold])
 
 
 class StudentConfig(Section):

@@ -17,7 +17,6 @@ from ..errors import UserError
 from ..host.imports import before_paddle
 from ..run import cache_root
 from ..storage import checksum, make_writable_folder, whole_folder, write_json
-from ..task import task_named
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
@@ -60,7 +59,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         network, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names), Path(scratch))
         tokenizer = load_tokenizer(tokenizer_folder)
         labelled = _tokenized(dataset, tokenizer, global_.max_seq_length)
-        task = task_named(global_.task)
+        task = global_.chosen_task
         bias = task.first_bias(labelled[0].labels, np.float32)
         if bias is not None and not network.classifier.bias.numpy().any():  # a fresh one
             network.classifier.bias.set_value(bias)

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..progress import progress_bar
 from ..student.batches import plan_batches
 from ..student.checkpoint import Progress, load_checkpoint, save_checkpoint
-from ..task import Task, all_the_same
+from ..task import Task
 from ..teacher import batches_by_length
 from ..tokens import Sentences, Tokenizer
 
@@ -83,7 +83,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
                 progress.evaluations.append([progress.step, task.score(metric, dev.labels, answers, run.num_classes)])
                 best = _keep_best(progress, run, best)
                 bar.set_postfix(**{metric: f"{progress.evaluations[-1][1]:.4f}"}, best=f"{progress.best_metric:.4f}")
-                if all_the_same(answers) and progress.step == steps:
+                if task.all_the_same(answers) and progress.step == steps:
                     _log.warning("the fine-tuned teacher answers the same to every dev sentence; try other values of "
                                  "Finetune.learning_rate and Finetune.epochs")
             if position == epoch_steps - 1 or saved.due():

@@ -99,7 +99,8 @@ class Recipe:
 
     def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str,
                loss: StaticLoss | None, steps: int) -> TrainedStudent:
-        bias = spec.task.first_bias(data.labels if data.logits is None else data.logits)
+        task = spec.task
+        bias = task.first_bias(data.labels) if data.logits is None else task.first_bias_for(data.logits)
         if bias is not None:
             first = {**first, "output.bias": bias}
         plan = self._plan(steps)

@@ -14,6 +14,7 @@ from ..cpu import has_fast_bf16
 from ..errors import UserError
 from ..progress import progress_bar
 from ..storage import checksum, read_sealed_json, whole_file, write_sealed_json
+from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
@@ -54,7 +55,7 @@ class Labels:
 
 
 def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: str, threads: int,
-          where: Where | None = None) -> Labels:
+          where: Where | None = None, task: Task = CLASSIFICATION) -> Labels:
     """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
 
     They are kept under ``fingerprint``, which names the teacher, the tokenizer and the sentences, in chunks of 65,536
@@ -65,13 +66,14 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
 
     Args:
         where: tells where sentences were read, by their indices; for messages.
+        task: says what it is to answer the same.
 
     Raises:
         UserError: the teacher answers NaN or infinity; the message names the sentence and where it comes from.
     """
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
+    precision, check = _precision(folder / "precision.json", teacher, sentences, threads, task)
     shape = (len(sentences), teacher.num_classes)
     with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
             progress_bar("labelling", len(sentences), "sentences") as bar:
@@ -104,7 +106,8 @@ def _folder(cache_dir: Path, fingerprint: str) -> Path:
     return Path(cache_dir) / f"labels-{fingerprint}"
 
 
-def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int) -> tuple[str, dict[str, Any]]:
+def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int,
+               task: Task) -> tuple[str, dict[str, Any]]:
     """Return the precision to label in and how bf16 compared; asked once, so that all chunks agree."""
     try:
         saved = read_sealed_json(path)
@@ -124,7 +127,7 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
                      len(expected))
     precision, check = "fp32", {}
     if teacher.has_bf16 and len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
-        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads))
+        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads), task)
         if close_enough(check, spread=float(expected.std(axis=0).mean())):
             precision = "bf16"
         else:
@@ -134,12 +137,12 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
     return precision, check
 
 
-def compare(expected: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+def compare(expected: np.ndarray, other: np.ndarray, task: Task) -> dict[str, Any]:
     """Compare two ``[n, classes]`` arrays of logits: ``max_difference``, ``mean_difference``, ``agreement``."""
     difference = np.abs(expected - other)
     return {"sentences": len(expected), "max_difference": float(difference.max()),
             "mean_difference": float(difference.mean()),
-            "agreement": float(np.mean(expected.argmax(1) == other.argmax(1)))}
+            "agreement": task.kept_by_rounding(expected, other)}
 
 
 def close_enough(check: dict[str, Any], spread: float) -> bool:
