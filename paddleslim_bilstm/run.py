@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Callable, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -37,6 +37,7 @@ FRESH = "fresh"  # beside them: what runs that started over have computed so far
 CARD_FILE, CARD_TAG = "README.md", "paddleslim-bilstm"  # the model card, and what is among its tags
 _PADDLE_FILES = (".pdmodel", ".pdiparams")
 
+_Made = TypeVar("_Made")
 _log = logging.getLogger(__name__)
 
 
@@ -105,14 +106,14 @@ class RunFolder:
             (self.save_dir / ".lock").unlink()
         self._lock.release()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Log and time a stage; what it has freed is then free for others, too."""
+    def stage(self, name: str, work: Callable[..., _Made], *arguments: Any, **options: Any) -> _Made:
+        """Return what ``work`` makes of its arguments; log and time it. What it has freed is then free for others."""
         _log.info("%s ...", name)
         started = time.perf_counter()
-        yield
+        made = work(*arguments, **options)
         give_back_freed_memory()
         self.seconds[name] = round(time.perf_counter() - started, 2)
+        return made
 
     def cache(self, kind: str) -> Path:
         """Return the folder of one of `CACHE_KINDS`, whose files later runs find again."""
