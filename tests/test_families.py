@@ -58,8 +58,9 @@ def own_answers(network, teacher, sentences) -> np.ndarray:
     try:
         rows = []
         for row in range(len(sentences)):
-            feeds = teacher.framing.batch(sentences, np.array([row]))
-            rows.append(network(*map(paddle.to_tensor, feeds)).numpy())
+            arrays = teacher.framing.batch(sentences, np.array([row]))
+            feeds = {feed.name: paddle.to_tensor(array) for feed, array in zip(teacher.framing.feeds, arrays)}
+            rows.append(network(**feeds).numpy())
     finally:
         paddle.enable_static()
     return np.concatenate(rows)
