@@ -793,7 +793,7 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
         return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
     if names is not None:
         unknown = [label for label in found if ids[label] is None]
-        where = places[unknown[0]] if places else source
+        where = next(place for label, place in places.items() if ids[label] is None) if places else source
         raise UserError(f"{where}: the labels {_listed(unknown)} are none of the teacher's classes "
                         f"({_listed(names)}); use these names, or 0 to {num_classes - 1}")
     if len(found) != num_classes:
