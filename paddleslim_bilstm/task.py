@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 NO_LABEL = -1  # the class of a sentence without a label
 _FEWEST = 50  # dev sentences; fewer say nothing about a model
 _CLEARLY_BETTER = 0.1  # accuracy
+LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
+SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
 _INTEGER = re.compile(r"[-+]?\d{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
@@ -129,6 +131,8 @@ class Task(ABC):
         answer_field: of a prediction, the one that the model card's example shows; "" shows it whole.
         thresholds: probabilities above which an output is answered, one each or one for all; empty where a task has
             no such thing.
+        what_to_label: what a label is, told to people who give them.
+        smooths_labels: whether labels lose certainty in `logits_of_labels`.
     """
 
     name: str
@@ -149,6 +153,8 @@ class Task(ABC):
     def fitted(self, labels: np.ndarray, logits: np.ndarray) -> Task:
         """Return the task with the thresholds that are best for a model's ``logits`` on a labelled dev set."""
         return self
+    what_to_label: str = "what the data has as labels"
+    smooths_labels: bool = True
 
     # models
 
@@ -238,6 +244,16 @@ class Task(ABC):
 
     def first_bias_for(self, logits: np.ndarray) -> np.ndarray | None:
         """Return the bias of the outputs to start from where the teacher's logits are learned; None for zeros."""
+        return None
+
+    # answers of others, in place of a teacher's
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Return logits of a teacher with such probabilities, ``[n, outputs]``; None where the task has none."""
+        return None
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Return logits ``[n, outputs]`` of a teacher that gives such labels; None where labels can't be that."""
         return None
 
     # answers
@@ -339,6 +355,7 @@ class Classification(Task):
     has_classes = True
     other_rows = "of the other classes"
     answer_field = "label"
+    what_to_label = "the name of a class"
 
     def fits(self, outputs: int) -> bool:
         return outputs > 1
@@ -362,6 +379,17 @@ class Classification(Task):
         losses = paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="none")
         known = paddle.mean(paddle.cast(labels != NO_LABEL, "float32"))
         return paddle.mean(losses) / paddle.where(known > 0, known, paddle.ones_like(known))
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Their logarithms, each row moved to the mean 0: a teacher's logits but for what its softmax ignores."""
+        logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+        return logits - logits.mean(axis=1, keepdims=True)
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Those of a teacher that gives `SMOOTHING` of its probability to all classes alike."""
+        probabilities = np.full((len(labels), outputs), SMOOTHING / outputs)
+        probabilities[np.arange(len(labels)), labels] += 1 - SMOOTHING
+        return self.logits_of_probabilities(probabilities)
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The likeliest classes, int64 ``[n]``."""
@@ -414,6 +442,8 @@ class Regression(Task):
     missing = np.nan
     some_names = ("score",)
     answer_field = "score"
+    what_to_label = "a number"
+    smooths_labels = False
 
     def fits(self, outputs: int) -> bool:
         return outputs == 1
@@ -453,6 +483,10 @@ class Regression(Task):
 
     def first_bias_for(self, logits: np.ndarray) -> np.ndarray | None:
         return self.first_bias(logits)
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """The numbers themselves."""
+        return labels[:, None]
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The numbers, float32 ``[n]``."""

@@ -11,8 +11,8 @@ from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import Predictor, UserError
 from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.host.imports import follow_imports
 from paddleslim_bilstm.host.loader_text import read_loader
-from paddleslim_bilstm.host.on_import import register_when_imported
 from paddleslim_bilstm.student.evaluate import metric_of
 from paddleslim_bilstm.task import CLASSIFICATION
 from paddleslim_bilstm.teacher import load_teacher
@@ -114,10 +114,10 @@ def test_a_package_imported_after_paddlenlp_registers_at_once(monkeypatch):
 
     assert Trainer.compress.knows_bert_to_bilstm  # conftest.py imported the package before PaddleNLP
     monkeypatch.setattr(Trainer, "compress", Trainer.compress.__wrapped__)
-    register_when_imported()
+    follow_imports()
     ours = Trainer.compress
     assert ours.knows_bert_to_bilstm
-    register_when_imported()
+    follow_imports()
     assert Trainer.compress is ours
 
 

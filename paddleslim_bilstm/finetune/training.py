@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ..student.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ..task import Task
 from ..teacher import batches_by_length
 from ..tokens import Sentences, Tokenizer
+from .pretrained import output_layer
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class _Run:
     def __init__(self, network: paddle.nn.Layer, tokenizer: Tokenizer, settings: FinetuneConfig, task: Task,
                  steps: int):
         self._network, self._tokenizer, self._settings, self._steps = network, tokenizer, settings, steps
-        self._task, self.num_classes = task, network.classifier.weight.shape[1]
+        self._task, self.num_classes = task, output_layer(network).weight.shape[1]
         self._schedule = paddle.optimizer.lr.LambdaDecay(
             settings.learning_rate, lambda step: warmup_and_decay(step, steps, settings.warmup))
         decayed = {parameter.name for name, parameter in network.named_parameters()
@@ -191,6 +193,6 @@ def _keep_best(progress: Progress, run: _Run, best: dict[str, np.ndarray]) -> di
 
 def _logits(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences, batch: np.ndarray) -> paddle.Tensor:
     ids, types = tokenizer.framing.batch(sentences, batch)
-    mask = (ids != tokenizer.pad_id).astype(np.int64)
-    return network(input_ids=paddle.to_tensor(ids), token_type_ids=paddle.to_tensor(types),
-                   attention_mask=paddle.to_tensor(mask))
+    feeds = {"input_ids": ids, "token_type_ids": types, "attention_mask": (ids != tokenizer.pad_id).astype(np.int64)}
+    takes = inspect.signature(network.forward).parameters
+    return network(**{name: paddle.to_tensor(array) for name, array in feeds.items() if name in takes})

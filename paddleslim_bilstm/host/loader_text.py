@@ -63,7 +63,6 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task 
     labels = [found[row] for row in ordered]
     pairs = any(second for _, second in ordered)
     lists = [side for row in ordered for side in (row if pairs else row[:1])]
-    begins_word = np.array([not token.startswith("##") for token in tokenizer.vocab])
-    sentences = Sentences.from_lists(lists, [begins_word[list(tokens)] for tokens in lists])
+    sentences = tokenizer.sentences_of(lists)
     return (Sentences.from_sides(sentences) if pairs else sentences,
             None if any(label is None for label in labels) else np.stack(labels))

@@ -22,7 +22,7 @@ from ..student.batches import plan_batches
 from ..student.train import Evaluate
 from ..task import MULTI_LABEL, Task, task_of_outputs
 from ..teacher.checkpoint import FEED_NAMES, quiet_dygraph
-from .paddlenlp_trainer import STRATEGY
+from . import STRATEGY
 
 # what may follow our name in PaddleNLP's ``strategy`` -> PaddleSlim's strategy, run on the student
 _CHAINED = {"ptq": "QuantPost", "qat": "QuantAware"}

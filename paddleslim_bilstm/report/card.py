@@ -12,7 +12,7 @@ from ..config.schema import BEST_ON_DEV
 from ..run import CARD_TAG, published_name
 from ..student.spec import StudentSpec
 from ..task import metrics_by_name
-from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, Feed
+from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, ZEROS, Feed
 from .measure import TEACHER
 from .report import Report
 from .tables import compact, label_table, markdown_table, quality
@@ -55,7 +55,10 @@ def _title(report: Report) -> str:
 
 def _teacher_name(report: Report) -> str:
     """Return the last part of the teacher's path: the others say something of a machine, not of the model."""
-    return Path(report.config.get("Global", {}).get("model_dir") or TEACHER).name
+    settings = report.config.get("Global", {})
+    places = settings.get("model_dir") or settings.get("teacher_labels") or TEACHER
+    paths = [Path(place) for place in ([places] if isinstance(places, str) else places)]
+    return " and ".join(path.parent.name or path.stem if path.suffix == ".onnx" else path.name for path in paths)
 
 
 def _what(report: Report, spec: StudentSpec) -> str:
@@ -65,8 +68,8 @@ def _what(report: Report, spec: StudentSpec) -> str:
     layers = f"{spec.num_layers} layer{'s' * (spec.num_layers > 1)} of {spec.hidden_size} units a direction"
     return (f"A small recurrent network (`{spec.encoder}`, {layers}, {spec.embed_dim}-dimensional embedding, pooling "
             f"`{spec.pooling}`) that {task}. It reads {reads}, at most {spec.max_seq_length} of them with "
-            f"`[CLS]` and `[SEP]`, and was distilled from a BERT by paddleslim_bilstm {__version__}, after [Tang et "
-            "al. 2019](https://arxiv.org/abs/1903.12136).")
+            f"`[CLS]` and `[SEP]`, and was distilled from a larger classifier by paddleslim_bilstm {__version__}, "
+            "after [Tang et al. 2019](https://arxiv.org/abs/1903.12136).")
 
 
 def _shown_names(names: tuple[str, ...]) -> str:
@@ -176,7 +179,7 @@ logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cp
 
 def feeds_code(feeds: Sequence[Feed], pad_id: int, width: int | None = None) -> str:
     """Return Python that makes ``feeds``, arrays by name, of one sentence."""
-    values = {IDS: "ids", TYPES: "(ids * 0)", MASK: f"(ids != {pad_id})", LENGTHS: "np.array([4])"}
+    values = {IDS: "ids", TYPES: "(ids * 0)", ZEROS: "(ids * 0)", MASK: f"(ids != {pad_id})", LENGTHS: "np.array([4])"}
     arrays = ", ".join(f'"{feed.name}": {values[feed.role]}.astype("{feed.dtype}")' for feed in feeds)
     what = "your words" if any(feed.role == LENGTHS for feed in feeds) else "your [CLS] tokens [SEP]"
     return (f"import numpy as np\nids = np.full((1, {width or _LENGTH}), {pad_id})  # padding\n"

@@ -21,14 +21,15 @@ def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
     """
     by_name = {row.name: row for row in rows}
     teacher, student, alone = by_name.get(TEACHER), rows[-1], by_name.get(ALONE)
-    if teacher is None or student is teacher:
+    if student is teacher:
         return f"{student.name}: {quality(student, metric)}."
-    score, of, figure = score_of(student, metric), score_of(teacher, metric), metrics_by_name()[metric]
+    score, figure = score_of(student, metric), metrics_by_name()[metric]
+    of = None if teacher is None else score_of(teacher, metric)
     kept = (f"keeps {score / of * 100:.1f} % of the teacher's {figure.title} "
             f"({figure.cell(score)} of {figure.shown(of)})"
             if score is not None and of is not None and of > 0 else f"reaches {quality(student, metric)}")
     text = f"The student {kept}."
-    if teacher.latency_ms is not None and teacher.size_bytes is not None:
+    if teacher is not None and teacher.latency_ms is not None and teacher.size_bytes is not None:
         text = (f"The student {kept}, is {times(teacher.latency_ms.p50 / student.latency_ms.p50, 'faster', 'slower')} "
                 f"and {times(teacher.size_bytes / student.size_bytes, 'smaller', 'larger')}.")
     by_itself = None if alone is None or alone is student else score_of(alone, metric)
