@@ -591,9 +591,9 @@ class MultiLabel(Task):
         parts = [rows for rows in (train, dev) if rows is not None]
         places: dict[str, str] = {}
         for rows in parts if outputs is not None else parts[:1]:
-            for labels, place in zip(rows.labels, rows.places):
+            for row, labels in enumerate(rows.labels):
                 for label in labels:
-                    places.setdefault(label, rows.at(place))
+                    places.setdefault(label, rows.at(rows.places[row]) if rows.places else rows.source)
         source = " and ".join(dict.fromkeys(rows.source for rows in parts))
         found = label_scheme(places, outputs, names, source if outputs is not None else parts[0].source, places)
         for labels, place in zip(dev.labels, dev.places):
@@ -630,6 +630,14 @@ class MultiLabel(Task):
     def first_bias_for(self, logits: np.ndarray) -> np.ndarray | None:
         """Their means: most texts lack most labels, so they lie far below 0."""
         return logits.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Their log-odds, of each output by itself."""
+        return log_odds(np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Those of a teacher that is `SMOOTHING` unsure of each yes and no."""
+        return log_odds(np.where(labels > 0, 1 - SMOOTHING, SMOOTHING))
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The logits above those of the thresholds, float32 ``[n, outputs]``."""
@@ -827,7 +835,7 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
         return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
     if names is not None:
         unknown = [label for label in found if ids[label] is None]
-        where = places[unknown[0]] if places else source
+        where = next(place for label, place in places.items() if ids[label] is None) if places else source
         raise UserError(f"{where}: the labels {_listed(unknown)} are none of the teacher's classes "
                         f"({_listed(names)}); use these names, or 0 to {num_classes - 1}")
     if len(found) != num_classes:
@@ -877,7 +885,8 @@ def _as_text(label: Any, where: str, must_be: str) -> str:
         return (label or "").strip()
     if isinstance(label, bool):
         return str(label).lower()
-    if isinstance(label, numbers.Real) and label == label and float(label).is_integer():
+    whole = isinstance(label, numbers.Integral)  # however large
+    if whole or isinstance(label, numbers.Real) and label == label and float(label).is_integer():
         return str(int(label))
     raise UserError(f"{where}: the label is {short(repr(label))}; {must_be}")
 

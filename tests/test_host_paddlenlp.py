@@ -14,7 +14,7 @@ from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.host.imports import follow_imports
 from paddleslim_bilstm.host.loader_text import read_loader
 from paddleslim_bilstm.student.evaluate import metric_of
-from paddleslim_bilstm.task import CLASSIFICATION
+from paddleslim_bilstm.task import CLASSIFICATION, MULTI_LABEL
 from paddleslim_bilstm.teacher import load_teacher
 
 CONFIG = {"bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "batch_size": 32},
@@ -84,6 +84,25 @@ def test_the_trainers_model_is_distilled_with_the_trainers_data(tmp_path):
     assert right > 0.9
     written = json.loads((save_dir / "report.json").read_text())["config"]["Global"]
     assert written["seed"] == trainer.args.seed and written["max_seq_length"] == 64  # all that the tiny teacher takes
+
+
+def test_a_trainers_labels_may_be_zeros_and_ones_for_each_output(tmp_path):
+    from paddleslim_bilstm.host.trainer_job import examples_loader, read_examples
+
+    wanted = [[float("good" in text), float("not" in text)] for text, _ in make_reviews(30, seed=1)]
+    rows = [(text, labels) for (text, _), labels in zip(make_reviews(30, seed=1), wanted)]
+    trainer = make_trainer(tmp_path, rows)
+    train, dev = read_examples(trainer, "train_dataset"), read_examples(trainer, "eval_dataset")
+    assert train.task is dev.task is MULTI_LABEL and dev.labels.tolist() == wanted[:10]
+    trainer.train_dataset[0]["labels"] = [0.5, 0.0]
+    with pytest.raises(UserError, match=r"Trainer\(train_dataset=...\): labels: holds other values than 0 and 1"):
+        read_examples(trainer, "train_dataset")
+    paddle.enable_static()
+    try:
+        config = load_config({**CONFIG, "Global": {"task": "multi_label"}})
+        assert next(iter(examples_loader(train, config)()))[0]["labels"].shape()[1] == 2
+    finally:
+        paddle.disable_static()
 
 
 def test_pairs_reach_the_engine_as_the_trainer_has_them(tmp_path):

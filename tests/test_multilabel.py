@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from reviews import make_reviews
 from student_reference import output_folder
+from test_finetune import WORDS, huggingface_bert
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
@@ -292,14 +293,17 @@ def test_the_students_file_holds_the_thresholds(tmp_path):
 
 # A whole run
 
-LABEL_WORDS = ("film", "hotel", "not", "messy")
+LABEL_WORDS = ("w0", "w1", "w2", "w3")
 CONFIG = {"bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "batch_size": 16},
           "DataAugmentation": {"n_iter": 1}, "TrainConfig": {"train_iter": 400, "eval_iter": 50, "learning_rate": 0.01}}
 
 
-def labelled_reviews(count: int, seed: int) -> list[tuple[str, list[str]]]:
-    """Texts with the label words that they hold; "messy" is rare."""
-    return [(text, [word for word in LABEL_WORDS if word in text.split()]) for text, _ in make_reviews(count, seed)]
+def labelled_words(count: int, seed: int) -> list[tuple[str, list[str]]]:
+    """Texts with the label words that they hold; "w3" is rare."""
+    rng = np.random.default_rng(seed)
+    shares = np.where(np.array(WORDS) == "w3", 0.2, 1)
+    texts = [rng.choice(WORDS, rng.integers(2, 9), p=shares / shares.sum()) for _ in range(count)]
+    return [(" ".join(words), [word for word in LABEL_WORDS if word in words]) for words in texts]
 
 
 def write_csv(path, rows):
@@ -308,15 +312,16 @@ def write_csv(path, rows):
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_teacher, tmp_path_factory):
+def finished(tmp_path_factory):
     """A teacher is fine-tuned, distilled with some weight on the labels, calibrated and quantized."""
     folder = tmp_path_factory.mktemp("multilabel")
-    train, dev = labelled_reviews(400, 3), labelled_reviews(150, 4)
+    train, dev = labelled_words(400, 3), labelled_words(150, 4)
     config = {**CONFIG, "Global": {
-        "task": "multi_label", "threshold": "dev", "model_dir": str(folder / "teacher"), "max_seq_length": 48,
+        "task": "multi_label", "threshold": "dev", "model_dir": str(folder / "teacher"), "max_seq_length": 32,
         "train_file": write_csv(folder / "train.csv", train), "dev_file": write_csv(folder / "dev.csv", dev),
         "save_dir": str(folder / "out"), "cache_dir": str(folder / "cache")},
-        "Finetune": {"model": str(tiny_teacher()), "epochs": 3, "learning_rate": 2e-3, "batch_size": 16},
+        "Finetune": {"model": str(huggingface_bert(folder / "bert")), "epochs": 6, "learning_rate": 3e-3,
+                     "batch_size": 16},
         "QuantPost": {"batch_nums": 2}, "QuantBiLSTM": {"max_accuracy_drop": 0.05}}
     config["bert_to_bilstm"] = {**config["bert_to_bilstm"], "alpha": 0.3}
     return folder, dev, compress(config)
@@ -341,8 +346,8 @@ def test_the_run_learns_and_its_report_shows_every_label(finished):
         word: sum(word in labels for _, labels in dev) for word in LABEL_WORDS}
     for page in ("report.md", "README.md"):
         text = (folder / "out" / page).read_text()
-        assert "| label | dev rows | threshold | teacher, F1 % |" in text and "| messy |" in text
-    assert "`messy`" in text and "each label's best on the dev rows" in text and "- f1\n" in text
+        assert "| label | dev rows | threshold | teacher, F1 % |" in text and "| w3 |" in text
+    assert "`w3`" in text and "each label's best on the dev rows" in text and "- f1\n" in text
 
 
 def test_the_predictor_goes_by_the_thresholds(finished, capsys, tmp_path):
