@@ -20,6 +20,7 @@ from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.versions import before_paddle
 from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
+from .old_programs import old_programs
 from .report.measure import DISTILLED, DevSet, measure_onnx, measure_teacher, metric_of_onnx, teacher_parameters
 from .report.report import Report
 from .report.write import write_report
@@ -65,6 +66,7 @@ class CompressionResult:
         return self.report.table
 
 
+@old_programs()
 def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *,
             inside_paddleslim: bool = False, has_loader: bool = False) -> Config:
     """Read a configuration and check all that can be checked before any work starts.
@@ -92,6 +94,7 @@ def _begin() -> None:
     paddle.enable_static()
 
 
+@old_programs()
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
              dev: Any = None, unlabeled: Any = None, train_dataloader: Any = None,
              eval_callback: Evaluate | None = None, fresh: bool = False) -> CompressionResult:

@@ -17,6 +17,7 @@ from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 
 from ..cpu import use_all_cores
 from ..errors import UserError
+from ..old_programs import old_programs
 from ..student.batches import plan_batches
 from ..student.network import student_feeds
 from ..student.spec import StudentSpec
@@ -88,6 +89,7 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
                         "section, and the same command goes on from them") from failed.__cause__
 
 
+@old_programs()
 def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train, train_dataloader, eval_callback,
               work_dir: Path, on_step: OnStep) -> None:
     """Do the work of `run_chain`.
@@ -172,6 +174,7 @@ def converted_loader(loader: Any, spec: StudentSpec) -> paddle.io.DataLoader:
     return feeds_loader(_UsersBatches(loader, spec.feeds), spec)
 
 
+@old_programs()
 def feeds_loader(batches: paddle.io.Dataset, spec: StudentSpec) -> paddle.io.DataLoader:
     """Return a loader of ``batches``, each the student's feeds as arrays."""
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):

@@ -19,6 +19,7 @@ from paddle.incubate.asp.supported_layer_list import supported_layers_and_prune_
 
 from ..errors import UserError
 from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
+from ..old_programs import old_programs
 from ..student.spec import StudentSpec
 from ..student.weights import first_weights
 from ..tokens import Framing, Sentences
@@ -30,6 +31,7 @@ _passed: set[str] = set()  # rehearsals of this process that went well
 Strategies = Mapping[str, Mapping[str, Any]]
 
 
+@old_programs()
 def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
     """Run the chain on an untrained student of 8 units, a batch a step, as silently as if it had not been.
 

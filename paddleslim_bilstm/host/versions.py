@@ -7,7 +7,7 @@ from importlib import metadata
 from ..cpu import apply_cpu_settings
 
 PADDLESLIM_VERSIONS = ("2.6.0",)
-PADDLE_SERIES = "2.6."
+PADDLE_SERIES = ("2.6.", "3.")
 
 
 class UnsupportedVersion(ImportError):
