@@ -159,7 +159,8 @@ def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled:
         key = checksum(LABELS_FORMAT, transfer.key, teacher.fingerprint, asdict(teacher.framing))
         _check_room(settings, run, teacher, transfer, key, size_bytes(first))
         labels = label(teacher, transfer.sentences, run.cache("labels"), key, physical_cores(), where)
-    recipe = _recipe(settings, text, own, evaluate, run, cached=eval_callback is None)
+    cached = eval_callback is None and not settings.train.has_functions
+    recipe = _recipe(settings, text, own, evaluate, run, cached)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         with run.stage("train alone"):
@@ -274,7 +275,7 @@ def _size_note(first: Weights, others: int | None) -> tuple[str, ...]:
 
 def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Evaluate | None, run: RunFolder,
             cached: bool) -> Recipe:
-    """Return the recipe; what a user's own eval_callback chose has no fingerprint, so it isn't kept for later runs."""
+    """Return the recipe; what code of a script's own made or chose has no fingerprint, so no later run takes it."""
     dev_key = checksum(settings.global_.chosen_metric, *own.dev.content,
                           [] if text.dev_labels is None else text.dev_labels)
     return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,

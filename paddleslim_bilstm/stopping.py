@@ -16,5 +16,11 @@ def end_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, _raise)
 
 
+def still_end_on_sigterm() -> None:
+    """Do it again, if it was done: a library may have put back what the system does, which Python doesn't notice."""
+    if signal.getsignal(signal.SIGTERM) is _raise:
+        end_on_sigterm()
+
+
 def _raise(*_: object) -> None:
     raise Terminated

@@ -288,9 +288,14 @@ class Classification(Task):
         return scheme
 
     def hard_loss(self, logits: Any, labels: Any) -> Any:
-        """Cross-entropy; a static program divides by all sentences of a batch, those without a label too."""
+        """Mean cross-entropy over the labels that are known; 0 for a batch without any.
+
+        Paddle's own mean does so in dygraph, but divides by all sentences of a batch in a static program.
+        """
         import paddle
-        return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL)
+        losses = paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="none")
+        known = paddle.mean(paddle.cast(labels != NO_LABEL, "float32"))
+        return paddle.mean(losses) / paddle.where(known > 0, known, paddle.ones_like(known))
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The likeliest classes, int64 ``[n]``."""

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -292,10 +293,42 @@ def test_inside_paddleslim_a_loader_makes_the_data_set_the_scripts_own(caplog):
     assert load_config({**source, "Global": {"dataset": {"name": "glue"}}}, inside_paddleslim=True, has_loader=True)
 
 
-def test_inside_paddleslim_an_optimizer_builder_may_hold_what_the_host_ignores(caplog):
-    def decays(name):
-        return "bias" not in name
+@pytest.mark.parametrize("values", [{"task": "sst-2"}, {"metric": "acc"}, {"task": ["glue", 1], "metric": {"f1": 2}}])
+def test_inside_paddleslim_a_loader_makes_task_and_metric_that_say_nothing_to_us_the_scripts_own(values, caplog):
+    source = {"Global": values, "bert_to_bilstm": None}
+    with caplog.at_level(logging.WARNING):
+        config = load_config(source, inside_paddleslim=True, has_loader=True)
+    assert config.global_ == load_config({"bert_to_bilstm": None}).global_
+    message, = [record.getMessage() for record in caplog.records]
+    assert all(f"Global.{key} ({value!r}; valid: " in message for key, value in values.items())
+    with pytest.raises(UserError, match="^config: Global.(task|metric): must be "):
+        load_config(source, inside_paddleslim=True)
 
+
+@pytest.mark.parametrize("key, value, meant", [("task", "regresion", "regression"), ("metric", "Pearson", "pearson")])
+def test_inside_paddleslim_a_slip_in_task_or_metric_is_refused(key, value, meant):
+    with pytest.raises(UserError, match=f"Global.{key}: {value!r} .*did you mean {meant}"):
+        load_config({"Global": {key: value}, "bert_to_bilstm": None}, inside_paddleslim=True, has_loader=True)
+
+
+def decays(name):
+    return "bias" not in name
+
+
+def test_a_scripts_functions_go_into_the_optimizer_and_by_their_code_into_the_report():
+    builder = {"optimizer": {"type": "AdamW", "apply_decay_param_fun": decays}}
+    rate = {"type": "LambdaDecay", "learning_rate": 1e-3, "lr_lambda": lambda step: 0.9 ** step}
+    config = load_config({"bert_to_bilstm": None, "TrainConfig": {"optimizer_builder": builder, "learning_rate": rate}})
+    assert config.train.optimizer_builder == builder and config.train.learning_rate == rate
+    assert config.train.has_functions and not load_config({"bert_to_bilstm": None}).train.has_functions
+    written = config.to_dict()["TrainConfig"]
+    json.dumps(written)
+    assert re.fullmatch("decays [0-9a-f]{32}", written["optimizer_builder"]["optimizer"]["apply_decay_param_fun"])
+    assert "lambda" in written["learning_rate"]["lr_lambda"]
+    assert "function" in error_of({"bert_to_bilstm": None, "QuantPost": {"algo": decays}})
+
+
+def test_inside_paddleslim_an_optimizer_builder_may_hold_what_the_host_ignores(caplog):
     builder = {"optimizer": {"type": "AdamW"}, "weight_decay": 0.01, "apply_decay_param_fun": decays}
     source = {"bert_to_bilstm": None, "TrainConfig": {"optimizer_builder": builder}}
     with caplog.at_level(logging.WARNING):
@@ -309,17 +342,11 @@ def test_inside_paddleslim_an_optimizer_builder_may_hold_what_the_host_ignores(c
                     inside_paddleslim=True)
 
 
-@pytest.mark.parametrize("key, value, needs_training", [
-    ("amp_config", {"use_pure_fp16": True}, True), ("logging_iter", 5, True), ("sparse_model", True, False),
-    ("recompute_config", {"checkpoints": []}, False), ("sharding_config", {}, False)])
-def test_settings_that_would_do_nothing_are_refused(key, value, needs_training):
-    source = {"bert_to_bilstm": None, "TrainConfig": {key: value}, "QuantPost": None}
-    assert f"TrainConfig.{key}: " in error_of(source)
-    if needs_training:
-        config = load_config({**source, "UnstructurePrune": {"ratio": 0.5}})
-        assert getattr(config.train, key) == value
-    else:
-        assert f"TrainConfig.{key}: " in error_of({**source, "UnstructurePrune": {"ratio": 0.5}})
+@pytest.mark.parametrize("key, value", [("amp_config", {"use_pure_fp16": True}), ("sparse_model", True),
+                                        ("recompute_config", {"checkpoints": []}), ("sharding_config", {})])
+@pytest.mark.parametrize("strategies", [{}, {"UnstructurePrune": {"ratio": 0.5}}])
+def test_settings_that_would_do_nothing_are_refused(key, value, strategies):
+    assert f"TrainConfig.{key}: " in error_of({"bert_to_bilstm": None, "TrainConfig": {key: value}, **strategies})
 
 
 PLUGIN = """\

@@ -10,10 +10,13 @@ import yaml
 from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews, write_reviews
 
+from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.auto_compression import _sections, extend
+from paddleslim_bilstm.host.auto_compression import _written, extend
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.student.losses import LOSSES, check_loss
+from paddleslim_bilstm.teacher import load_teacher
+from paddleslim_bilstm.teacher.text import read_training_text
 from paddleslim_bilstm.tokens import load_tokenizer
 
 FAST = {"Global": {"max_seq_length": 64}, "DataAugmentation": {"n_iter": 2},
@@ -132,6 +135,24 @@ def test_arguments_that_mean_nothing_here_are_refused(exported, tmp_path, name, 
     assert "\n" not in str(error.value)
 
 
+def test_a_dev_set_beside_a_loader_is_what_models_are_compared_on(exported, tmp_path):
+    teacher, rows = load_teacher(exported, tmp_path / "cache"), make_reviews(60, seed=1)
+    (tmp_path / "dev.tsv").write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows[40:]))
+    settings = load_config({"Global": {"dev_file": str(tmp_path / "dev.tsv"), "max_seq_length": 64},
+                            "bert_to_bilstm": None})
+    loader = script_loader(teacher.tokenizer, [text for text, _ in rows[:40]])
+    text = read_training_text(settings, teacher, train_dataloader=loader)
+    assert text.dev.to_lists() == teacher.tokenizer.encode([text for text, _ in rows[40:]]).to_lists()
+    assert text.dev_labels.tolist() == [label for _, label in rows[40:]] and text.dev_texts[0] == rows[40][0]
+    assert (text.counts["dev"], text.counts["dev_rows"], text.notes) == (20, 20, ())
+    given = read_training_text(settings, teacher, dev=rows[50:], train_dataloader=loader)
+    assert given.dev_labels.tolist() == [label for _, label in rows[50:]] and given.counts["dev"] == 10
+    with pytest.raises(UserError, match="dev.* are pairs|dev.*has pairs of sentences, those of train_dataloader"):
+        read_training_text(settings, teacher, dev=[("a", "b", 1), ("c", "d", 0)], train_dataloader=loader)
+    with pytest.raises(UserError, match="Global.unlabeled_file: can't join"):
+        read_training_text(settings, teacher, unlabeled=["more"], train_dataloader=loader)
+
+
 def test_hardware_that_paddleslim_knows_is_taken(exported, tmp_path):
     assert script(exported, tmp_path, {}, deploy_hardware="SD710").deploy_hardware == "SD710"
     assert script(exported, tmp_path, {}).deploy_hardware == "gpu"
@@ -170,6 +191,28 @@ def test_a_wrong_setting_is_refused_in_the_constructor(exported, tmp_path):
             AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"),
                             config=section)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text, place", [
+    ("bert_to_bilstm:\n  losss: l2\n", ":2: bert_to_bilstm.losss"),
+    ("Global:\n  task: sst-2\nbert_to_bilstm:\n", ":2: Global.task"),
+    ("Global: 5\nbert_to_bilstm:\n", ":1: Global"),
+    ("bert_to_bilstm:\n\nTrainConfig:\n  recompute_config: {a: 1}\n", ":4: TrainConfig.recompute_config"),
+    ("QuantAware: !!python/tuple [1]\nDataAugmentation:\n  hoks: []\n", ":3: DataAugmentation.hoks")])
+def test_a_wrong_setting_in_a_file_is_named_by_its_line(exported, tmp_path, text, place):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=str(tmp_path / "out"),
+                        config=str(path))
+    assert str(error.value).startswith(f"{path}{place}: ")
+
+
+def test_an_argument_that_is_wrong_is_not_blamed_on_the_file(exported, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("Global:\n  save_dir: out\nbert_to_bilstm:\n")
+    with pytest.raises(UserError, match="^AutoCompression: Global.save_dir: must be text"):
+        AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=" ", config=str(path))
 
 
 def test_the_callers_config_is_left_as_it_was(exported, tmp_path):
@@ -249,7 +292,7 @@ def test_a_dict_without_our_sections_is_left_to_paddleslim(plain_paddleslim):
 def test_beside_a_data_hook_other_sections_may_hold_what_paddleslim_reads(tmp_path):
     path = tmp_path / "hook.yaml"
     path.write_text("DataAugmentation: {n_iter: 2}\nQuantAware: {quantize_op_types: !!python/tuple [matmul]}\n")
-    assert _sections(str(path)) == {"DataAugmentation": {"n_iter": 2}, "QuantAware": None, "Global": None}
+    assert _written(str(path)).values == {"DataAugmentation": {"n_iter": 2}, "QuantAware": None, "Global": None}
 
 
 def test_in_our_configs_tags_are_refused(plain_paddleslim, tmp_path):

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -13,6 +14,8 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.inference_file import forget_call_stacks, put_in_order
 from paddleslim_bilstm.export.int8 import put_int8_embedding, round_layers
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
+from paddleslim_bilstm.host import rehearsal
+from paddleslim_bilstm.models import check_strategies
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict.runtimes import paddle_logits
 from paddleslim_bilstm.student.evaluate import metric_of, metric_on
@@ -211,7 +214,7 @@ ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or 
     ({"UnstructurePrune": {"ratio": -1}}, ONE_KEY.format("UnstructurePrune.ratio", "it prunes nothing")),
     ({"UnstructurePrune": None, "TrainConfig": {"sparse_model": True}},
      "TrainConfig.sparse_model: .*1x1 convolutions"),
-    ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^TrainConfig.amp_config: .* float32"),
+    ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^config: TrainConfig.amp_config: .* float32"),
 ], ids=str)
 def test_what_each_configuration_comes_to_before_any_work(tmp_path, sections, outcome):
     config = {"Global": {"model_dir": "none", "save_dir": str(tmp_path)}, "bert_to_bilstm": None, **sections}
@@ -235,10 +238,23 @@ def test_nodes_of_pairs_pass_where_the_text_is_not_known_yet(tmp_path):
              "Distillation": {"node": ["concat_4.tmp_0"]}})  # what compares both sides
 
 
+@pytest.mark.parametrize("labels, changes, again", [
+    (("a", "b"), {}, 0), (("a", "b", "c"), {"max_seq_length": 64, "embed_dim": 3, "pad_id": 5}, 0),
+    (("a", "b", "c"), {"pairs": True}, 1), (("score",), {}, 1)])
+def test_a_student_of_a_kind_that_was_rehearsed_is_not_rehearsed_again(monkeypatch, labels, changes, again):
+    settings = load_config({"bert_to_bilstm": {"student": {"pooling": "last"}}, "QuantPost": {"batch_nums": 7}})
+    runs = []
+    monkeypatch.setattr(rehearsal, "_passed", set())
+    monkeypatch.setattr(rehearsal, "_failure", lambda *arguments: runs.append(arguments))
+    check_strategies(settings)
+    assert len(runs) == 1
+    check_strategies(settings, replace(StudentSpec(300, 150, 1, labels, 0, 128, pooling="last"), **changes))
+    assert len(runs) == 1 + again
+
+
 def test_the_rehearsal_goes_unnoticed(student, tmp_path, capfd, caplog):
     settings = load_config({"bert_to_bilstm": None, "QuantAware": None, "UnstructurePrune": {"ratio": 0.3}})
     run(student, tmp_path, {"QuantAware": None}, epochs=10)
-    from paddleslim_bilstm.models import check_strategies
     capfd.readouterr()
     caplog.clear()
     before = process_state()

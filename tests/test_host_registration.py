@@ -194,3 +194,23 @@ def test_a_loss_is_not_called_like_something_of_paddleslims():
             distillation_loss(name)(lambda student_logits, teacher_logits: student_logits)
     with pytest.raises(ValueError, match="taken"):
         distillation_loss("l2")
+
+
+def test_sigterm_still_ends_a_run_after_paddlenlp_has_put_the_systems_handler_back():
+    run_python("""
+        import os, signal
+        import paddleslim_bilstm
+        from paddleslim_bilstm.stopping import Terminated, end_on_sigterm
+        import paddle
+        end_on_sigterm()
+        import paddlenlp
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert False, "nothing happened"
+        except Terminated:
+            pass
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)   # where nobody asked for it, it stays as it is
+        from paddleslim_bilstm.host.on_import import _after_import
+        _after_import("paddlenlp")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    """)

@@ -32,6 +32,15 @@ def test_small_data_is_gone_through_more_often(tmp_path, monkeypatch, train_conf
         assert student.metric == max(metric for _, metric in student.evaluations)
 
 
+def test_what_is_logged_makes_no_other_student(tmp_path):
+    paddle.enable_static()
+    data = token_sum_task(400)
+    for logging_iter in (None, 2):
+        settings = load_config({"bert_to_bilstm": None, "TrainConfig": {"train_iter": 4, "logging_iter": logging_iter}})
+        Recipe(settings, logit_mse, adam, None, "dev", tmp_path).distil(SPEC, weights_for(), data, "data")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_eval_iter_of_the_config_wins(tmp_path):
     paddle.enable_static()
     data = token_sum_task(400)

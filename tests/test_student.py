@@ -1,5 +1,6 @@
 """The student: its network, its vocabulary and its training."""
 
+import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,8 +8,12 @@ import numpy as np
 import paddle
 import pytest
 
+from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
+from paddleslim_bilstm.host.optimizer import make_optimizer_of
+from paddleslim_bilstm.progress import progress_bar
+from paddleslim_bilstm.student import train
 from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
 from paddleslim_bilstm.student.losses import logit_mse
@@ -195,8 +200,9 @@ def test_same_seed_gives_the_same_student():
     assert (one.weights["embedding"] != other.weights["embedding"]).any()
 
 
-def test_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
-    data = token_sum_task()
+def test_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+    data, bars = token_sum_task(), []
+    monkeypatch.setattr(train, "progress_bar", lambda *about: bars.append(progress_bar(*about)) or bars[-1])
     straight = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data))
 
     class Interrupted(Exception):
@@ -215,8 +221,32 @@ def test_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
         train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, interrupting, checkpoint)
     resumed = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data), checkpoint)
     assert resumed.evaluations == straight.evaluations
+    assert bars[-1].initial == 60 * 32  # the rate is that of the sentences trained on now
     for name in straight.weights:
         np.testing.assert_array_equal(resumed.weights[name], straight.weights[name])
+
+
+@pytest.mark.parametrize("logging_iter, lines", [(None, []), (8, [8, 16, 24])])
+def test_a_log_line_every_so_many_steps(logging_iter, lines, caplog):
+    data = token_sum_task()
+    with caplog.at_level(logging.INFO):
+        train_student(SPEC, weights_for(), data, plan(25), logit_mse, adam, None, logging_iter=logging_iter)
+    found = [record.getMessage().rpartition(" ") for record in caplog.records]
+    assert [text for text, _, _ in found] == [f"train student: step {step} of 25, loss" for step in lines]
+    assert all(0 < float(loss) < 5 for _, _, loss in found)
+
+
+def test_a_function_of_a_script_decides_what_decays():
+    """AdamW's, where PaddleSlim's scripts can have it: among the arguments of the optimizer."""
+    asked, data = [], token_sum_task()
+    trained = []
+    for decays in (lambda name: asked.append(name), lambda name: True):
+        builder = {"optimizer": {"type": "AdamW", "apply_decay_param_fun": decays}, "weight_decay": 0.5}
+        config = load_config({"bert_to_bilstm": None, "TrainConfig": {"optimizer_builder": builder}})
+        trained.append(train_student(SPEC, weights_for(), data, plan(20), logit_mse, make_optimizer_of(config.train),
+                                     None).weights)
+    assert {"embedding_0.w_0", "linear_0.w_0"} <= set(asked)
+    assert np.abs(trained[0]["output.weight"]).sum() > np.abs(trained[1]["output.weight"]).sum()
 
 
 def test_training_stops_at_the_target_metric():

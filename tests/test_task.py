@@ -111,7 +111,7 @@ TABLE = [
              [{"label": "good", "probabilities": {"bad": 0.25, "good": 0.75}}] * 2
              + [{"label": "bad", "probabilities": {"bad": 0.8, "good": 0.2}}], "good",
              ("accuracy", "f1", "macro_f1", "matthews"), (1 / 3, 0.5, 0.25, -0.5), ("accuracy", "f1"),
-             (LOG(4 / 3) + LOG(4)) / 2, 2 / 3, None),
+             (LOG(4 / 3) + LOG(4)) / 2, 1, None),
     Expected(REGRESSION, ("score",), (0.5, "3", 2.5), [0.5, 3, 2.5], "float32",
              [[1], [3], [2]], [1, 3, 2], [{"score": 1.0}, {"score": 3.0}, {"score": 2.0}], "1",
              ("pearson", "spearman"), (2.5 / 7 ** 0.5, 1.0), ("pearson", "spearman"), (0.25 + 0) / 2, 1, [2.0]),

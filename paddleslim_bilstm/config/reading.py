@@ -15,14 +15,13 @@ from pydantic import ValidationError
 from ..errors import UserError, nearest
 from ..storage import checksum
 from ..student.losses import LOSSES
-from ..task import task_named
+from ..task import TASKS, metrics_by_name, task_named
 from .schema import (
     CROSSOVER,
     OPTIMIZER_PARTS,
     PADDLESLIM_STRATEGIES,
     REFUSED_STRATEGIES,
     SECTIONS,
-    TRAINING_STRATEGIES,
     Config,
     GlobalConfig,
     QuantBiLSTMConfig,
@@ -36,22 +35,24 @@ from .source import Keys, Source, read_source
 
 _log = logging.getLogger(__name__)
 
+_SLIP = 0.8  # how alike two names are, one of which is written by mistake for the other
 _VALID_SECTIONS = (*SECTIONS, *PADDLESLIM_STRATEGIES, "QuantBiLSTM")
 
 
-def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *,
+def load_config(source: str | Path | Mapping[str, Any] | Source, overrides: Sequence[str] = (), *,
                 inside_paddleslim: bool = False, has_loader: bool = False) -> Config:
     """Read and check a whole configuration, after importing its plug-ins.
 
     Args:
-        source: path of a YAML file, or its content as a dict.
+        source: path of a YAML file, or its content as a dict or as `read_source` returns it.
         overrides: ``Section.key=value`` each, the value in YAML: ``bert_to_bilstm.student.hidden_size=150``,
             ``DataAugmentation.hooks=[masking]``; they win over ``source``.
         inside_paddleslim: leave alone what PaddleSlim's ``AutoCompression`` leaves alone, where PaddleSlim's scripts
             keep their own settings: other sections, other keys of ``Global`` and of ``TrainConfig.optimizer_builder``.
             One warning names them all.
-        has_loader: with ``inside_paddleslim``, a ``train_dataloader`` was handed over. It is the training text, and
-            ``Global.dataset`` is the script's own.
+        has_loader: with ``inside_paddleslim``, a ``train_dataloader`` was handed over. It is the training text, so
+            ``Global.dataset`` is the script's own, and so are a ``Global.task`` and a ``Global.metric`` that say
+            nothing to us, such as ``sst-2``: ours are the defaults.
 
     Raises:
         UserError: one line naming file and line (or override), key and value, and what is valid there. A
@@ -101,6 +102,7 @@ def import_plugins(written: Source) -> None:
     folder = Path() if written.place(keys).startswith("-o ") else written.folder
     try:
         section["plugins"] = [_import_plugin(name, folder) for name in names(section["plugins"])]
+        written.folder = Path()
     except ValueError as error:
         raise written.error(keys, str(error)) from None
 
@@ -152,19 +154,32 @@ def _run_file(file: Path) -> None:
 
 
 def _leave_to_the_script(written: Source, has_loader: bool) -> None:
-    """Take out of ``written`` what is a PaddleSlim script's own, and name it in one warning."""
+    """Take out of ``written`` what is a PaddleSlim script's own, and name it in one warning.
+
+    Raises:
+        UserError: ``Global.task`` or ``Global.metric`` looks like a slip for one of ours.
+    """
     left = []
 
     def leave(section: Any, keys: Keys, valid: Sequence[str]) -> None:
         for key in [key for key in section if key not in valid] if isinstance(section, dict) else ():
             del section[key]
-            hint = nearest(str(key), valid, cutoff=0.8)  # else task_name looks like a slip for task
+            hint = nearest(str(key), valid, _SLIP)  # else task_name looks like a slip for task
             left.append(".".join(map(str, (*keys, key))) + (f" ({hint[2:]})" if "mean" in hint else ""))
 
+    global_, train = written.values.get("Global"), written.values.get("TrainConfig")
     ours = [key for key in GlobalConfig.model_fields if key != "dataset" or not has_loader]
     leave(written.values, (), (*_VALID_SECTIONS, *REFUSED_STRATEGIES))
-    leave(written.values.get("Global"), ("Global",), ours)
-    train = written.values.get("TrainConfig")
+    leave(global_, ("Global",), ours)
+    for key, valid in (("task", TASKS), ("metric", metrics_by_name())) if has_loader else ():
+        value = global_.get(key) if isinstance(global_, dict) else None
+        if value is None or isinstance(value, str) and value in valid:
+            continue
+        hint = nearest(str(value), valid, _SLIP)
+        if "mean" in hint:
+            raise written.error(("Global", key), f"{_shown(value)} is none of ours{hint}")
+        left.append(f"Global.{key} ({_shown(value)}{hint})")
+        del global_[key]
     if isinstance(train, dict) and isinstance(train.get("optimizer_builder"), dict):
         leave(train["optimizer_builder"], ("TrainConfig", "optimizer_builder"), list(OPTIMIZER_PARTS))
     if left:
@@ -235,13 +250,10 @@ def _check_losses(config: Config, written: Source) -> None:
 def _check_use(config: Config, written: Source) -> None:
     """Refuse keys of ``TrainConfig`` that would do nothing."""
     train, defaults = config.train, TrainSettings()
-    reasons = dict.fromkeys(("recompute_config", "sharding_config"), "only training on several devices at once uses "
-                            "it, which bert_to_bilstm does not do; remove it")
+    reasons = dict.fromkeys(("amp_config", "recompute_config", "sharding_config"), "a Bi-LSTM is small, so it is "
+                            "trained in float32 on one device; remove it")
     reasons["sparse_model"] = ("it keeps the zeros of 1x1 convolutions, which a Bi-LSTM has none of; remove it, and "
                                "prune with UnstructurePrune")
-    if not config.strategies.keys() & set(TRAINING_STRATEGIES):
-        reasons.update(dict.fromkeys(("amp_config", "logging_iter"), "only strategies that train behind the student "
-                                     f"use it ({', '.join(TRAINING_STRATEGIES)}), and there are none; remove it"))
     for key, reason in reasons.items():
         if getattr(train, key) != getattr(defaults, key):
             raise written.error(("TrainConfig", key), reason)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Dict, Iterable, Literal, Mapping, Optional, T
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 
+from ..storage import checksum, source_of
 from ..task import CLASSIFICATION, TASKS, metrics_by_name, task_named
 
 TOKENS, WORDS = "teacher", "words"  # the student's vocabulary
@@ -74,31 +75,40 @@ def mapping(value: Any) -> Dict[str, Any]:
     return _plain(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, with_functions: bool = False) -> Any:
     """Return ``value`` rebuilt from dicts with text keys, lists and single values, exponent numbers as floats.
 
-    A single value is text, a number, true, false or nothing: what JSON and so the report can hold.
+    A single value is text, a number, true, false or nothing: what JSON and so the report can hold; or, if asked for,
+    a function of a script's dict.
     """
     if isinstance(value, Mapping):
         wrong = next((key for key in value if not isinstance(key, str)), None)
         if wrong is not None:
             raise ValueError(f"has the key {wrong!r}, which must be text")
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, with_functions) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, with_functions) for item in value]
+    if with_functions and callable(value):
+        return value
     if value is not None and not isinstance(value, (str, bool, int, float)):
         raise ValueError(f"holds the {type(value).__name__} {value!r}; put it in quotes if it is text")
     return as_number(value)
 
 
 def _typed(value: Any) -> Dict[str, Any]:
-    """Return a class of Paddle by name with its arguments: ``{type: Adam, beta1: 0.9}``."""
+    """Return a class of Paddle by name with its arguments: ``{type: Adam, beta1: 0.9}``.
+
+    Among them may be functions, as PaddleSlim's scripts put them in: AdamW's ``apply_decay_param_fun``.
+    """
     if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
         raise ValueError("must be a mapping with the name of a class, {type: NAME, ...}")
-    return _plain(value)
+    return _plain(value, with_functions=True)
 
 
-def _weight_decay(value: Any) -> float:
+def _weight_decay(value: Any) -> Any:
+    """Return a number, or what a script has made of ``paddle.regularizer``."""
+    if callable(value):
+        return value
     value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         raise ValueError("must be a number from 0")
@@ -109,8 +119,7 @@ OPTIMIZER_PARTS = {"optimizer": _typed, "grad_clip": _typed, "regularizer": _typ
 
 
 def _optimizer_builder(value: Any) -> Dict[str, Any]:
-    value = mapping(value)
-    if "optimizer" not in value or not value.keys() <= OPTIMIZER_PARTS.keys():
+    if not isinstance(value, Mapping) or "optimizer" not in value or not value.keys() <= OPTIMIZER_PARTS.keys():
         raise ValueError("must be {optimizer: {type: NAME, ...}} and, if wanted, weight_decay, regularizer, grad_clip")
     checked = {}
     for part, item in value.items():
@@ -128,7 +137,7 @@ def _learning_rate(value: Any) -> Union[None, float, Dict[str, Any]]:
     if not isinstance(number, bool) and isinstance(number, (int, float)) and 0 < number <= sys.float_info.max:
         return float(number)
     if isinstance(value, dict) and isinstance(value.get("type"), str):
-        return mapping(value)
+        return _typed(value)
     raise ValueError("must be a number above 0 or a schedule of paddle.optimizer.lr, {type: NAME, ...}")
 
 
@@ -324,20 +333,25 @@ class TrainSettings(Section):
     """Class of paddle.optimizer with its arguments, and, if wanted, weight_decay, regularizer, grad_clip."""
     eval_iter: Optional[Count] = None
     """Batches between two looks at the dev set; a tenth of the training, at most 1000, if unset."""
-    logging_iter: Count = 10
-    """Batches between two log lines of the strategies that train behind the student."""
+    logging_iter: Optional[Count] = None
+    """Batches between two log lines of a training; if unset, none of the student's, 10 of the strategies behind it."""
     origin_metric: Optional[Number] = None
     """The teacher's metric as you know it; another one stops the run before any work."""
     target_metric: Optional[Number] = None
     """Training ends once the metric exceeds it."""
     amp_config: Optional[Free] = None
-    """Mixed precision of the strategies that train behind the student."""
+    """Of mixed precision; refused."""
     recompute_config: Optional[Free] = None
     """Of distributed training; refused."""
     sharding_config: Optional[Free] = None
     """Of distributed training; refused."""
     sparse_model: bool = False
     """Keeps the zeros of 1x1 convolutions, which a Bi-LSTM has none of; true is refused."""
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether a script has put functions of its own in, of which nothing says what they do."""
+        return _holds_function([self.optimizer_builder, self.learning_rate])
 
 
 class FinetuneConfig(Section):
@@ -428,15 +442,24 @@ class Config(BaseModel):
     def to_dict(self) -> Dict[str, Any]:
         """Return the configuration as its YAML would be written out in full: dicts, lists and single values.
 
-        ``load_config(config.to_dict()) == config``; the result is fit for ``report.json`` and for ``fingerprint``.
+        ``load_config(config.to_dict()) == config``, but for functions, which become their name and their code's
+        checksum; the result is fit for ``report.json`` and for ``fingerprint``.
         """
         sections = {name: getattr(self, attribute).model_dump() for name, (attribute, _) in SECTIONS.items()}
         return _listed({**sections, **self.strategies})
 
 
+def _holds_function(value: Any) -> bool:
+    if isinstance(value, (dict, list)):
+        return any(map(_holds_function, value.values() if isinstance(value, dict) else value))
+    return callable(value)
+
+
 def _listed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _listed(item) for key, item in value.items()}
+    if callable(value):
+        return f"{getattr(value, '__qualname__', type(value).__qualname__)} {checksum(source_of(value))}"
     return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 

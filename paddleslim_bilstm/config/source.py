@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -38,9 +38,21 @@ class Source:
         """Return the error for the value under ``keys``: place, dotted key, problem."""
         return UserError(": ".join(part for part in (self.place(keys), ".".join(map(str, keys)), problem) if part))
 
+    def with_values(self, section: str, values: Mapping[str, Any], place: str) -> Source:
+        """Return the same with ``values`` in ``section``, written at ``place``; what is no section stays as it is."""
+        written = self.values.get(section)
+        if not isinstance(written or {}, Mapping):
+            return self
+        places = {keys: at for keys, at in self.places.items() if keys[:1] != (section,) or keys[1:2] not in
+                  [(key,) for key in values]}
+        return replace(self, values={**self.values, section: {**(written or {}), **values}},
+                       places={**places, **{(section, key): place for key in values}})
 
-def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Source:
+
+def read_source(source: str | Path | Mapping[str, Any] | Source, overrides: Sequence[str] = ()) -> Source:
     """Return the sections of a YAML file or dict with ``Section.key=value`` overrides put in.
+
+    What has been read before stays as it is but for the overrides.
 
     The YAML is plain data: text, numbers, lists and mappings, with anchors, aliases and merge keys (``<<``); tags and
     duplicate keys are refused.
@@ -48,7 +60,9 @@ def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     Raises:
         UserError: the file is missing or no YAML, or an override is malformed.
     """
-    if isinstance(source, Mapping):
+    if isinstance(source, Source):
+        result = replace(source, values=_copied(source.values), places=dict(source.places))
+    elif isinstance(source, Mapping):
         try:
             result = Source(_copied(source), {(): "config"})
         except RecursionError:
@@ -73,13 +87,15 @@ def section_names(path: str | Path) -> tuple[str, ...]:
         if isinstance(node, yaml.MappingNode) else ()
 
 
-def read_section(path: str | Path, name: str) -> Any:
-    """Return the value of one section of a YAML file whose other sections may hold what we don't read, such as tags.
+def read_sections(path: str | Path, names: Sequence[str]) -> Source:
+    """Return some sections of a YAML file whose others may hold what we don't read, such as tags: those are None.
 
     Raises:
-        UserError: as `read_source`, for this section alone.
+        UserError: as `read_source`, for these sections alone.
     """
-    return _read_yaml(_read_text(Path(path)), str(path), {}, only=name)
+    places = {(): str(path)}
+    values = {name: _read_yaml(_read_text(Path(path)), str(path), places, only=name) for name in names}
+    return Source({**dict.fromkeys(section_names(path)), **values}, places, Path(path).parent)
 
 
 def _copied(value: Any) -> Any:
@@ -147,7 +163,7 @@ def _read_yaml(text: str, name: str, places: dict[Keys, str], only: str | None =
         reader = _Reader(loader, name, places)
         if only is not None and node is not None:
             node = reader.entries(node).get(only, (None, None))[1]
-        return None if node is None else reader.value_of(node, ())
+        return None if node is None else reader.value_of(node, () if only is None else (only,))
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and not name.startswith("-o ") else ""
         raise UserError(f"{name}{line}: is no valid YAML: {error.problem or error.context}") from None

@@ -11,7 +11,7 @@ from paddleslim.auto_compression.compressor import _logger as host_log
 from paddleslim.common.dataloader import wrap_dataloader
 
 from ..config.reading import import_plugins
-from ..config.source import Source, read_section, read_source, section_names
+from ..config.source import Source, read_sections, read_source, section_names
 from ..errors import UserError
 from ..report.tables import score_of
 from ..run import published_name
@@ -19,6 +19,7 @@ from ..storage import copy_whole
 from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
+_GLOBAL_ARGUMENTS = ("model_dir", "model_filename", "params_filename", "save_dir")
 _REFUSED_ARGUMENTS = {
     "input_shapes": "the student takes batches of any width, at no loss of speed",
     "target_speedup": "PaddleSlim chooses strategies by it where the config names none, and this one names them",
@@ -42,10 +43,10 @@ def extend(cls: type) -> None:
     @functools.wraps(original_init)
     def __init__(self, *args, **kwargs):
         arguments = signature.bind(self, *args, **kwargs).arguments
-        sections = _sections(arguments.get("config"))
+        written = _written(arguments.get("config"))
         self._distillation = None
-        if _STRATEGY in sections:
-            self._distillation = distillation = _Distillation(sections, arguments)
+        if _STRATEGY in written.values:
+            self._distillation = distillation = _Distillation(written, arguments)
             self.final_dir = distillation.settings.global_.save_dir
             self.model_filename, self.params_filename = distillation.file_names
             try:
@@ -54,11 +55,11 @@ def extend(cls: type) -> None:
                 raise UserError(f"deploy_hardware: {error}") from None
             return
         self._plain_dataloader = None
-        if _DATA_HOOK not in sections:
+        if _DATA_HOOK not in written.values:
             return original_init(**arguments)
         from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
         plain = arguments.get("train_dataloader")
-        original_init(**{**arguments, "train_dataloader": augmented_loader(sections, arguments)})
+        original_init(**{**arguments, "train_dataloader": augmented_loader(written, arguments)})
         self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
 
     @functools.wraps(original_compress)
@@ -107,7 +108,7 @@ def refuse_our_sections(reason: str) -> None:
 
     @functools.wraps(original_init)
     def __init__(self, *args, **kwargs):
-        sections = _sections(signature.bind(self, *args, **kwargs).arguments.get("config"))
+        sections = _written(signature.bind(self, *args, **kwargs).arguments.get("config")).values
         for name in (_STRATEGY, _DATA_HOOK):
             if name in sections:
                 raise UnsupportedVersion(f"{name}: {reason}")
@@ -135,18 +136,13 @@ def _export_onnx(folder: Path, model_name: str) -> None:
 class _Distillation:
     """A run of our engine with what the caller gave to ``AutoCompression``."""
 
-    def __init__(self, sections: dict[str, Any], arguments: dict[str, Any]):
+    def __init__(self, written: Source, arguments: dict[str, Any]):
         from ..pipeline import prepare  # the pipeline imports this room
         for name in _REFUSED_ARGUMENTS:
             if arguments.get(name) is not None:
                 raise UserError(f"{name}: {_REFUSED_ARGUMENTS[name]}; leave it out")
-        sections = {name: dict(value) if isinstance(value, dict) else value for name, value in sections.items()}
-        global_ = dict(sections.get("Global") or {})
-        for name in ("model_dir", "model_filename", "params_filename", "save_dir"):
-            if arguments.get(name) is not None:
-                global_[name] = arguments[name]
-        sections["Global"] = global_
-        self.settings = prepare(sections, inside_paddleslim=True,
+        given = {name: arguments[name] for name in _GLOBAL_ARGUMENTS if arguments.get(name) is not None}
+        self.settings = prepare(written.with_values("Global", given, "AutoCompression"), inside_paddleslim=True,
                                 has_loader=arguments.get("train_dataloader") is not None)
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
@@ -173,7 +169,7 @@ class _Distillation:
         return compress(self.settings, train_dataloader=self._train_dataloader, eval_callback=self._eval_callback)
 
 
-def _sections(config: Any) -> dict[str, Any]:
+def _written(config: Any) -> Source:
     """Return the sections of a config as PaddleSlim takes it: a YAML file, a dict, or a list of strategy names.
 
     A file without sections of ours is left to PaddleSlim, whatever it holds: of it only the names are returned. So are
@@ -183,17 +179,12 @@ def _sections(config: Any) -> dict[str, Any]:
         names = section_names(config)
         if _STRATEGY in names:
             return _with_plugins(read_source(config))
-        sections = dict.fromkeys(names)
-        for name in ("Global", _DATA_HOOK) if _DATA_HOOK in names else ():
-            sections[name] = read_section(config, name)
-        return _with_plugins(Source(sections, {(): config}, Path(config).parent)) if _DATA_HOOK in names else sections
-    if isinstance(config, (list, tuple, set)):
-        return dict.fromkeys(config)
-    if not isinstance(config, dict):
-        return {}
-    return _with_plugins(read_source(config)) if {_STRATEGY, _DATA_HOOK} & config.keys() else dict(config)
+        return _with_plugins(read_sections(config, ("Global", _DATA_HOOK) if _DATA_HOOK in names else ()))
+    if isinstance(config, dict) and {_STRATEGY, _DATA_HOOK} & config.keys():
+        return _with_plugins(read_source(config))
+    return Source(dict.fromkeys(config) if isinstance(config, (dict, list, tuple, set)) else {}, {(): "config"})
 
 
-def _with_plugins(written: Source) -> dict[str, Any]:
+def _with_plugins(written: Source) -> Source:
     import_plugins(written)
-    return written.values
+    return written

@@ -14,6 +14,7 @@ from ..augment import Corpus, check_hooks
 from ..augment.registry import apply_hooks
 from ..augment.transfer_set import change_in_turn
 from ..config import load_config
+from ..config.source import Source, read_source
 from ..errors import UserError
 from ..teacher.load import exported_files
 from ..teacher.program import read_signature
@@ -29,15 +30,15 @@ _TRAINING = ("Distillation", "MultiTeacherDistillation", "QuantAware", "Unstruct
              "TransformerPrune")
 
 
-def augmented_loader(sections: Mapping[str, Any], arguments: Mapping[str, Any]) -> Callable[[], Iterator[dict]]:
-    """Return ``train_dataloader`` as a generator function whose batches passed through the hooks of ``sections``.
+def augmented_loader(config: Mapping[str, Any] | Source, arguments: Mapping[str, Any]) -> Callable[[], Iterator[dict]]:
+    """Return ``train_dataloader`` as a generator function whose batches passed through the hooks of the config.
 
     Each epoch draws anew; ``n_iter`` has no meaning here. A batch keeps its shape, whatever the hooks do: rows are cut
     to its width and padded to it, masks and token types are made for what a row holds now. The labels that a batch may
     hold stay as they are, and so do rows that the loader did not yield in its first epoch.
 
     Args:
-        sections: of the config, with ``DataAugmentation``.
+        config: with ``DataAugmentation``.
         arguments: of ``AutoCompression``: ``model_dir`` with an exported classifier and its tokenizer files,
             ``train_dataloader`` in any form that PaddleSlim takes.
 
@@ -45,9 +46,11 @@ def augmented_loader(sections: Mapping[str, Any], arguments: Mapping[str, Any]) 
         UserError: a hook is unknown or wrongly set, nothing is trained, the loader is missing or can't be read, or
             ``model_dir`` holds no text classifier with its tokenizer.
     """
-    hooks = load_config({"bert_to_bilstm": None, "DataAugmentation": sections["DataAugmentation"]}).augmentation.hooks
+    written = read_source(config)
+    ours = {"bert_to_bilstm": None, "DataAugmentation": written.values["DataAugmentation"]}
+    hooks = load_config(replace(written, values=ours)).augmentation.hooks
     check_hooks(hooks)
-    if not any(name in sections for name in _TRAINING):
+    if not any(name in written.values for name in _TRAINING):
         raise UserError(f"DataAugmentation: nothing here trains on its sentences ({_CALIBRATES} only calibrates); "
                         "remove it, or add a strategy that trains")
     loader = arguments.get("train_dataloader")

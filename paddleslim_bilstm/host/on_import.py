@@ -1,4 +1,4 @@
-"""Registration at the right moment: when a host's module is imported, or at once where it has been."""
+"""What follows the import of a host's module: registration with it, at once where it has been imported before."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import importlib.util
 import logging
 import sys
 
+from ..stopping import still_end_on_sigterm
 from .versions import UnsupportedVersion, check_versions
 
 _log = logging.getLogger(__name__)
 
 # a host's module -> the module here whose register() is called after it ran
 _REGISTRARS = {"paddleslim": "register", "paddlenlp.trainer.trainer_compress": "paddlenlp_trainer"}
+_RESETS_SIGNALS = "paddlenlp"
 
 
 def register_when_imported() -> None:
@@ -40,13 +42,20 @@ def _register(host: str) -> None:
     importlib.import_module(f".{_REGISTRARS[host]}", __package__).register()
 
 
+def _after_import(module: str) -> None:
+    if module == _RESETS_SIGNALS:
+        still_end_on_sigterm()
+    else:
+        _register(module)
+
+
 class _HostFinder(importlib.abc.MetaPathFinder):
-    """Finds the hosts' modules the usual way, and has each registered with after it ran."""
+    """Finds the hosts' modules the usual way, and has done what follows after each ran."""
 
     _searching = False
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname not in _REGISTRARS or self._searching:
+        if fullname not in (*_REGISTRARS, _RESETS_SIGNALS) or self._searching:
             return None
         self._searching = True
         try:
@@ -54,12 +63,12 @@ class _HostFinder(importlib.abc.MetaPathFinder):
         finally:
             self._searching = False
         if spec is not None:
-            spec.loader = _RegisteringLoader(spec.loader)
+            spec.loader = _FollowedLoader(spec.loader)
         return spec
 
 
-class _RegisteringLoader(importlib.abc.Loader):
-    """Runs the module as its own loader would, then registers."""
+class _FollowedLoader(importlib.abc.Loader):
+    """Runs the module as its own loader would, then what follows."""
 
     def __init__(self, loader):
         self._loader = loader
@@ -70,4 +79,4 @@ class _RegisteringLoader(importlib.abc.Loader):
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        _register(module.__name__)
+        _after_import(module.__name__)

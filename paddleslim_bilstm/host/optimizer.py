@@ -11,7 +11,6 @@ from ..errors import UserError
 from ..old_programs import old_programs
 
 DEFAULT_LEARNING_RATE = 2e-3
-_NOT_USED = ("amp_config", "recompute_config", "sharding_config")
 # what a schedule calls its own length, filled in with the run's steps where the config leaves it out
 _LENGTH_NAMES = {"PolynomialDecay": "decay_steps", "CosineAnnealingDecay": "T_max", "OneCycleLR": "total_steps"}
 
@@ -58,12 +57,8 @@ def check_optimizer(train) -> None:
     """Build the optimizer once in a program that is thrown away.
 
     Raises:
-        UserError: a class or an argument in ``TrainConfig`` doesn't exist, or it asks for what has no use here.
+        UserError: a class or an argument in ``TrainConfig`` doesn't exist.
     """
-    for key in _NOT_USED:
-        if getattr(train, key) is not None:
-            raise UserError(f"TrainConfig.{key}: a Bi-LSTM is small, so it is trained in float32 on one device; leave "
-                            "the key out")
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
         make_optimizer_of(train)(1000)
 

@@ -38,14 +38,15 @@ def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
     Args:
         strategies: keyword arguments by strategy, from `strategies.chained_strategies`.
         train: the ``TrainConfig`` section.
-        kind: what the student is; its sizes don't matter.
+        kind: what the student is; its sizes don't matter, nor how many classes it has. One that went well before is
+            not run again.
 
     Raises:
         UserError: a step fails; the message names the section, the key if it is one key's value, and PaddleSlim's
             reason.
     """
     kind = replace(kind, embed_dim=_UNITS, hidden_size=_UNITS, pad_id=0, sep_id=_TOKENS - 1, max_seq_length=_LENGTH,
-                   label_names=tuple(map(str, range(kind.num_classes))))
+                   label_names=kind.task.some_names)
     key = repr((strategies, vars(train), kind))
     if key in _passed:
         return

@@ -24,6 +24,8 @@ from .vocabulary import TokenVocabulary, WordVocabulary
 from .weights import Weights, first_weights, size_bytes
 
 _FORMAT = 1  # of trained students: counts up when the same input would give another one
+_WEIGHED_FORMAT = 1  # likewise, of those that learn from labels and logits at once
+_LOGGING_ITER = 10  # whatever it is, the student is the same
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
 _FEWEST_STEPS = 2000  # small data is gone through more often
@@ -101,15 +103,16 @@ class Recipe:
         if bias is not None:
             first = {**first, "output.bias": bias}
         plan = self._plan(steps)
-        key = checksum(_FORMAT, data_key, self.dev_key, asdict(spec), encoder_fingerprint(spec.encoder),
-                          asdict(plan), self.settings.to_dict()["TrainConfig"],
-                          loss_fingerprint(self.settings.distill.loss), *(first[weight] for weight in sorted(first)),
-                          paddle.__version__)
+        train = {**self.settings.to_dict()["TrainConfig"], "logging_iter": _LOGGING_ITER}
+        weighed = [_WEIGHED_FORMAT] if data.logits is not None and plan.alpha > 0 else []
+        key = checksum(_FORMAT, *weighed, data_key, self.dev_key, asdict(spec), encoder_fingerprint(spec.encoder),
+                       asdict(plan), train, loss_fingerprint(self.settings.distill.loss),
+                       *(first[weight] for weight in sorted(first)), paddle.__version__)
         checkpoint = self.folder / f"{name}-{key}.safetensors"
         if not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
         return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
-                             f"train {name}")
+                             f"train {name}", self.settings.train.logging_iter)
 
     def _steps(self, transfer_sentences: int) -> int:
         """Return the steps of the distillation: what ``TrainConfig`` says, or our default."""

@@ -86,7 +86,7 @@ class TrainedStudent:
 @old_programs()
 def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan, loss: StaticLoss | None,
                   make_optimizer: MakeOptimizer, evaluate: Evaluate | None, checkpoint: Path | None = None,
-                  stage: str = "train student") -> TrainedStudent:
+                  stage: str = "train student", logging_iter: int | None = None) -> TrainedStudent:
     """Train a student and return its best state by ``evaluate`` (the last one without it).
 
     Args:
@@ -95,6 +95,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
         checkpoint: where the run's state is kept after each evaluation; an interrupted run goes on from it, and a
             finished one isn't repeated.
         stage: what the progress bar says.
+        logging_iter: steps between two log lines; None for none.
 
     Raises:
         UserError: the loss or a weight is no longer a finite number; the message names the step, the rows of the
@@ -109,7 +110,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
             if progress.step:
                 run.restore(state, progress.step)
                 _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)
-            best = _train(run, data, plan, evaluate, progress, best, checkpoint, stage)
+            best = _train(run, data, plan, evaluate, progress, best, checkpoint, stage, logging_iter)
         if checkpoint:
             save_checkpoint(checkpoint, progress, {}, best)
     best[TOKEN_MAP] = first[TOKEN_MAP]
@@ -117,13 +118,14 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
 
 
 def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate | None, progress: Progress,
-           best: Weights, checkpoint: Path | None, stage: str) -> Weights:
+           best: Weights, checkpoint: Path | None, stage: str, logging_iter: int | None) -> Weights:
     """Go on from ``progress`` to the end, bring it up to date, and return the best weights."""
     epoch_steps = -(-len(data.sentences) // plan.batch_size)
     lengths = widths(data.sentences)
     batches, losses = [], []
     with progress_bar(stage, plan.total_steps * plan.batch_size, "sentences") as bar:
         bar.update(progress.step * plan.batch_size)
+        bar.initial += progress.step * plan.batch_size  # done before: the rate is of the sentences trained on now
         paddle.seed(plan.seed + progress.step)
         while not progress.finished:
             epoch, position = divmod(progress.step, epoch_steps)
@@ -134,6 +136,8 @@ def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate 
                 raise _diverged(f"the training loss is {losses[-1]}", data, batches[position], progress, checkpoint)
             progress.step += 1
             bar.update(plan.batch_size)
+            if logging_iter is not None and progress.step % logging_iter == 0:
+                _log.info("%s: step %d of %d, loss %.4f", stage, progress.step, plan.total_steps, losses[-1])
             if progress.step % plan.eval_iter and progress.step < plan.total_steps:
                 continue
             state = run.state()

@@ -11,7 +11,7 @@ import numpy as np
 from ..config import Config
 from ..errors import UserError
 from ..task import task_named
-from ..text import Text, load_dataset
+from ..text import Text, load_dataset, load_dev_set
 from ..text.rows import Rows
 from ..tokens import Sentences
 from . import Teacher
@@ -75,7 +75,10 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
         if train_dataloader is None:
             raise UserError("Global.train_file: no training text; name a file, or give Global.dataset, train=[(text, "
                             "label), ...] or train_dataloader")
-        return _from_loader(settings, teacher, train_dataloader)
+        if global_.unlabeled_file or unlabeled is not None:
+            raise UserError("Global.unlabeled_file: can't join the token ids of train_dataloader; leave it out, or "
+                            "name Global.train_file, too")
+        return _from_loader(settings, teacher, train_dataloader, dev)
     needs_labels = settings.distill.alpha > 0 or settings.distill.train_alone
     data = load_dataset(global_, teacher.num_classes, teacher.label_names, train=train, dev=dev, unlabeled=unlabeled,
                         require_train_labels=needs_labels)
@@ -92,7 +95,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
                         tuple(data.label_names), counts, rows=data.train_rows, dev_texts=data.dev_texts)
 
 
-def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> TrainingText:
+def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev: Any) -> TrainingText:
     from ..host.loader_text import read_loader
     sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
                                     np.dtype(task_named(settings.global_.task).dtype))
@@ -102,6 +105,12 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any) -> T
     limit = _content_tokens(settings.global_.max_seq_length, teacher, sentences.pairs)
     counts = {"train": len(sentences), "truncated_train": int((sentences.lengths > limit).sum())}
     sentences = sentences.truncate(limit)
+    if dev is not None or settings.global_.dev_file:
+        data = load_dev_set(settings.global_, teacher.num_classes, teacher.label_names, dev, sentences.pairs)
+        full = teacher.tokenizer.encode(data.dev_texts)
+        counts.update(dev=len(data.dev_texts), truncated_dev=int((full.lengths > limit).sum()), **data.counts)
+        return TrainingText(sentences, labels, None, full.truncate(limit), data.dev_labels, tuple(data.label_names),
+                            counts, dev_texts=data.dev_texts)
     shown = np.random.default_rng(settings.global_.seed).permutation(len(sentences))[:_SHOWN_SENTENCES]
     shown.sort()
     names = teacher.label_names or tuple(str(label) for label in range(teacher.num_classes))

@@ -155,6 +155,27 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         counts=_counts(train_rows, dev_rows, unlabeled_rows))
 
 
+def load_dev_set(config: GlobalConfig, num_classes: int, label_names: Sequence[str] | None, dev: Sequence[Any] | None,
+                 pairs: bool) -> Dataset:
+    """Read the dev text alone, for training text that comes as token ids; the rest of the `Dataset` is empty.
+
+    Args:
+        config, num_classes, label_names, dev: as for `load_dataset`; the teacher's.
+        pairs: whether the training text is pairs.
+
+    Raises:
+        UserError: as for `load_dataset`.
+    """
+    rows = _rows(dev, "dev", config.dev_file, config, True)
+    check_kind(rows, pairs, "those of train_dataloader")
+    check_two_labels(rows)
+    scheme = rows.task.scheme(None, rows, num_classes, label_names)
+    nothing = Rows("train_dataloader"), Rows("unlabeled")
+    counts = {name: count for name, count in _counts(nothing[0], rows, nothing[1]).items()
+              if name.startswith("dev_") and name != "dev_texts_in_train"}
+    return Dataset([], None, rows.texts, scheme.ids_of(rows.labels), [], scheme.names, nothing, counts)
+
+
 def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool,
           pairs: bool = False) -> Rows:
     setting, task = f"Global.{name}_file", task_named(config.task)

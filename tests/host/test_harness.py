@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.config.source import read_source, section_names
+from paddleslim_bilstm.errors import UserError
+
 main = runpy.run_path(str(Path(__file__).with_name("__main__.py")))["main"]
 
 CHECKOUT = "PADDLESLIM_BILSTM_HOST_CHECKOUT"
@@ -81,3 +85,19 @@ def test_a_file_without_end_is_cut_and_not_run_again(checkout, tmp_path, capsys)
 def test_the_hosts_own_tests_and_examples(tmp_path):
     """Hours long; $PADDLESLIM_BILSTM_HOST_RESULTS names a folder to go on in."""
     assert main([os.environ.get("PADDLESLIM_BILSTM_HOST_RESULTS", str(tmp_path))]) == 0
+
+
+@pytest.mark.skipif(not os.environ.get(CHECKOUT), reason=f"needs a checkout of PaddleSlim, named in ${CHECKOUT}")
+def test_every_configuration_of_the_examples_goes_with_our_section_or_says_why_not():
+    configs = [path for path in Path(os.environ[CHECKOUT], "example", "auto_compression").rglob("*.y*ml")
+               if {"Global", "TrainConfig"} & set(section_names(path))]
+    refusals = []
+    for path in configs:
+        written = read_source(path)
+        written.values["bert_to_bilstm"] = None
+        try:
+            load_config(written, inside_paddleslim=True, has_loader=True)
+        except UserError as refusal:
+            refusals.append(str(refusal))
+    assert len(configs) > 80 and len(refusals) < len(configs) / 5
+    assert all(re.search(r"yaml:\d+: (ChannelPrune|TransformerPrune): ", refusal) for refusal in refusals)
