@@ -157,6 +157,7 @@ def test_logit_mse_works_in_paddleslims_dygraph_distillation(pair, reduction):
         paddle.enable_static()
 
 
+@pytest.mark.usefixtures("in_old_programs")
 def test_a_loss_of_ones_own_works_in_paddleslims_static_and_dygraph_distillation():
     from paddleslim import dist
     from paddleslim.auto_compression import create_compressed_program

@@ -21,6 +21,8 @@ from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, TASKS, Answer, Task, task_named, task_of_outputs
 from paddleslim_bilstm.text import load_dataset
 
+pytestmark = pytest.mark.usefixtures("in_old_programs")
+
 
 class Tags(Task):
     """Each output is a tag that a text has or lacks; a label is their names with | between, or "-" for none."""

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..report.tables import score_of
 from ..run import published_name
 from ..storage import copy_whole
+from .on_paddle3 import paddleslim_at_work
 from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
@@ -56,16 +57,19 @@ def extend(cls: type) -> None:
             return
         self._plain_dataloader = None
         if _DATA_HOOK not in written.values:
-            return original_init(**arguments)
+            with paddleslim_at_work():
+                return original_init(**arguments)
         from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
         plain = arguments.get("train_dataloader")
-        original_init(**{**arguments, "train_dataloader": augmented_loader(written, arguments)})
-        self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
+        with paddleslim_at_work():
+            original_init(**{**arguments, "train_dataloader": augmented_loader(written, arguments)})
+            self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
 
     @functools.wraps(original_compress)
     def compress(self):
         if self._distillation is None:
-            return original_compress(self)
+            with paddleslim_at_work():
+                return original_compress(self)
         self.result = self._distillation.run()
         self.final_metric = self._distillation.final_metric(self.result)
         if self._distillation.has_eval_callback:
@@ -86,7 +90,8 @@ def extend(cls: type) -> None:
     @functools.wraps(original_export)
     def export_onnx(self, model_name="quant_model.onnx", deploy_backend="tensorrt"):
         if self._distillation is None:
-            return original_export(self, model_name, deploy_backend)
+            with paddleslim_at_work():
+                return original_export(self, model_name, deploy_backend)
         return _export_onnx(Path(self.final_dir), model_name)
 
     __init__.knows_bert_to_bilstm = True

@@ -23,6 +23,7 @@ from ..student.network import student_feeds
 from ..student.spec import StudentSpec
 from ..tokens import Feed, Reader, Sentences
 from .loader_text import loader_batches
+from .on_paddle3 import paddleslim_at_work, tell_ranges
 from .optimizer import DEFAULT_LEARNING_RATE, missing_length
 
 _LONGEST = 200
@@ -89,7 +90,7 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
                         "section, and the same command goes on from them") from failed.__cause__
 
 
-@old_programs()
+@paddleslim_at_work()
 def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train, train_dataloader, eval_callback,
               work_dir: Path, on_step: OnStep) -> None:
     """Do the work of `run_chain`.
@@ -152,7 +153,9 @@ class _Chain(AutoCompression):
         if strategy_idx > 0:
             self.updated_model_dir = str(Path(self.tmp_dir) / f"strategy_{strategy_idx}")
         super().single_strategy_compress(strategy, config, strategy_idx, train_config)
-        self._on_step(self.step, Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
+        made = Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}"
+        tell_ranges(made / self.model_filename)
+        self._on_step(self.step, made)
 
 
 def chain_dataloader(sentences: Sentences, reader: Reader, spec: StudentSpec, batch_size: int,
