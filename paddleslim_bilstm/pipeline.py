@@ -18,7 +18,7 @@ from .cpu import physical_cores
 from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import check_optimizer, make_optimizer_of
-from .host.versions import before_paddle
+from .host.versions import before_paddle, check_newer_paddle
 from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
 from .old_programs import old_programs
 from .report.measure import DISTILLED, DevSet, measure_onnx, measure_teacher, metric_of_onnx, teacher_parameters
@@ -91,6 +91,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
 def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
+    check_newer_paddle()
     paddle.enable_static()
 
 
