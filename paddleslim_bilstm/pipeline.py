@@ -17,6 +17,7 @@ from .config.schema import WORDS
 from .cpu import physical_cores
 from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
+from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer, make_optimizer_of
 from .host.versions import before_paddle, check_newer_paddle
 from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
@@ -125,7 +126,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
     with explained_write_errors(run.save_dir, run.cache_dir), run:
-        return _compress(settings, run, train, dev, unlabeled, train_dataloader, eval_callback)
+        return _compress(settings, run, train, dev, unlabeled, old_loader(train_dataloader), eval_callback)
 
 
 def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any, train_dataloader: Any,

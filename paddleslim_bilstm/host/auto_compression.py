@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..report.tables import score_of
 from ..run import published_name
 from ..storage import copy_whole
-from .on_paddle3 import paddleslim_at_work
+from .on_paddle3 import old_loader, paddleslim_at_work
 from .versions import UnsupportedVersion
 
 _STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
@@ -44,6 +44,9 @@ def extend(cls: type) -> None:
     @functools.wraps(original_init)
     def __init__(self, *args, **kwargs):
         arguments = signature.bind(self, *args, **kwargs).arguments
+        for name in ("train_dataloader", "eval_dataloader"):
+            if name in arguments:
+                arguments[name] = old_loader(arguments[name])
         written = _written(arguments.get("config"))
         self._distillation = None
         if _STRATEGY in written.values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from contextlib import contextmanager
 from itertools import count
@@ -10,6 +11,7 @@ from threading import RLock
 from typing import Any, Callable, Iterator
 
 import paddle
+from paddle.base.data_feeder import convert_dtype
 from paddle.base.framework import Program
 
 from ..old_programs import old_programs
@@ -77,3 +79,15 @@ def tell_ranges(model: Path) -> None:
             operator._set_attr("qmin", -largest - 1)
             operator._set_attr("qmax", largest)
     model.write_bytes(program.desc.serialize_to_string())
+
+
+@old_programs()
+def old_loader(loader: Any) -> Any:
+    """Return a user's loader; of a ``DataLoader`` for variables of a new program, one for the same of an old one."""
+    feeds = getattr(loader, "feed_list", None) if _IS_PADDLE_3 else None
+    if not feeds or not all(isinstance(feed, paddle.pir.Value) for feed in feeds):
+        return loader
+    other = copy.copy(loader)
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        other.feed_list = [paddle.static.data(feed.name, list(feed.shape), convert_dtype(feed.dtype)) for feed in feeds]
+    return other
