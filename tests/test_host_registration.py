@@ -225,7 +225,7 @@ def test_sigterm_still_ends_a_run_after_paddlenlp_has_put_the_systems_handler_ba
         except Terminated:
             pass
         signal.signal(signal.SIGTERM, signal.SIG_IGN)   # where nobody asked for it, it stays as it is
-        from paddleslim_bilstm.host.on_import import _after_import
-        _after_import("paddlenlp")
+        from paddleslim_bilstm.host.imports import _FOLLOW
+        _FOLLOW["paddlenlp"]("paddlenlp")
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     """)

@@ -159,14 +159,14 @@ def check_embeddings(source: str) -> None:
         check_word_vectors(source)
 
 
-def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.ndarray, embed_dim: int,
+def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.ndarray | None, embed_dim: int,
                     rng: np.random.Generator) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return what the student's embedding starts from, and what to say of it in the report.
 
     Args:
         source: `TEACHER`, `RANDOM`, a text file with word vectors, or the name of a PaddleNLP ``TokenEmbedding``.
         words: of each row, what to look for among word vectors.
-        teacher_embeddings: of each row, float32 ``[rows, teacher units]``.
+        teacher_embeddings: of each row, float32 ``[rows, teacher units]``, or None where they can't be had.
 
     Returns:
         float32 ``[rows, embed_dim]``, or None for random values; and notes.
@@ -174,8 +174,13 @@ def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.nd
     Raises:
         UserError: as `read_word_vectors`.
     """
-    if source == TEACHER:
+    if source == TEACHER and teacher_embeddings is not None:
         return project_embeddings(teacher_embeddings, embed_dim), ()
+    if source == TEACHER:
+        note = ("The teacher's word embeddings can't be had, so the student's started from random ones; word vectors "
+                f"({_SETTING}) may be better.")
+        _log.warning("%s", note)
+        return None, (note,)
     if source == RANDOM:
         return None, ()
     embedding, note = _from_word_vectors(source, words, embed_dim, rng)
