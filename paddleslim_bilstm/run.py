@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Callable, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -37,6 +37,7 @@ FRESH = "fresh"  # beside them: what runs that started over have computed so far
 CARD_FILE, CARD_TAG = "README.md", "paddleslim-bilstm"  # the model card, and what is among its tags
 _PADDLE_FILES = (".pdmodel", ".pdiparams")
 
+_Made = TypeVar("_Made")
 _log = logging.getLogger(__name__)
 
 
@@ -50,8 +51,8 @@ def published_name(model_filename: str | None) -> str:
 
     Examples: ``None -> "model"``, ``"inference.pdmodel" -> "inference"``, ``"__model__" -> "__model__"``.
     """
-    name = Path(model_filename or MODEL_NAME).name
-    return name[:-len(".pdmodel")] if name.endswith(".pdmodel") else name
+    path = Path(model_filename or MODEL_NAME)
+    return path.stem if path.suffix in (".pdmodel", ".onnx") else path.name
 
 
 class RunFolder:
@@ -73,7 +74,7 @@ class RunFolder:
     def __init__(self, settings: Config, fresh: bool = False):
         self._settings = settings.global_
         self.save_dir = make_writable_folder(self._settings.save_dir, "Global.save_dir").resolve()
-        if self._settings.model_dir and Path(self._settings.model_dir).resolve() == self.save_dir:
+        if self.save_dir in [Path(folder).resolve() for folder in self._settings.teacher_folders]:
             raise UserError(f"Global.save_dir: {self.save_dir} is the teacher's folder, whose files the student's "
                             "would replace; name another one")
         self.work_dir = self.save_dir / "work"
@@ -105,14 +106,14 @@ class RunFolder:
             (self.save_dir / ".lock").unlink()
         self._lock.release()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Log and time a stage; what it has freed is then free for others, too."""
+    def stage(self, name: str, work: Callable[..., _Made], *arguments: Any, **options: Any) -> _Made:
+        """Return what ``work`` makes of its arguments; log and time it. What it has freed is then free for others."""
         _log.info("%s ...", name)
         started = time.perf_counter()
-        yield
+        made = work(*arguments, **options)
         give_back_freed_memory()
         self.seconds[name] = round(time.perf_counter() - started, 2)
+        return made
 
     def cache(self, kind: str) -> Path:
         """Return the folder of one of `CACHE_KINDS`, whose files later runs find again."""
@@ -129,7 +130,8 @@ class RunFolder:
     @property
     def tokenizer_dir(self) -> Path:
         """Where the tokenizer's files are; one that the run makes is written there."""
-        return Path(self._settings.tokenizer_dir or self._settings.model_dir or self.work_dir / "tokenizer")
+        folders = self._settings.teacher_folders
+        return Path(self._settings.tokenizer_dir or (folders[0] if folders else self.work_dir / "tokenizer"))
 
     @property
     def onnx_dir(self) -> Path:

@@ -14,7 +14,7 @@ from paddleslim_bilstm.augment import TransferSet
 from paddleslim_bilstm.augment.words import row_hashes
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.storage import read_json
-from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, softmax
+from paddleslim_bilstm.task import CLASSIFICATION, MULTI_LABEL, REGRESSION, softmax
 from paddleslim_bilstm.teacher import label_files, texts_to_label
 from paddleslim_bilstm.teacher.given import GivenLabels
 from paddleslim_bilstm.teacher.label_files import read_answers
@@ -161,6 +161,19 @@ def test_a_regressions_answers_are_numbers(tokenizer, tmp_path):
     assert read_answers([file], REGRESSION).table(("score",)).notes == ()
 
 
+def test_answers_of_several_labels_a_text(tokenizer, tmp_path):
+    rows = [{"probabilities": [0.9, 0.5]}, {"label": ["good"]}, {"label": []}, {"label": "good,bad"}]
+    rows = [{"id": id_, **row} for id_, row in zip(ids_of(tokenizer), rows)]
+    found = logits_of(tokenizer, write_rows(tmp_path / "answers.jsonl", rows), task=MULTI_LABEL)
+    nine = np.log(9)
+    np.testing.assert_allclose(found[:4], [[nine, 0], [-nine, nine], [-nine, -nine], [nine, nine]], atol=1e-6)
+    for wrong, message in (({"label": ["great"]}, "the labels great are none of"), ({"label": [0, 0, 1]}, "one twice"),
+                           ({"probabilities": [0.5, 1.5]}, "from 0 to 1")):
+        row = {"id": ids_of(tokenizer)[0], **wrong}
+        with pytest.raises(UserError, match=f"answers.jsonl:1: .*{message}"):
+            logits_of(tokenizer, write_rows(tmp_path / "answers.jsonl", [row]), task=MULTI_LABEL)
+
+
 def test_the_manifest_names_the_columns(tokenizer, tmp_path):
     write_rows(tmp_path / "answers.jsonl", [{"id": ids_of(tokenizer)[0], "logits": [1, 2]}])
     (tmp_path / "manifest.json").write_text(json.dumps({"label_names": ["good", "bad"]}))
@@ -181,7 +194,7 @@ WRONG = [  # rows of a file, what the message says
     ([GOOD, {"label": "great"}], "answers.jsonl:2: the labels great are none of .*bad, good"),
     ([GOOD, {"label": 7}], "answers.jsonl:2: the labels 7 are none of"),
     ([GOOD, {"label": ["good"]}], r"answers.jsonl:2: the label is \['good'\]; it must be"),
-    ([GOOD, {"label": " "}], "answers.jsonl:2: the label is empty"),
+    ([GOOD, {"label": " "}], "answers.jsonl:2: has no label"),
     ([GOOD, {"logit": [1, 2]}], "answers.jsonl:2: has logit beside its id; an answer is called logits, prob"),
     ([GOOD, {"id": 12, **GOOD}], "answers.jsonl:2: the id is 12; it must be the 16 hex digits"),
     ([GOOD, {"id": "-123456789012345", **GOOD}], "answers.jsonl:2: the id is .* must be the 16 hex digits"),

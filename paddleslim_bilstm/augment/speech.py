@@ -52,14 +52,9 @@ class Spelling:
             spans = zip(begins[bounds[index]:bounds[index + 1]], ends[bounds[index]:bounds[index + 1]])
             if texts and encoded[index].ids[:len(ids)] == ids:  # may have been truncated, not otherwise changed
                 letters = encoded[index].offsets
-                yield [texts[index][letters[begin][0]:letters[end - 1][1]] for begin, end in spans]
+                yield [texts[index][letters[begin][0]:letters[end - 1][1]].strip() for begin, end in spans]
             else:
-                yield [join_pieces([self.tokenizer.vocab[token] for token in ids[begin:end]]) for begin, end in spans]
-
-
-def join_pieces(pieces: Sequence[str]) -> str:
-    """``["play", "##ing"] -> "playing"``."""
-    return pieces[0] + "".join(piece[2:] if piece.startswith("##") else piece for piece in pieces[1:])
+                yield [self.tokenizer.pieces.spell(ids[begin:end]) for begin, end in spans]
 
 
 _ROWS_PER_CUT = 1000
@@ -82,7 +77,7 @@ def join_chinese_words(sentences: Sentences, spelling: Spelling,
         for words in spelling.words(rows):
             bounds = set(accumulate(map(len, jieba.cut("".join(words)))))
             places = accumulate(map(len, words))
-            chinese = [is_chinese_letter(word) for word in words]
+            chinese = [bool(word) and all(map(is_chinese_letter, word)) for word in words]
             begins += [place - len(word) in bounds or not (here and before)
                        for word, place, here, before in zip(words, places, chinese, [False, *chinese])]
         if progress:

@@ -85,6 +85,7 @@ def load_config(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
         raise written.error(("Global", "teacher_labels"), "stands in place of Global.model_dir; leave out one "
                             "of the two")
     _check_task(config, written)
+    _check_teachers(config, written)
     _check_losses(config, written)
     _check_use(config, written)
     return config if config.distill.alpha == 0 else _with_labels_kept(config, written)
@@ -227,11 +228,25 @@ def _shown(value: Any) -> str:
 
 
 def _check_task(config: Config, written: Source) -> None:
-    """Refuse a metric that makes no sense for ``Global.task``."""
+    """Refuse a metric or a threshold that makes no sense for ``Global.task``."""
     task, metric = config.global_.task, config.global_.metric
     metrics = [one.name for one in task_named(task).metrics]
     if metric is not None and metric not in metrics:
         raise written.error(("Global", "metric"), f"{metric} is no metric of a {task}; valid: {', '.join(metrics)}")
+    if "threshold" in config.global_.model_fields_set and not task_named(task).thresholds:
+        raise written.error(("Global", "threshold"), f"a {task} has none; remove it, or set Global.task to multi_label")
+
+
+def _check_teachers(config: Config, written: Source) -> None:
+    """Refuse with several teachers what is meant for one."""
+    if len(config.global_.teachers) < 2:
+        return
+    for key in ("model_filename", "params_filename"):
+        if getattr(config.global_, key) is not None:
+            raise written.error(("Global", key), "is of one teacher, and model_dir names several; leave it out: "
+                                "model_dir itself may name .onnx files")
+    if config.finetune.model is not None:
+        raise written.error(("Finetune", "model"), "makes one teacher, and Global.model_dir names several; name one")
 
 
 def _check_losses(config: Config, written: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Collection, Sequence, Tuple, Union
 
@@ -55,7 +56,8 @@ class Predictor:
         self.label_names = self._spec.label_names
         self.pairs = self._spec.pairs
         self._tokenizer = load_tokenizer(folder)
-        self._framing = Framing.of(self._tokenizer, self._spec.feeds, self._spec.width, self._spec.separators)
+        self._framing = replace(Framing.of(self._tokenizer, self._spec.feeds, self._spec.width),
+                                separators=self._spec.separators)
         self._words = None
         if self._spec.reads_words:
             from ..student.vocabulary import load_word_vocabulary  # here: few students need it

@@ -6,7 +6,7 @@ import logging
 import math
 import statistics
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -17,9 +17,10 @@ import paddle
 from ..cpu import physical_cores
 from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
-from ..task import CLASSIFICATION, Task
+from ..task import CLASSIFICATION, Task, metrics_by_name
 from ..teacher import InferenceModel, Teacher, logits_of
 from ..tokens import Reader, Sentences
+from .onnx_costs import onnx_flops, onnx_parameters, onnx_size_bytes
 
 SINGLE_SENTENCES = 200
 BATCH_SIZE = 32
@@ -172,9 +173,18 @@ def parameters(prefix: Path) -> int:
 
 
 def teacher_parameters(teacher: Teacher) -> int | None:
-    """Return how many weights the teacher holds, if its network is at hand."""
+    """Return how many weights the teacher holds, or several hold together, if their networks are at hand."""
+    if teacher.members:
+        return _sum([teacher_parameters(member.teacher) for member in teacher.members])
     file = teacher.model_file
-    return None if file is None else parameters(file.with_suffix(""))
+    if file is None:
+        return None
+    return onnx_parameters(file) if file.suffix == ".onnx" else parameters(file.with_suffix(""))
+
+
+def _sum(figures: list[Any]) -> Any:
+    """Return the sum, or None where a figure is unknown."""
+    return None if None in figures else sum(figures)
 
 
 def size_bytes(prefix: Path) -> int:
@@ -240,19 +250,24 @@ def _is_weight(var) -> bool:
 _NUMBERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(bool)": np.bool_}
 
 
-def metric_of_onnx(path: Path, evaluate: Evaluate) -> float:
-    """Run an ``eval_callback`` on the student's ONNX file: its executor asks ONNX Runtime, whatever the program."""
-    executor = _OnnxExecutor(path)
-    return float(evaluate(executor, paddle.static.Program(), executor.feed_names, ["logits"]))
+def metric_of_onnx(path: Path, evaluate: Evaluate, output: str = "logits") -> float:
+    """Run an ``eval_callback`` on an ONNX file: its executor asks ONNX Runtime, whatever the program.
+
+    Args:
+        output: the name of the logits; a student's are called so.
+    """
+    executor = _OnnxExecutor(path, output)
+    return float(evaluate(executor, paddle.static.Program(), executor.feed_names, [output]))
 
 
 class _OnnxExecutor:
     """Stands in for ``paddle.static.Executor``."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, output: str):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._output = output
         self._types = {feed.name: _NUMBERS[feed.type] for feed in self._session.get_inputs()}
         self.feed_names = list(self._types)
 
@@ -260,9 +275,10 @@ class _OnnxExecutor:
         """Return ``[logits]`` of a feed, a dict by name (or a list with one) of arrays or Paddle's tensors."""
         values = feed[0] if isinstance(feed, (list, tuple)) else feed
         feed = {name: np.array(values[name], dtype) for name, dtype in self._types.items()}
-        return self._session.run(["logits"], feed)
+        return [self._session.run([self._output], feed)[0].astype(np.float32, copy=False)]
 
 
+_ONNX_RUNTIME = f"ONNX Runtime {onnxruntime.__version__}, 1 thread"
 TEACHER = "teacher"
 ALONE = "Bi-LSTM alone"
 DISTILLED = "distilled"
@@ -280,6 +296,7 @@ class DevSet:
         reader: feeds the sentences to a model: the teacher's framing, or the student's vocabulary.
         metric: what the run's models are judged by, a name of the task's.
         task: decides which metrics are shown.
+        member_predictions: the answers of each of several teachers by itself.
     """
 
     sentences: Sentences
@@ -289,6 +306,7 @@ class DevSet:
     reader: Reader
     metric: str = "accuracy"
     task: Task = CLASSIFICATION
+    member_predictions: tuple[np.ndarray, ...] = ()
 
     @property
     def typical_tokens(self) -> int:
@@ -309,6 +327,7 @@ class ModelRow:
         agreement: share of dev sentences on which the model predicts the teacher's class.
         correlation: for a regression, Pearson's with the teacher's numbers.
         scores: the figures of another task that have no name here, by their names.
+        by_label: where a text has several labels, the F1 of each, None for one that occurs in neither.
         parameters: weights, float or int8.
         size_bytes: of the model's files on disk.
         flops: floating-point operations for one sentence of ``flops_tokens`` tokens.
@@ -337,6 +356,7 @@ class ModelRow:
     spearman: float | None = None
     correlation: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    by_label: tuple[float | None, ...] = ()
 
     def figure(self, name: str) -> float | None:
         """Return what the model reaches by a metric or likeness, by its name."""
@@ -359,7 +379,7 @@ def measure_onnx(name: str, path: Path, dev: DevSet, like: ModelRow, file: str |
             notes = (*notes, f"Your eval_callback can't be run on ONNX Runtime ({type(error).__name__}).")
     run = onnx_logits(path, threads=1)
     logits = batch_logits(run, dev.sentences, dev.reader, BATCH_SIZE)
-    speed = measure_speed(run, dev.sentences, dev.reader, f"ONNX Runtime {onnxruntime.__version__}, 1 thread")
+    speed = measure_speed(run, dev.sentences, dev.reader, _ONNX_RUNTIME)
     return _row(name, dev.task.answers_of(logits), dev, speed, parameters=like.parameters,
                 size_bytes=path.stat().st_size, flops=like.flops, flops_tokens=like.flops_tokens, file=file,
                 metric=metric, notes=notes)
@@ -386,23 +406,59 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
 
 
 def measure_teacher(teacher: Teacher, dev: DevSet, metric: float | None = None) -> ModelRow:
-    """Return the teacher's row; what it costs is known of a model in a file alone.
+    """Return the teacher's row; what it costs is known of a model in a file alone, and of several such.
 
     Args:
         dev: with the teacher's answers.
         metric: the result of the user's own evaluation.
     """
-    file = teacher.model_file
-    if file is not None and file.suffix == ".pdmodel":
+    if teacher.members:
+        return _measure_several(teacher, dev)
+    network, sentences = teacher.asked(dev.sentences)
+    dev, file = replace(dev, sentences=sentences, reader=network.framing), network.model_file
+    if file is None:
+        return _row(TEACHER, dev.teacher_predictions, dev, None, parameters=None, size_bytes=None, flops=None,
+                    flops_tokens=dev.typical_tokens, metric=metric)
+    if file.suffix == ".pdmodel":
         return measure_model(TEACHER, file.with_suffix(""), dev, metric=metric, predictions=dev.teacher_predictions)
-    return _row(TEACHER, dev.teacher_predictions, dev, None, parameters=None, size_bytes=None, flops=None,
+    speed = measure_speed(network.engine(threads=1).run, sentences, dev.reader, _ONNX_RUNTIME)
+    return _row(TEACHER, dev.teacher_predictions, dev, speed, parameters=onnx_parameters(file),
+                size_bytes=onnx_size_bytes(file), flops=onnx_flops(file, _typical(dev)),
                 flops_tokens=dev.typical_tokens, metric=metric)
+
+
+def _typical(dev: DevSet) -> tuple[np.ndarray, ...]:
+    """Return a sentence (or pair) of `DevSet.typical_tokens` as a batch."""
+    order = np.argsort(dev.sentences.lengths, kind="stable")
+    nearest = np.searchsorted(dev.sentences.lengths[order], int(np.median(dev.sentences.lengths)))
+    return dev.reader.batch(dev.sentences, order[nearest:nearest + 1])
+
+
+def _measure_several(teacher: Teacher, dev: DevSet) -> ModelRow:
+    """Return the row of several teachers, each of which answers by itself, one after another."""
+    rows = [measure_teacher(member.teacher, replace(dev, teacher_predictions=predictions))
+            for member, predictions in zip(teacher.members, dev.member_predictions)]
+    speed, costs = None, ("parameters", "size_bytes", "flops")
+    if all(row.latency_ms is not None for row in rows):
+        latency = Latency(*(sum(getattr(row.latency_ms, part) for row in rows) for part in ("p50", "p99")))
+        speed = Speed(latency, 1 / sum(1 / row.sentences_per_s for row in rows),
+                      " + ".join(dict.fromkeys(row.runtime for row in rows)))
+    names, known = [member.name for member in teacher.members], ""
+    if dev.labels is not None:
+        metric = metrics_by_name()[dev.metric]
+        known = f" (in brackets each one's {metric.title})"
+        names = [f"{name} ({metric.shown(dev.task.score(dev.metric, dev.labels, predictions, dev.num_classes))})"
+                 for name, predictions in zip(names, dev.member_predictions)]
+    return _row(TEACHER, dev.teacher_predictions, dev, speed, flops_tokens=dev.typical_tokens,
+                notes=(f"The mean of the logits of several{known}: {', '.join(names)}.",),
+                **{cost: _sum([getattr(row, cost) for row in rows]) for cost in costs})
 
 
 def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed | None, **rest) -> ModelRow:
     """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``, None where that is unknown."""
-    task, found = dev.task, {}
+    task, found, by_label = dev.task, {}, ()
     if dev.labels is not None:
+        by_label = task.label_scores(dev.labels, predictions)
         found.update({metric: task.score(metric, dev.labels, predictions, dev.num_classes)
                       for metric in task.shown_metrics(dev.metric, dev.num_classes)})
     if dev.teacher_predictions is not None:
@@ -411,4 +467,5 @@ def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed | None, *
     scores = {**dict.fromkeys(("accuracy", "f1", "agreement")), **{key: found[key] for key in found if key in own}}
     return ModelRow(
         name=name, latency_ms=speed and speed.latency_ms, sentences_per_s=speed and speed.sentences_per_s,
-        runtime=speed and speed.runtime, **scores, scores={key: found[key] for key in found if key not in own}, **rest)
+        runtime=speed and speed.runtime, **scores, scores={key: found[key] for key in found if key not in own},
+        by_label=by_label, **rest)

@@ -15,7 +15,6 @@ _log = logging.getLogger(__name__)
 
 _SETTING = "bert_to_bilstm.student.embeddings"
 _LINES_PER_UPDATE = 10_000
-_NO_TEACHER_EMBEDDINGS = "The student's embedding started from random numbers, as the teacher's is not at hand."
 
 
 def read_word_vectors(source: str, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +166,7 @@ def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.nd
     Args:
         source: `TEACHER`, `RANDOM`, a text file with word vectors, or the name of a PaddleNLP ``TokenEmbedding``.
         words: of each row, what to look for among word vectors.
-        teacher_embeddings: of each row, float32 ``[rows, teacher units]``, or None where the teacher has none at hand.
+        teacher_embeddings: of each row, float32 ``[rows, teacher units]``, or None where they can't be had.
 
     Returns:
         float32 ``[rows, embed_dim]``, or None for random values; and notes.
@@ -175,11 +174,13 @@ def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.nd
     Raises:
         UserError: as `read_word_vectors`.
     """
-    if source == TEACHER and teacher_embeddings is None:
-        _log.info("%s", _NO_TEACHER_EMBEDDINGS)
-        return None, (_NO_TEACHER_EMBEDDINGS,)
-    if source == TEACHER:
+    if source == TEACHER and teacher_embeddings is not None:
         return project_embeddings(teacher_embeddings, embed_dim), ()
+    if source == TEACHER:
+        note = ("The teacher's word embeddings can't be had, so the student's started from random ones; word vectors "
+                f"({_SETTING}) may be better.")
+        _log.warning("%s", note)
+        return None, (note,)
     if source == RANDOM:
         return None, ()
     embedding, note = _from_word_vectors(source, words, embed_dim, rng)

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
+from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, ZEROS
 from .encoders import encoder_named
 from .spec import StudentSpec
 from .weights import Weights, num_features
@@ -130,12 +130,13 @@ def rows_of_feeds(spec: StudentSpec, token_map, value: Mapping[str, Any]) -> tup
     ids = value[IDS] if value[IDS].dtype == paddle.int64 else paddle.cast(value[IDS], "int64")
     not_padding = paddle.cast(value[MASK], "float32") != 0 if MASK in value else ids != spec.pad_id
     not_padding = paddle.cast(not_padding, "int32")
+    for role in (ZEROS,) if spec.pairs else (ZEROS, TYPES):
+        if role in value:
+            # Paddle drops a feed that no output depends on; the types, worth nothing here, stay by being added as zero.
+            not_padding = paddle.add(not_padding, paddle.cast(value[role], "int32") * 0)
     if spec.pairs:
         tokens, lengths = _sides(spec, ids, value.get(TYPES), not_padding)
     else:
-        if TYPES in value:
-            # Paddle drops a feed that no output depends on; the types, worth nothing here, stay by being added as zero.
-            not_padding = paddle.add(not_padding, paddle.cast(value[TYPES], "int32") * 0)
         kept = paddle.sum(not_padding, axis=1, dtype="int32")
         tokens, lengths = ids[:, 1:], paddle.clip(kept - 2, min=1)
     return paddle.cast(paddle.gather_nd(token_map, paddle.unsqueeze(tokens, axis=-1)), "int64"), lengths

@@ -10,7 +10,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..augment.speech import Spelling, join_chinese_words, join_pieces
+from ..augment.speech import Spelling, join_chinese_words
 from ..augment.words import chunks_of, part_of, sequence_hashes, word_spans
 from ..errors import UserError
 from ..storage import whole_file
@@ -190,7 +190,11 @@ class WordVocabulary:
     @cached_property
     def _pieces(self) -> Sentences:
         """The teacher's tokens of each word but the first two."""
-        return self.tokenizer.encode(self.words[_FIRST_WORD:])
+        return _tokens_of_words(self.tokenizer, self.words[_FIRST_WORD:])
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {word: row for row, word in enumerate(self.words) if row >= _FIRST_WORD}
 
     @cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray]:
@@ -201,10 +205,15 @@ class WordVocabulary:
 
     def _rows_of_part(self, sentences: Sentences) -> Sentences:
         starts, lengths = word_spans(sentences)
-        hashes, rows = self._known
         wanted = sequence_hashes(sentences.tokens, lengths)
-        place = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-        found = np.where(hashes[place] == wanted, rows[place], np.int32(_UNKNOWN_ROW))
+        if self.tokenizer.pieces.marks_spaces:  # a word has other pieces where a text begins with it: its text counts
+            _, first, inverse = np.unique(wanted, return_index=True, return_inverse=True)
+            words = _spelled(self.tokenizer, sentences, starts[first], lengths[first])
+            found = np.array([self._row.get(word, _UNKNOWN_ROW) for word in words], np.int32)[inverse]
+        else:
+            hashes, rows = self._known
+            place = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+            found = np.where(hashes[place] == wanted, rows[place], np.int32(_UNKNOWN_ROW))
         if self.tokenizer.mask_id is not None and len(starts):
             found[np.logical_or.reduceat(sentences.tokens == self.tokenizer.mask_id, starts)] = _MASK_ROW
         return Sentences(found, np.searchsorted(starts, sentences.offsets), np.ones(len(starts), bool))
@@ -225,20 +234,51 @@ def build_word_vocabulary(sentences: Sentences, tokenizer: Tokenizer, chinese: b
     """
     starts, lengths = word_spans(sentences)
     hashes, first, counts = np.unique(sequence_hashes(sentences.tokens, lengths), return_index=True, return_counts=True)
-    common = np.flatnonzero(counts >= min_count)
-    common = common[np.lexsort((first[common], -counts[common]))]
-    pieces = [[tokenizer.vocab[token] for token in sentences.tokens[start:start + length]]
-              for start, length in zip(starts[first[common]], lengths[first[common]])]
-    words = [join_pieces(one) for one in pieces]
-    again = tokenizer.encode(words)
+    if tokenizer.pieces.marks_spaces:
+        words, again, same = _words_by_text(tokenizer, sentences, starts[first], lengths[first], counts, min_count)
+    else:
+        common = np.flatnonzero(counts >= min_count)
+        common = common[np.lexsort((first[common], -counts[common]))]
+        words = _spelled(tokenizer, sentences, starts[first[common]], lengths[first[common]])
+        again = tokenizer.encode(words)
+        same = sequence_hashes(again.tokens, again.lengths) == hashes[common]
     special = {tokenizer.unk_id, tokenizer.mask_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id}
-    same = sequence_hashes(again.tokens, again.lengths) == hashes[common]
     kept = tuple(word for word, ids, as_before in zip(words, again, same)
                  if as_before and special.isdisjoint(ids.tolist()))
     if not kept:
         raise UserError(f"bert_to_bilstm.student.min_count: no word of the training text occurs {min_count} times; "
                         "lower it, or leave out vocabulary: words")
     return WordVocabulary((UNKNOWN, MASK, *kept), tokenizer, chinese)
+
+
+def _words_by_text(tokenizer: Tokenizer, sentences: Sentences, starts: np.ndarray, lengths: np.ndarray,
+                   counts: np.ndarray, min_count: int) -> tuple[list[str], Sentences, list[bool]]:
+    """Return the common words by their text, the tokens of each by itself, and whether these spell it again.
+
+    ``starts`` and ``lengths`` are where each word's first occurrence lies, a word for each way it is cut into tokens.
+    """
+    total: dict[str, int] = {}
+    order = np.argsort(starts, kind="stable")
+    for word, count in zip(_spelled(tokenizer, sentences, starts[order], lengths[order]), counts[order].tolist()):
+        total[word] = total.get(word, 0) + count
+    words = sorted((word for word, count in total.items() if count >= min_count and word and not _odd(word)),
+                   key=lambda word: -total[word])
+    again = _tokens_of_words(tokenizer, words)
+    return words, again, [tokenizer.pieces.spell(ids.tolist()) == word for word, ids in zip(words, again)]
+
+
+def _odd(word: str) -> bool:
+    return "\ufffd" in word or any(map(str.isspace, word))
+
+
+def _spelled(tokenizer: Tokenizer, sentences: Sentences, starts: np.ndarray, lengths: np.ndarray) -> list[str]:
+    return [tokenizer.pieces.spell(sentences.tokens[start:start + length].tolist())
+            for start, length in zip(starts.tolist(), lengths.tolist())]
+
+
+def _tokens_of_words(tokenizer: Tokenizer, words: Sequence[str]) -> Sentences:
+    """Return the tokens of each word as it is written inside a text."""
+    return tokenizer.encode([f" {word}" for word in words] if tokenizer.pieces.marks_spaces else words)
 
 
 def load_word_vocabulary(folder: str | Path, tokenizer: Tokenizer, chinese: bool) -> WordVocabulary:

@@ -126,7 +126,7 @@ class GivenAnswers:
         """Take in one answer: a list of numbers or numbers by name, or a label."""
         where = _at(self.files, file, line)
         if kind == _LABEL:
-            value = _read_label(self.task, value, where)
+            value = self.task.read_label(value, where)
         else:
             value = self._numbers(kind, value, where)
         ids, values, places = self._open[kind]
@@ -337,7 +337,7 @@ def _read_arrays(path: Path, number: int, answers: GivenAnswers) -> None:
         return
     places = np.stack([np.full(len(ids), number), np.arange(len(ids))], axis=1).astype(np.int32)
     if kind == _LABEL:
-        values = [_read_label(answers.task, value, _at(answers.files, number, row))
+        values = [answers.task.read_label(value, _at(answers.files, number, row))
                   for row, value in enumerate(values.tolist())]
     answers.add(kind, ids, values, places)
 
@@ -370,14 +370,6 @@ def _tensor(path: Path) -> tuple[str, np.ndarray]:
         raise UserError(f"{path}: {name} has the shape {list(values.shape)} and type {values.dtype}; it must be float "
                         "numbers [rows, classes]")
     return kind, values.astype(np.float64)
-
-
-def _read_label(task: Task, label: Any, where: str) -> Any:
-    text = (task.label_text(label, where) or "").strip()
-    if not text:
-        raise UserError(f"{where}: the label is empty; leave the row out, or answer it")
-    task.check_label(text, where)
-    return text
 
 
 def _is_number(value: Any) -> bool:

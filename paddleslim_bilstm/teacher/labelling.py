@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..cpu import has_fast_bf16
 from ..errors import UserError
 from ..progress import progress_bar
 from ..storage import checksum, read_sealed_json, whole_file, write_sealed_json
+from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
@@ -41,9 +42,9 @@ class Labels:
 
     Attributes:
         logits: float32 ``[n, classes]``, mapped from disk, in the order of the sentences.
-        precision: ``"fp32"`` or ``"bf16"``.
+        precision: ``"fp32"``, ``"bf16"`` or, of several teachers, ``"bf16 and fp32"``.
         check: bf16 against fp32 on a sample: ``sentences``, ``max_difference``, ``mean_difference`` of the logits,
-            ``agreement`` of the labels; empty where bf16 was not tried.
+            ``agreement`` of the labels; empty where bf16 was not tried. Of several teachers, the worst in bf16.
         key: changes with the sentences, the teacher and the precision.
     """
 
@@ -53,29 +54,34 @@ class Labels:
     key: str
 
 
-def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: str, threads: int,
-          where: Where | None = None) -> Labels:
+def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, threads: int,
+          where: Where | None = None, task: Task = CLASSIFICATION) -> Labels:
     """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
 
-    They are kept under ``fingerprint``, which names the teacher, the tokenizer and the sentences, in chunks of 65,536
-    sentences, or of the teacher's ``chunk_sentences``, with a checksum each: a killed run goes on behind its last
-    finished chunk, and a damaged chunk is made again with a warning. The one file that is mapped is put together from
-    the chunks at each call. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. The caller has cut
-    the sentences to ``max_seq_length`` less two.
+    They are kept under ``key``, which names the sentences, with the teacher's fingerprint and framing, in chunks of
+    65,536 sentences, or of the teacher's ``chunk_sentences``, with a checksum each: a killed run goes on behind its
+    last finished chunk, and a damaged chunk is made again with a warning. The one file that is mapped is put together
+    from the chunks at each call. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. Of several
+    teachers each labels by itself, so that its labels serve in other company, too; their mean is put together at each
+    call. The caller has cut the sentences to ``max_seq_length`` less the special tokens.
 
     Args:
         where: tells where sentences were read, by their indices; for messages.
+        task: says what it is to answer the same.
 
     Raises:
         UserError: the teacher answers NaN or infinity; the message names the sentence and where it comes from.
     """
+    if teacher.members:
+        return _mean_labels(teacher, sentences, cache_dir, key, threads, where, task)
+    fingerprint = _fingerprint(teacher, sentences, key)
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
+    precision, check = _precision(folder / "precision.json", teacher, sentences, threads, task)
     shape, size = (len(sentences), teacher.num_classes), teacher.chunk_sentences or CHUNK_SENTENCES
     with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
             progress_bar("labelling", len(sentences), "sentences") as bar:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        _write_header(file, shape)
         for start in range(0, len(sentences), size):
             rows = np.arange(start, min(start + size, len(sentences)))
             path = folder / f"chunk-{start // size:05d}.bin"
@@ -94,17 +100,47 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, fingerprint: 
                   checksum(fingerprint, precision))
 
 
-def missing_bytes(cache_dir: Path, fingerprint: str, count: int, num_classes: int) -> int:
-    """Return the size of the chunks that `label` has yet to write for ``count`` sentences; it maps as much again."""
-    chunks = _folder(cache_dir, fingerprint).glob("chunk-*.bin")
-    return max(4 * count * num_classes - sum(chunk.stat().st_size for chunk in chunks), 0)
+def missing_bytes(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str) -> int:
+    """Return the size of the chunks that `label` has yet to write; it maps the size of all, once a teacher."""
+    if teacher.members:
+        return sum(missing_bytes(one.teacher, sentences, cache_dir, key) for one in teacher.members)
+    chunks = _folder(cache_dir, _fingerprint(teacher, sentences, key)).glob("chunk-*.bin")
+    return max(4 * len(sentences) * teacher.num_classes - sum(chunk.stat().st_size for chunk in chunks), 0)
+
+
+def _fingerprint(teacher: Teacher, sentences: Sentences, key: str) -> str:
+    return checksum(LABELS_FORMAT, key, teacher.fingerprint_for(sentences), asdict(teacher.framing))
+
+
+def _mean_labels(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, threads: int,
+                 where: Where | None, task: Task) -> Labels:
+    """Return the mean of the logits of all members, each of which is cached by itself."""
+    parts = []
+    for member in teacher.members:
+        _log.info("%s labels", member.name)
+        parts.append(label(member.teacher, sentences, cache_dir, key, threads, where, task))
+    columns = [member.columns for member in teacher.members]
+    key = checksum([part.key for part in parts], columns)
+    folder = _folder(cache_dir, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file:
+        _write_header(file, (len(sentences), teacher.num_classes))
+        for start in range(0, len(sentences), CHUNK_SENTENCES):
+            chunk = [part.logits[start:start + CHUNK_SENTENCES, order] for part, order in zip(parts, columns)]
+            file.write(_bytes_of(np.mean(chunk, axis=0, dtype=np.float32)))
+    checks = [part.check for part in parts if part.precision == "bf16"]
+    worst = {name: (min if name == "agreement" else max)(check[name] for check in checks)
+             for name in (checks[0] if checks else ())}
+    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False),
+                  " and ".join(sorted({part.precision for part in parts})), worst, key)
 
 
 def _folder(cache_dir: Path, fingerprint: str) -> Path:
     return Path(cache_dir) / f"labels-{fingerprint}"
 
 
-def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int) -> tuple[str, dict[str, Any]]:
+def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int,
+               task: Task) -> tuple[str, dict[str, Any]]:
     """Return the precision to label in and how bf16 compared; asked once, so that all chunks agree."""
     try:
         saved = read_sealed_json(path)
@@ -118,15 +154,16 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
     expected = teacher.logits(sample, threads=threads)
-    if teacher.model_file is not None:
-        _check_padding(teacher.engine(threads=threads), sample, teacher)
+    network, read = teacher.asked(sample)
+    if network.model_file is not None:
+        _check_padding(network.engine(threads=threads), read, network)
     if len(expected) > 1 and np.ptp(expected, axis=0).max() < _CONSTANT_SPREAD:
         _log.warning("THE TEACHER ANSWERS THE SAME TO EVERY SENTENCE: %s on all of %d; check that its checkpoint is "
                      "fine-tuned and that the tokenizer files are its own", np.round(expected[0], 3).tolist(),
                      len(expected))
     precision, check = "fp32", {}
     if teacher.has_bf16 and len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
-        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads))
+        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads), task)
         if close_enough(check, spread=float(expected.std(axis=0).mean())):
             precision = "bf16"
         else:
@@ -136,12 +173,12 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
     return precision, check
 
 
-def compare(expected: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+def compare(expected: np.ndarray, other: np.ndarray, task: Task) -> dict[str, Any]:
     """Compare two ``[n, classes]`` arrays of logits: ``max_difference``, ``mean_difference``, ``agreement``."""
     difference = np.abs(expected - other)
     return {"sentences": len(expected), "max_difference": float(difference.max()),
             "mean_difference": float(difference.mean()),
-            "agreement": float(np.mean(expected.argmax(1) == other.argmax(1)))}
+            "agreement": task.kept_by_rounding(expected, other)}
 
 
 def close_enough(check: dict[str, Any], spread: float) -> bool:
@@ -168,8 +205,8 @@ def _check_padding(model: Engine, sample: Sentences, teacher: Teacher) -> None:
     change = np.abs(model.run(*padded) - model.run(*alone)).max()
     if change > _MAX_PADDING_CHANGE:
         _log.warning("the teacher's logits change by %.2g when a sentence is padded with %s, so its labels are "
-                     "a little off: it was exported without a mask made from the padding", change,
-                     teacher.tokenizer.vocab[framing.pad_id])
+                     "a little off: it was exported without a mask made from the padding, or rounds numbers by what "
+                     "a batch holds, as dynamic int8 does", change, teacher.tokenizer.vocab[framing.pad_id])
 
 
 def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: Teacher, where: Where | None) -> None:
@@ -180,6 +217,10 @@ def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: 
         source = f", made from {where(np.array([row]))}" if where else ""
         raise UserError(f"the teacher answers {chunk[bad[0]].tolist()} to sentence {row} of the transfer set "
                         f"({text!r}{source}); its checkpoint is damaged or overflows, use a sound one")
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 
 def _write_chunk(path: Path, seed: bytes, chunk: np.ndarray) -> None:

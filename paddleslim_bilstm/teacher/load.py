@@ -1,4 +1,4 @@
-"""Loading the teacher from whatever its owner has: a checkpoint or an exported inference model."""
+"""Loading the teacher from whatever its owner has: a checkpoint, an exported inference model or an ONNX file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ..export.inference_file import ends_whole
 from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
+from .onnx_teacher import load_onnx_teacher, onnx_file
 from .program import Signature, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 4  # counts up when the same files would give another copy
+_COPY_FORMAT = 5  # counts up when the same files would give another copy
 
 
 def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | None = None,
@@ -29,30 +30,58 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
 
     ``model_dir`` holds an exported inference model (``.pdmodel`` and ``.pdiparams``: the only ones there, or those
     named), or else a checkpoint of Hugging Face (``model.safetensors``) or PaddleNLP (``model_state.pdparams``) with
-    its ``config.json``. What ``work_dir`` holds of an earlier call with the same files is used again.
+    its ``config.json``, or else an ONNX file (``model.onnx``, or the only one); or it is an ONNX file. A
+    ``model_filename`` that ends in ``.onnx`` names one beside other models. What ``work_dir`` holds of an earlier call
+    with the same files is used again.
 
     Raises:
         UserError: no folder, no model or tokenizer in it, damaged files, or a model that can't be a teacher.
     """
-    folder = Path(model_dir)
-    if not folder.is_dir():
-        raise UserError(f"Global.model_dir: {folder} is not a folder; name the folder of the fine-tuned classifier")
-    exported = exported_files(folder, model_filename, params_filename)
-    checkpoint = [] if exported else checkpoint_files(folder)
-    if not exported and not checkpoint:
-        raise UserError(f"{folder}: holds no model; looked for an inference model (one .pdmodel with its .pdiparams) "
-                        f"and for a checkpoint ({' or '.join(CONFIG_FILES)} with {' or '.join(WEIGHT_FILES)})")
+    place = Path(model_dir)
+    folder = place if place.is_dir() else place.parent
+    files = _model_files(place, model_filename, params_filename)
     tokenizer = load_tokenizer(tokenizer_dir or folder)
-    files = exported or checkpoint
+    if files[0].suffix == ".onnx":
+        return load_onnx_teacher(files[0], tokenizer, lambda classes: _label_names(folder, classes),
+                                 _most_tokens(folder))
+    return _load_paddle_teacher(folder, files, tokenizer, Path(work_dir))
+
+
+def _model_files(place: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
+    """Return the files of the model that ``place`` is or holds, see `load_teacher`; an ONNX file comes alone."""
+    if place.suffix != ".onnx" and not place.is_dir():
+        raise UserError(f"Global.model_dir: {place} is not a folder; name the folder of the fine-tuned classifier, or "
+                        "its .onnx file")
+    paddle_files = []
+    if place.is_dir() and not (model_filename or "").endswith(".onnx"):
+        paddle_files = exported_files(place, model_filename, params_filename) or checkpoint_files(place)
+    if paddle_files:
+        if others := sorted(file.name for file in place.glob("*.onnx")):
+            _log.info("the teacher is %s, not %s beside it, which Global.model_filename would name", paddle_files[-1],
+                      " or ".join(others))
+        return paddle_files
+    onnx = onnx_file(place, model_filename)
+    if onnx is None:
+        raise UserError(f"{place}: holds no model; looked for an inference model (one .pdmodel with its .pdiparams), "
+                        f"for a checkpoint ({' or '.join(CONFIG_FILES)} with {' or '.join(WEIGHT_FILES)}) and for an "
+                        "ONNX file (.onnx)")
+    if params_filename:
+        raise UserError(f"Global.params_filename: {onnx} says itself where its weights are; leave it out")
+    _log.info("the teacher is %s, which ONNX Runtime runs", onnx)
+    return [onnx]
+
+
+def _load_paddle_teacher(folder: Path, files: list[Path], tokenizer: Tokenizer, work_dir: Path) -> PaddleTeacher:
+    """Load an exported inference model, or a checkpoint, from our own copy of it."""
     key = checksum(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
-    copy = Path(work_dir) / f"teacher-{key}"
+    copy = work_dir / f"teacher-{key}"
     if not _is_sound(copy):
         with whole_folder(copy) as partial:
-            if exported:
-                _copy_exported(*exported, prefix=partial / "model")
-            else:
+            if files[0].name in CONFIG_FILES:
                 export_checkpoint(files[0], files[1:], tokenizer.pad_id, partial / "scratch", partial / "model")
                 shutil.rmtree(partial / "scratch")
+            else:
+                _copy_exported(*files, prefix=partial / "model")
             seal_folder(partial)
     signature = read_signature(copy / "model.pdmodel")
     _check_vocabulary(folder, tokenizer, signature)
@@ -127,3 +156,10 @@ def _label_names(folder: Path, num_classes: int) -> tuple[str, ...] | None:
                      num_classes)
         return None
     return names
+
+
+def _most_tokens(folder: Path) -> int | None:
+    """Return ``max_position_embeddings`` of ``config.json``, if it says so."""
+    path = folder / "config.json"
+    most = read_config(path).get("max_position_embeddings") if path.is_file() else None
+    return most if isinstance(most, int) and most > 2 else None

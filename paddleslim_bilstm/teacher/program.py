@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 import paddle
 
 from ..errors import UserError
 from ..export.inference_file import save_inference_model
-from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
+from ..tokens.framing import IDS, MASK, Feed
+from .feeds import Input, read_feeds
 
 _log = logging.getLogger(__name__)
 
 _LOOKUPS = ("lookup_table_v2", "lookup_table")
 _SAME_IDS = ("assign", "cast", "reshape2", "squeeze2", "unsqueeze2", "flatten_contiguous_range")
-_MOST_TYPES = 16  # rows of a table of token types; ERNIE's tasks are few, too, and positions many
+_NO_PADDING = 5  # an id that pads in no family
 _EXPORT_REMEDY = ('export it with paddle.static.InputSpec([None, None], "int64") for input_ids and token_type_ids '
                   "and the logits as its only output")
 
@@ -34,8 +36,8 @@ class Signature:
         num_classes: columns of the logits; 1 for a regression.
         embedding: name of the word embeddings in the parameters.
         vocab_size: rows of the word embeddings.
-        max_length: tokens that it reads at most: ``width``, or the rows of the position embeddings; None where there
-            are neither.
+        max_length: tokens that it reads at most: ``width``, or the rows of the position embeddings from that of the
+            first token on (RoBERTa's has some before it); None where there are neither.
     """
 
     feeds: tuple[Feed, ...]
@@ -55,28 +57,27 @@ def read_signature(model_file: Path) -> Signature:
         UserError: it is damaged, or not a classifier of ``[batch, length]`` token ids.
     """
     try:
-        block = paddle.static.deserialize_program(model_file.read_bytes()).global_block()
+        program = paddle.static.deserialize_program(model_file.read_bytes())
+        block = program.global_block()
     except Exception as error:  # Paddle raises ValueError, EnforceNotMet and others
         raise UserError(f"{model_file}: not a Paddle program ({type(error).__name__}); "
                         "export the model again") from None
     names = [name for _, name in sorted((op.attr("col"), op.output("Out")[0])
                                         for op in block.ops if op.type == "feed")]
     outputs = [op.input("X")[0] for op in block.ops if op.type == "fetch"]
-    width = _width(model_file, block, names)
+    inputs = [Input(name, _dtype(block.var(name)), tuple(block.var(name).shape)) for name in names]
     logits = _logits_of(model_file, block, outputs)
     tables = {name: _embedding_of(block, name) for name in names}
-    known = {name: block.var(table).shape[0] for name, table in tables.items() if table}
-    if not known:
+    rows = {name: block.var(table).shape[0] for name, table in tables.items() if table}
+    if not rows:
         raise UserError(f"{model_file}: no input is looked up in word embeddings; {_EXPORT_REMEDY}")
-    ids = max(known, key=known.get)  # far more words than token types
-    roles = {name: IDS if name == ids else _role(model_file, name, known.get(name)) for name in names}
-    if len(set(roles.values())) < len(roles):
-        raise UserError(f"{model_file}: takes {', '.join(names)}, of which two seem to be the same "
-                        f"({', '.join(roles.values())}); {_EXPORT_REMEDY}")
-    others = {op.input("W")[0] for op in block.ops if op.type in _LOOKUPS} - set(tables.values())
-    longest = max((block.var(table).shape[0] for table in others), default=None)  # ERNIE's task types are few
-    feeds = tuple(Feed(name, roles[name], _dtype(block.var(name))) for name in names)
-    return Signature(feeds, width, logits, len(outputs) == 1, block.var(logits).shape[1], tables[ids], known[ids],
+    feeds, width = read_feeds(model_file, inputs, rows, _EXPORT_REMEDY)
+    ids = next(feed.name for feed in feeds if feed.role == IDS)
+    others = {op.input("Ids")[0]: block.var(op.input("W")[0]).shape[0] for op in block.ops
+              if op.type in _LOOKUPS and op.input("W")[0] not in tables.values()}
+    positions = max(others, key=others.get, default=None)  # ERNIE's task types and MPNet's distances are few
+    longest = None if positions is None else others[positions] - _first_position(program, positions, feeds, width)
+    return Signature(feeds, width, logits, len(outputs) == 1, block.var(logits).shape[1], tables[ids], rows[ids],
                      min((size for size in (width, longest) if size), default=None))
 
 
@@ -106,30 +107,17 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
         return np.array(scope.find_var(name).get_tensor()).astype(np.float32)
 
 
-def _width(model_file: Path, block: paddle.base.framework.Block, names: list[str]) -> int | None:
-    """Return the fixed length of the inputs, or None where they may have any."""
-    widths = set()
-    for name in names:
-        shape, dtype = tuple(block.var(name).shape), _dtype(block.var(name))
-        if dtype not in DTYPES or len(shape) != 2 or shape[0] != -1:
-            raise UserError(f"{model_file}: its input {name} is {dtype} {list(shape)}, not int64 [-1, -1] (any batch, "
-                            f"any length) or [-1, LENGTH]; {_EXPORT_REMEDY}")
-        widths.add(shape[1])
-    if len(widths) != 1:
-        raise UserError(f"{model_file}: its inputs {', '.join(names)} have different lengths ("
-                        f"{', '.join(map(str, sorted(widths)))}); {_EXPORT_REMEDY}")
-    width = widths.pop()
-    return None if width == -1 else width
-
-
-def _role(model_file: Path, name: str, rows: int | None) -> str:
-    """Return what an input is for that isn't the token ids; ``rows`` of the table in which it is looked up, if any."""
-    if "mask" in name or (rows is None and "type" not in name and "segment" not in name):
-        return MASK
-    if "type" in name or "segment" in name or rows <= _MOST_TYPES:
-        return TYPES
-    raise UserError(f"{model_file}: its input {name} is looked up in a table of {rows} rows, so it is neither token "
-                    f"types nor a mask; {_EXPORT_REMEDY}: positions follow from the ids")
+def _first_position(program: paddle.static.Program, positions: str, feeds: Sequence[Feed], width: int | None) -> int:
+    """Return the row in which the first token's position is looked up, given the name of those rows: run and see."""
+    some = {IDS: _NO_PADDING, MASK: 1}
+    batch = {feed.name: np.full((1, width or 2), some.get(feed.role, 0), feed.dtype) for feed in feeds}
+    try:
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            rows = paddle.static.Executor(paddle.CPUPlace()).run(program, feed=batch, fetch_list=[positions],
+                                                                 use_prune=True)[0]
+    except Exception:  # they come from a parameter, which is not here, so they are no count from the padding on
+        return 0
+    return max(int(np.min(rows)), 0) if np.size(rows) else 0
 
 
 def _dtype(variable: paddle.base.framework.Variable) -> str:

@@ -47,15 +47,26 @@ class Speller:
         are put together: as the tokenizer normalises text, with its mask token where masking has put one, without the
         marks of pieces whose word was cut off, and without spaces between Chinese characters.
         """
-        place = np.minimum(np.searchsorted(self._hashes, wanted := row_hashes(sentences)), len(self._hashes) - 1)
-        known = self._hashes[place] == wanted if len(self._hashes) else np.zeros(len(sentences), bool)
+        known, known_texts = self._found(sentences)
         texts = np.empty(len(sentences), object)
-        texts[known] = self._texts[place[known]]
+        texts[known] = known_texts
         unknown = np.flatnonzero(~known)
         for start in range(0, len(unknown), _ROWS_PER_CALL):
             rows = unknown[start:start + _ROWS_PER_CALL]
             texts[rows] = _objects(self._decoded(sentences.take(rows)))
         return texts.tolist()
+
+    def known(self, sentences: Sentences) -> list[Text]:
+        """Return the texts, or pairs of texts, of those sentences that are known; the others their tokens spell."""
+        return self._found(sentences)[1].tolist()
+
+    def _found(self, sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
+        """Return which sentences are known, bool ``[n]``, and the texts of these."""
+        if not len(self._hashes):
+            return np.zeros(len(sentences), bool), np.empty(0, object)
+        place = np.minimum(np.searchsorted(self._hashes, wanted := row_hashes(sentences)), len(self._hashes) - 1)
+        known = self._hashes[place] == wanted
+        return known, self._texts[place[known]]
 
     def _decoded(self, sentences: Sentences) -> list[Text]:
         if sentences.pairs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Callable, ClassVar, Protocol, Sequence
+from typing import Any, Callable, ClassVar, NamedTuple, Protocol, Sequence
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Teacher:
 
     has_bf16: ClassVar[bool] = False
     """Whether its engine can multiply in bfloat16."""
+    members: ClassVar[tuple[Member, ...]] = ()
+    """The teachers that it is made of, if it is made of several."""
     chunk_sentences: ClassVar[int | None] = None
     """Where answers are dear: how many are kept at a time, and none is asked for twice, not even for a check."""
 
@@ -60,6 +62,14 @@ class Teacher:
     def reading(self, sentences: Sentences, texts: Sequence[Any] | None) -> Teacher:
         """Return this teacher, to be asked about ``sentences`` and what is made of them; ``texts`` are behind them."""
         return self
+
+    def fingerprint_for(self, sentences: Sentences) -> str:
+        """Return `fingerprint` with what else its answers to ``sentences`` depend on, but for tokens and framing."""
+        return self.fingerprint
+
+    def asked(self, sentences: Sentences) -> tuple[Teacher, Sentences]:
+        """Return the teacher whose network answers, and ``sentences`` as that one reads them."""
+        return self, sentences
 
     def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
                threads: int | None = None) -> np.ndarray:
@@ -83,6 +93,18 @@ class Teacher:
 
     def _load(self, threads: int, bf16: bool) -> Engine:
         raise NotImplementedError(f"{type(self).__name__} is no network")
+
+
+class Member(NamedTuple):
+    """One of several teachers: what it is called, and the column of each class in its logits."""
+
+    name: str
+    teacher: Teacher
+    columns: tuple[int, ...]
+
+    def logits(self, *args: Any) -> np.ndarray:
+        """Return its logits, see `Teacher.logits`, in the order of the classes that all have in common."""
+        return self.teacher.logits(*args)[:, self.columns]
 
 
 @dataclass(frozen=True)

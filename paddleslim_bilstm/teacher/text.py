@@ -117,7 +117,7 @@ def tokenized(settings: Config, teacher: Teacher, data: Dataset) -> TrainingText
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev: Any) -> TrainingText:
     from ..host.loader_text import read_loader
     sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
-                                    np.dtype(task_named(settings.global_.task).dtype))
+                                    task_named(settings.global_.task), teacher.num_classes)
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")

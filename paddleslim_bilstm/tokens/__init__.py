@@ -2,7 +2,7 @@
 
 from .framing import BERT_FEEDS, Feed, Framing, Reader
 from .sentences import Sentences, cut_pair, offsets_of, spans
-from .tokenizer import TOKENIZER_FILES, Tokenizer, load_tokenizer
+from .tokenizer import TOKENIZER_FILES, Tokenizer, copy_tokenizer, has_tokenizer, load_tokenizer
 
-__all__ = ["BERT_FEEDS", "Feed", "Framing", "Reader", "Sentences", "TOKENIZER_FILES", "Tokenizer", "cut_pair",
-           "load_tokenizer", "offsets_of", "spans"]
+__all__ = ["BERT_FEEDS", "Feed", "Framing", "Reader", "Sentences", "TOKENIZER_FILES", "Tokenizer",
+           "copy_tokenizer", "cut_pair", "has_tokenizer", "load_tokenizer", "offsets_of", "spans"]

@@ -13,7 +13,8 @@ from .sentences import Sentences, cut_pair, spans
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
-IDS, TYPES, MASK, LENGTHS = ROLES = ("ids", "types", "mask", "lengths")  # LENGTHS: of a student of words
+# ZEROS: token types of a tokenizer that gives every token the type 0, as RoBERTa's; LENGTHS: of a student of words
+IDS, TYPES, MASK, ZEROS, LENGTHS = ROLES = ("ids", "types", "mask", "zeros", "lengths")
 DTYPES = ("int64", "int32", "float32", "bool")
 
 Row = Tuple[Tuple[int, ...], Tuple[int, ...]]  # tokens of a sentence and (), or of both sides of a pair
@@ -67,10 +68,11 @@ class Framing:
     separators: int = 1
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, feeds: Sequence[Feed] = BERT_FEEDS, width: int | None = None,
-           separators: int = 1) -> Framing:
+    def of(cls, tokenizer: Tokenizer, feeds: Sequence[Feed] = BERT_FEEDS, width: int | None = None) -> Framing:
         """Return the framing of a model that was trained with ``tokenizer``."""
-        return cls(tuple(feeds), tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, width, separators)
+        if tokenizer.second_type == 0:
+            feeds = [feed._replace(role=ZEROS) if feed.role == TYPES else feed for feed in feeds]
+        return cls(tuple(feeds), tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, width, tokenizer.separators)
 
     def special_tokens(self, pairs: bool) -> int:
         """Return how many special tokens stand around a sentence, or around and between the sides of a pair."""
@@ -169,7 +171,7 @@ class Framing:
             elif feed.role == MASK:
                 array = column < used[:, None]
             else:
-                array = (np.zeros_like(ids) if not of_second.any()
+                array = (np.zeros_like(ids) if feed.role == ZEROS or not of_second.any()
                          else (column >= (used - of_second)[:, None]) & (column < used[:, None]))
             arrays.append(array.astype(feed.dtype, copy=False))
         return tuple(arrays)

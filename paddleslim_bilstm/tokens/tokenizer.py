@@ -1,7 +1,9 @@
-"""The teacher's WordPiece tokenizer, run by the Rust library ``tokenizers`` (no Paddle needed)."""
+"""The teacher's tokenizer of any kind, run by the Rust library ``tokenizers`` (no Paddle needed)."""
 
 from __future__ import annotations
 
+import re
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,27 +12,38 @@ from typing import Iterator, Sequence
 
 import numpy as np
 import tokenizers
-from tokenizers.implementations import BertWordPieceTokenizer
 
 from ..errors import UserError
 from ..storage import read_json
+from . import older_files
 from .framing import Framing
+from .pieces import Pieces, pieces_of
 from .sentences import Sentences
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
+_OLDER_FILES = {"vocab.txt": older_files.wordpiece, "vocab.json": older_files.byte_level_bpe,
+                "sentencepiece.bpe.model": older_files.xlm_roberta, "spiece.model": older_files.albert,
+                "spm.model": older_files.deberta}
+VOCABULARY_FILES = ("tokenizer.json", *_OLDER_FILES)
+TOKENIZER_FILES = (*VOCABULARY_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+                   "added_tokens.json")
 _ROWS_PER_CALL = 50_000
 _STRANGE_WORD = "\U0010fffd"
 _REMEDY = "copy the file from the teacher again"
+_USUAL_NAMES = {"pad": ("[PAD]", "<pad>"), "unk": ("[UNK]", "<unk>"), "cls": ("[CLS]", "<s>"),
+                "sep": ("[SEP]", "</s>"), "mask": ("[MASK]", "<mask>")}
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A BERT-style tokenizer: ``[CLS]`` text ``[SEP]``, words cut into pieces.
+    """Cuts words into pieces: WordPiece, byte-level BPE or SentencePiece; a model reads them in special tokens.
 
     Attributes:
         vocab: the tokens by id.
-        pad_id, unk_id, cls_id, sep_id: ids of the special tokens.
+        pad_id, unk_id, cls_id, sep_id: ids of the special tokens, ``[CLS]`` or ``<s>`` and ``[SEP]`` or ``</s>``.
         mask_id: id of the mask token, or None where the vocabulary has none.
+        separators: how many ``[SEP]`` it puts between the sides of a pair.
+        second_type: the token type that it gives to the second side of a pair.
+        model: the kind of vocabulary, as ``tokenizers`` calls it.
     """
 
     rust: tokenizers.Tokenizer
@@ -40,6 +53,9 @@ class Tokenizer:
     cls_id: int
     sep_id: int
     mask_id: int | None
+    separators: int = 1
+    second_type: int = 1
+    model: str = "WordPiece"
 
     def encode(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> Sentences:
         """Tokenize texts, or pairs of texts, into content tokens, without special tokens or truncation."""
@@ -48,59 +64,172 @@ class Tokenizer:
         parts = [Sentences.from_lists([], [])]
         for start in range(0, len(texts), _ROWS_PER_CALL):
             encoded = self.rust.encode_batch(list(texts[start:start + _ROWS_PER_CALL]), add_special_tokens=False)
+            if self.pieces.marks_spaces:
+                parts.append(self.sentences_of([one.ids for one in encoded]))
+                continue
             word_ids = [one.word_ids for one in encoded]
             starts = [[i == 0 or words[i] != words[i - 1] for i in range(len(words))] for words in word_ids]
             parts.append(Sentences.from_lists([one.ids for one in encoded], starts))
         return Sentences.concatenate(parts)
+
+    def sentences_of(self, ids: Sequence[Sequence[int]]) -> Sentences:
+        """Return sentences of which only the content tokens are known: where words begin the tokens tell."""
+        sentences = Sentences.from_lists(ids)
+        return Sentences(sentences.tokens, sentences.offsets,
+                         self.pieces.word_starts(sentences.tokens, sentences.offsets))
 
     @cached_property
     def framing(self) -> Framing:
         """How BERT reads what this tokenizer gives: ``input_ids`` and ``token_type_ids``."""
         return Framing.of(self)
 
+    @cached_property
+    def pieces(self) -> Pieces:
+        """How the vocabulary spells words."""
+        special = {self.pad_id, self.cls_id, self.sep_id, self.mask_id} - {None, self.unk_id}
+        return pieces_of(self.model, self.vocab, self.unk_id, special)
+
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the tokens of ``ids`` as text, word pieces joined."""
+        """Return the tokens of ``ids`` as text, pieces joined."""
         return self.rust.decode(np.asarray(ids).tolist(), skip_special_tokens=False)
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether ``folder`` holds a tokenizer's vocabulary."""
+    return any((folder / name).is_file() for name in VOCABULARY_FILES)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files, whichever of them there are."""
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Load the tokenizer from ``tokenizer.json``, or from ``vocab.txt`` with ``tokenizer_config.json``.
+    """Load the tokenizer from ``tokenizer.json``, or from the files of older libraries.
+
+    These are ``vocab.txt`` (WordPiece), ``vocab.json`` with ``merges.txt`` (byte-level BPE) and SentencePiece's
+    ``sentencepiece.bpe.model`` (XLM-R), ``spiece.model`` (ALBERT) or ``spm.model`` (DeBERTa-v3). The special tokens are
+    those that ``tokenizer_config.json`` or ``special_tokens_map.json`` names, those that the tokenizer itself puts
+    around a sentence, or the usual ones.
 
     Raises:
-        UserError: the folder holds neither file, one is damaged, or the vocabulary lacks a special token.
+        UserError: the folder holds no vocabulary, a file is damaged, the vocabulary lacks a special token, or the
+            tokenizer frames sentences in a way that no `Framing` has.
     """
     folder = Path(folder)
-    config_file = folder / "tokenizer_config.json"
-    config = read_json(config_file, _REMEDY) if config_file.is_file() else {}
-    if (folder / "tokenizer.json").is_file():
-        with _damage_named(folder / "tokenizer.json"):
-            rust = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-            rust.no_padding()
-            rust.no_truncation()
-            rust.encode(_STRANGE_WORD)  # some faults show only where a word is unknown
-    elif (folder / "vocab.txt").is_file():
-        with _damage_named(folder / "vocab.txt"):
-            rust = _wordpiece_from_vocab(folder / "vocab.txt", config)
-    else:
+    named = _NamedTokens(folder)
+    file = next((name for name in VOCABULARY_FILES if (folder / name).is_file()), None)
+    if file is None:
         raise UserError(f"{folder}: no tokenizer files; copy the teacher's vocab.txt (or tokenizer.json) there, "
                         "or name their folder as Global.tokenizer_dir")
-    ids = {name: rust.token_to_id(_special_token(config, name)) for name in ("pad", "unk", "cls", "sep", "mask")}
-    for name in ("pad", "unk", "cls", "sep"):
-        if ids[name] is None:
-            raise UserError(f"{folder}: the vocabulary has no {_special_token(config, name)} token; "
+    with _damage_named(folder / file):
+        if file == "tokenizer.json":
+            rust = tokenizers.Tokenizer.from_file(str(folder / file))
+            rust.no_truncation()
+        else:
+            rust = _OLDER_FILES[file](folder, named.config, named.of)
+            _add_tokens(rust, folder / "added_tokens.json")
+        pad = rust.padding["pad_token"] if rust.padding else None
+        rust.no_padding()
+        rust.encode(_STRANGE_WORD)  # some faults show only where a word is unknown
+        frame = _Frame.observed(rust)
+    ids, vocab = _ids_of(folder, rust, named, frame, pad), rust.get_vocab(with_added_tokens=True)
+    tokens = [""] * (max(vocab.values()) + 1)
+    for token, place in vocab.items():
+        tokens[place] = token
+    separators, second_type = _of_pairs(folder, named, frame, ids)
+    return Tokenizer(rust, tokens, **{f"{name}_id": value for name, value in ids.items()}, separators=separators,
+                     second_type=second_type, model=type(rust.model).__name__)
+
+
+class _NamedTokens:
+    """The settings of a tokenizer and the special tokens that they name."""
+
+    def __init__(self, folder: Path):
+        self.config, tokens = (read_json(folder / name, _REMEDY) if (folder / name).is_file() else {}
+                               for name in ("tokenizer_config.json", "special_tokens_map.json"))
+        self._sources = [("tokenizer_config.json", self.config), ("special_tokens_map.json", tokens)]
+
+    def get(self, role: str) -> str | None:
+        """Return what a file calls the special token of ``role``, such as ``"pad"``."""
+        for file, settings in self._sources:
+            token = settings.get(f"{role}_token")
+            if token:
+                token = token.get("content") if isinstance(token, dict) else token
+                if not isinstance(token, str):
+                    raise UserError(f"{file}: {role}_token is {token!r}, not a text; {_REMEDY}")
+                return token
+        return None
+
+    def of(self, role: str, usual: str) -> str:
+        return self.get(role) or usual
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The special tokens that a tokenizer puts around a sentence, and around and between the sides of a pair."""
+
+    single: tuple[list[int], list[int]]
+    pair: tuple[list[int], list[int], list[int]]
+    second_type: int
+
+    @classmethod
+    def observed(cls, rust: tokenizers.Tokenizer) -> _Frame | None:
+        """Look at what it makes of a sentence and of a pair; None where it adds no special tokens."""
+        single, pair = rust.encode("a"), rust.encode("a", "a")
+        sides = [[place for place, side in enumerate(pair.sequence_ids) if side == number] for number in (0, 1)]
+        content = [place for place, side in enumerate(single.sequence_ids) if side is not None]
+        if not content or not all(sides) or len(content) == len(single.ids):
+            return None
+        (first, end_of_first), (second, end) = ((places[0], places[-1] + 1) for places in sides)
+        return cls((single.ids[:content[0]], single.ids[content[-1] + 1:]),
+                   (pair.ids[:first], pair.ids[end_of_first:second], pair.ids[end:]), pair.type_ids[second])
+
+
+def _ids_of(folder: Path, rust: tokenizers.Tokenizer, named: _NamedTokens, frame: _Frame | None,
+            pad: str | None) -> dict[str, int | None]:
+    """Return the ids of the special tokens by their roles."""
+    seen: dict[str, str | None] = {"pad": pad, "unk": getattr(rust.model, "unk_token", None)}
+    if frame is not None and all(map(len, frame.single)):
+        seen.update(cls=rust.id_to_token(frame.single[0][0]), sep=rust.id_to_token(frame.single[1][-1]))
+    ids = {}
+    for role, usual in _USUAL_NAMES.items():
+        names = [named.get(role) or seen.get(role)]
+        if names[0] is None:
+            names = [name for name in usual if rust.token_to_id(name) is not None] or [usual[0]]
+        ids[role] = rust.token_to_id(names[0])
+        if ids[role] is None and role != "mask":
+            raise UserError(f"{folder}: the vocabulary has no {names[0]} token; "
                             "use the tokenizer files that the teacher was trained with")
-    vocab = sorted(rust.get_vocab(with_added_tokens=True), key=rust.token_to_id)
-    return Tokenizer(rust, vocab, **{f"{name}_id": value for name, value in ids.items()})
+    return ids
 
 
-def _wordpiece_from_vocab(path: Path, config: dict) -> tokenizers.Tokenizer:
-    lower = config.get("do_lower_case", True)
-    built = BertWordPieceTokenizer(str(path), unk_token=_special_token(config, "unk"),
-                                   sep_token=_special_token(config, "sep"), cls_token=_special_token(config, "cls"),
-                                   pad_token=_special_token(config, "pad"), mask_token=_special_token(config, "mask"),
-                                   lowercase=lower, strip_accents=config.get("strip_accents"),
-                                   handle_chinese_chars=config.get("tokenize_chinese_chars", True))
-    return built._tokenizer
+def _of_pairs(folder: Path, named: _NamedTokens, frame: _Frame | None, ids: dict[str, int | None]) -> tuple[int, int]:
+    """Return how many separators stand between the sides of a pair, and the type of the second side."""
+    before, behind = [ids["cls"]], [ids["sep"]]
+    if frame is None:
+        family = re.match("MPNet|Roberta|XLMRoberta|Camembert", str(named.config.get("tokenizer_class")))
+        return (2, 0) if family else (1, 1)
+    if frame.single != (before, behind):
+        raise UserError(f"{folder}: its tokenizer puts the tokens {frame.single[0]} before a sentence and "
+                        f"{frame.single[1]} behind it, not one such as [CLS] and one such as [SEP], and such a teacher "
+                        "is not supported; label with it elsewhere")
+    first, between, last = frame.pair
+    if (first, last) == (before, behind) and between in (behind, 2 * behind):
+        return len(between), frame.second_type
+    return 1, 1
+
+
+def _add_tokens(rust: tokenizers.Tokenizer, path: Path) -> None:
+    """Add the tokens of ``added_tokens.json`` that the vocabulary lacks, in the order of their ids."""
+    added = read_json(path, _REMEDY) if path.is_file() else {}
+    if not all(isinstance(place, int) for place in added.values()):
+        raise UserError(f"{path}: holds something else than tokens with their ids; {_REMEDY}")
+    for token in sorted(added, key=added.get):
+        if rust.token_to_id(token) is None:
+            rust.add_special_tokens([token])
 
 
 @contextmanager
@@ -112,11 +241,3 @@ def _damage_named(path: Path) -> Iterator[None]:
         if isinstance(error, (UserError, KeyboardInterrupt, MemoryError)):
             raise
         raise UserError(f"{path}: can't be loaded ({error}); {_REMEDY}") from None
-
-
-def _special_token(config: dict, name: str) -> str:
-    token = config.get(f"{name}_token") or f"[{name.upper()}]"
-    token = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(token, str):
-        raise UserError(f"tokenizer_config.json: {name}_token is {token!r}, not a text; {_REMEDY}")
-    return token
