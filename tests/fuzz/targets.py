@@ -156,6 +156,24 @@ def teacher_weights(workshop: Workshop, case: tuple[str, bytes | list]) -> str:
     return ACCEPTED
 
 
+def label_files(workshop: Workshop, case: tuple[bool, list[tuple[str, bytes]]]) -> str:
+    """Labels from elsewhere are a row of finite numbers, or none, for each text; or refused."""
+    from paddleslim_bilstm.task import CLASSIFICATION
+    from paddleslim_bilstm.teacher.label_files import read_answers
+    with_texts, files = case
+    for name, content in [*([("part-00000.jsonl", inputs.part_of_texts)] if with_texts else []), *files]:
+        workshop.put(name, content)
+    try:
+        table = read_answers([str(workshop.desk)], CLASSIFICATION).table(["good", "bad"])
+        table.check_known(inputs.LABELLED)
+    except UserError as error:
+        return _one_line(error)
+    logits = table.logits_of(inputs.LABELLED)
+    assert logits.dtype == np.float32 and len(logits) == 5 and not np.isinf(logits).any()
+    assert (np.isnan(logits).all(axis=1) == np.isnan(logits).any(axis=1)).all() and np.isfinite(logits).any()
+    return ACCEPTED
+
+
 def _with_damage(files: dict[str, bytes], case: tuple[str, bytes | list]) -> dict[str, bytes]:
     """Return ``files`` with one of them replaced, or edited."""
     name, damage = case
@@ -249,6 +267,7 @@ TARGETS = {
                                   st.integers(-1, 9)), predictor),
     "student folder": Target(_damage(STUDENT_FILES), student_folder),
     "teacher weights": Target(_damage(TEACHER_FILES), teacher_weights),
+    "label files": Target(inputs.label_files, label_files),
     "command line": Target(st.tuples(_commands, inputs.data_bytes, st.one_of(inputs.data_bytes, inputs.yaml_files)),
                            command_line),
 }
