@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,20 @@ import paddle
 import paddleslim  # noqa: F401  (registers our loss)
 from processes import answer
 
-from paddleslim_bilstm.augment import Corpus, TransferSet, build_transfer_set
+from paddleslim_bilstm.augment import Corpus, TransferSet
 from paddleslim_bilstm.config import Config, load_config
 from paddleslim_bilstm.cpu import physical_cores
 from paddleslim_bilstm.finetune.pretrained import load_pretrained, save_classifier
 from paddleslim_bilstm.host.optimizer import make_optimizer_of
 from paddleslim_bilstm.report.measure import flops
+from paddleslim_bilstm.stages import Origins, lesson, make_transfer_set
 from paddleslim_bilstm.student.evaluate import metric_on
 from paddleslim_bilstm.student.losses import loss_function
-from paddleslim_bilstm.student.recipe import Recipe, first_student
-from paddleslim_bilstm.student.train import Evaluate, TrainedStudent, TrainingSet
-from paddleslim_bilstm.student.vocabulary import TokenVocabulary, cut_vocabulary
-from paddleslim_bilstm.teacher import Teacher, label, load_teacher
+from paddleslim_bilstm.student.recipe import Recipe
+from paddleslim_bilstm.student.start import start_student
+from paddleslim_bilstm.student.train import Evaluate, TrainedStudent
+from paddleslim_bilstm.teacher import Labels, Teacher, label, load_teacher
+from paddleslim_bilstm.teacher.text import TrainingText
 from paddleslim_bilstm.tokens import Sentences
 
 _EVAL_ITER = 1000  # of a long training, see TrainConfig.eval_iter
@@ -59,29 +62,25 @@ def settings_of(job: dict, **sections: dict) -> Config:
                         "DataAugmentation": {"n_iter": job["n_iter"], "hooks": _HOOKS}, **sections})
 
 
-def corpus_of(settings: Config, teacher: Teacher, texts: list[str]) -> Corpus:
-    """Tokenize ``texts`` and tag their words."""
+def text_of(settings: Config, teacher: Teacher, texts: list[str]) -> TrainingText:
+    """Return ``texts`` as the text of a run, without labels and without a dev set."""
     sentences = teacher.tokenizer.encode(texts).truncate(settings.global_.max_seq_length - 2)
-    corpus = Corpus.create(sentences, teacher.tokenizer, texts)
-    corpus.pos_table  # noqa: B018  (made when it is first asked for)
-    return corpus
-
-
-def transfer_set(settings: Config, corpus: Corpus, folder: Path) -> TransferSet:
-    """Augment ``corpus`` into ``folder``."""
-    return build_transfer_set(corpus, settings.augmentation, settings.global_.seed, folder,
-                              settings.global_.max_seq_length - 2)
-
-
-def distil(settings: Config, teacher: Teacher, sentences: Sentences, logits: np.ndarray, evaluate,
-           folder: Path) -> TrainedStudent:
-    """Train the student on ``sentences`` as a run does, checkpoints in ``folder``."""
     names = tuple(str(number) for number in range(teacher.num_classes))
-    vocabulary = TokenVocabulary(teacher.tokenizer, teacher.framing, cut_vocabulary(teacher.tokenizer, sentences))
-    spec, first, _ = first_student(settings, names, vocabulary, sentences.pairs, teacher.embeddings)
+    return TrainingText(sentences, None, texts, sentences.take(np.arange(0)), None, names, {})
+
+
+def part(made: TransferSet, rows: np.ndarray) -> TransferSet:
+    """Return the rows of a transfer set as one."""
+    return replace(made, sentences=made.sentences.take(rows), source=made.source[rows])
+
+
+def distil(settings: Config, teacher: Teacher, text: TrainingText, made: TransferSet, labels: Labels,
+           evaluate: Evaluate, folder: Path) -> TrainedStudent:
+    """Train the student on a transfer set as a run does, checkpoints in ``folder``."""
+    student = start_student(settings, teacher, text, made)
     recipe = Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
                     "benchmark", folder)
-    return recipe.distil(spec, first, TrainingSet(sentences, logits, None), "benchmark")
+    return recipe.distil(student, lesson(settings, student, labels, Origins(text, made)))
 
 
 def evaluation(teacher: Teacher, texts: list[str], labels: list[int]) -> Evaluate:
@@ -97,7 +96,7 @@ def prepare(job: dict) -> dict:
     """
     work = Path(job["work"])
     with tempfile.TemporaryDirectory() as scratch:
-        network, tokenizer_folder = load_pretrained(job["teacher"], job["classes"], Path(scratch))
+        network, _, tokenizer_folder = load_pretrained(job["teacher"], job["classes"], Path(scratch))
         (work / "teacher").mkdir()
         save_classifier(network, [str(number) for number in range(job["classes"])], tokenizer_folder,
                         work / "teacher")
@@ -105,7 +104,7 @@ def prepare(job: dict) -> dict:
     texts = json.loads((work / "train.json").read_text())["texts"]
     teacher = load_teacher(work / "teacher", work)
     settings = settings_of(job)
-    made = transfer_set(settings, corpus_of(settings, teacher, texts), work / "transfer_set")
+    made = make_transfer_set(settings, teacher, text_of(settings, teacher, texts), work)
     rng = np.random.default_rng(job["seed"])
     rows = rng.permutation(len(made.sentences))[:job["label_sample"]]
     np.save(work / "rows.npy", rows)
@@ -128,23 +127,26 @@ def stages(job: dict) -> dict:
         folder, seconds = Path(name), [time.perf_counter()]
         teacher = load_teacher(work / "teacher", folder)
         seconds.append(time.perf_counter())
-        corpus = corpus_of(settings, teacher, texts["texts"])
+        text = text_of(settings, teacher, texts["texts"])
+        read_s = time.perf_counter() - seconds[-1]
+        Corpus.create(text.train, teacher.tokenizer, text.train_texts).pos_table  # noqa: B018  (made when asked for)
         seconds.append(time.perf_counter())
-        made = transfer_set(settings, corpus, folder / "transfer_set")
+        made = make_transfer_set(settings, teacher, text, folder)
         seconds.append(time.perf_counter())
-        sample = made.sentences.take(np.load(work / "rows.npy"))
-        first = sample.take(np.arange(min(_FIRST_SENTENCES, len(sample) // 2)))
-        label(teacher, first, folder, "first", physical_cores())  # what it needs once, and a few sentences
+        sample = part(made, np.load(work / "rows.npy"))
+        first = part(sample, np.arange(min(_FIRST_SENTENCES, len(sample.sentences) // 2)))
+        label(teacher, first.sentences, folder, "first", physical_cores())  # what it needs once, and a few sentences
         seconds.append(time.perf_counter())
-        labels = label(teacher, sample, folder, "sample", physical_cores())
+        labels = label(teacher, sample.sentences, folder, "sample", physical_cores())
         seconds.append(time.perf_counter())
         evaluate = Windows(evaluation(teacher, *texts["dev"]))
-        distil(settings, teacher, sample, labels.logits, evaluate, folder)
-        sentence = sentence_flops(teacher, sample)
-    load_teacher_s, corpus_s, rounds_s, label_fixed_s, label_s = np.diff(seconds).tolist()
-    return {"load_teacher_s": load_teacher_s, "augment_s": corpus_s + rounds_s, "rounds_s": rounds_s,
+        distil(settings, teacher, text, sample, labels, evaluate, folder)
+        sentence = sentence_flops(teacher, sample.sentences)
+    load_teacher_s, corpus_s, augment_s, label_fixed_s, label_s = np.diff(seconds).tolist()
+    return {"load_teacher_s": load_teacher_s, "augment_s": read_s + augment_s,
+            "rounds_s": read_s + augment_s - corpus_s,
             "made": made.counts["made"], "label_fixed_s": label_fixed_s, "label_s": label_s - label_fixed_s,
-            "labelled": len(sample) - len(first), "precision": labels.precision,
+            "labelled": len(sample.sentences) - len(first.sentences), "precision": labels.precision,
             "flops": sentence, "train_s": evaluate.between_s[0],
             "trained": job["fast_steps"] * job["batch_size"], "evaluate_s": evaluate.seconds[1],
             "steps_between_evaluations": _EVAL_ITER, "batch_size": job["batch_size"]}
@@ -153,7 +155,7 @@ def stages(job: dict) -> dict:
 def sentence_flops(teacher: Teacher, sentences: Sentences) -> float:
     """Return the matrix products' mean operations for one of ``sentences``: a quadratic function of its length."""
     tokens = np.array([8, 16, 32])
-    factors = np.polyfit(tokens, [flops(teacher.prefix, int(length)) for length in tokens], 2)
+    factors = np.polyfit(tokens, [flops(teacher.model_file.with_suffix(""), int(length)) for length in tokens], 2)
     return float(np.polyval(factors, sentences.lengths + 2).mean())
 
 
@@ -165,12 +167,13 @@ def accuracies(job: dict) -> dict:
     with tempfile.TemporaryDirectory(dir=work) as name:
         folder = Path(name)
         teacher = load_teacher(work / "teacher", folder)
-        made = transfer_set(settings_of(job), corpus_of(settings_of(job), teacher, sample["texts"]), folder / "set")
+        text = text_of(settings_of(job), teacher, sample["texts"])
+        made = make_transfer_set(settings_of(job), teacher, text, folder)
         labels = label(teacher, made.sentences, folder, "all", physical_cores())
         epoch_steps = -(-len(made.sentences) // job["batch_size"])
         settings = settings_of(job, TrainConfig={"epochs": job["epochs"], "eval_iter": epoch_steps})
         evaluate = evaluation(teacher, *sample["dev"])
-        trained = distil(settings, teacher, made.sentences, labels.logits, evaluate, folder)
+        trained = distil(settings, teacher, text, made, labels, evaluate, folder)
     return {"accuracies": [metric for _, metric in trained.evaluations], "sentences": len(made.sentences)}
 
 

@@ -91,11 +91,10 @@ def make_texts(job: dict) -> dict:
 def run_stages(job: dict) -> dict:
     """Run the stages on ``size`` texts, and return seconds, sentences and peak memory of each."""
     import paddle
-    from ours import Windows, distil, settings_of
+    from ours import Windows, distil, part, settings_of
 
-    from paddleslim_bilstm.augment import Corpus, build_transfer_set
-    from paddleslim_bilstm.augment.words import part_of
     from paddleslim_bilstm.cpu import give_back_freed_memory, physical_cores
+    from paddleslim_bilstm.stages import make_transfer_set
     from paddleslim_bilstm.teacher import label, load_teacher
     from paddleslim_bilstm.teacher.text import read_training_text
     paddle.enable_static()
@@ -119,16 +118,14 @@ def run_stages(job: dict) -> dict:
         with stage("read", job["size"]):
             text = read_training_text(settings, teacher)
         with stage("augment", job["size"] * (job["n_iter"] + 1)):
-            made = build_transfer_set(Corpus.create(text.train, teacher.tokenizer, text.train_texts),
-                                      settings.augmentation, settings.global_.seed, folder / "transfer_set",
-                                      settings.global_.max_seq_length - 2)
+            made = make_transfer_set(settings, teacher, text, folder)
         found["distinct"] = len(made.sentences)
-        first = part_of(made.sentences, 0, min(job["size"], len(made.sentences)))
-        with stage("label", len(first)):
-            labels = label(teacher, first, folder, "labels", physical_cores())
+        first = part(made, np.arange(min(job["size"], len(made.sentences))))
+        with stage("label", len(first.sentences)):
+            labels = label(teacher, first.sentences, folder, "labels", physical_cores())
         windows, start = Windows(), time.perf_counter()
         with stage("train", job["steps"] * job["batch_size"]):
-            distil(settings, teacher, first, labels.logits, windows, folder)
+            distil(settings, teacher, text, first, labels, windows, folder)
         found["train"]["s"] = windows.between_s[0]
         found["train_start_s"] = windows.begins[0] - start - windows.between_s[0]
     return found

@@ -78,8 +78,9 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 def prepare(job: dict) -> dict:
     """Write a random sample of the transfer set, its tokens renumbered to rows of the cut vocabulary."""
-    from ours import corpus_of, settings_of, transfer_set
+    from ours import settings_of, text_of
 
+    from paddleslim_bilstm.stages import make_transfer_set
     from paddleslim_bilstm.student.vocabulary import cut_vocabulary
     from paddleslim_bilstm.teacher import load_teacher
     from paddleslim_bilstm.text import read_file
@@ -87,7 +88,7 @@ def prepare(job: dict) -> dict:
     teacher = load_teacher(job["teacher"], work)
     texts = read_file(job["train"], "--train", with_labels=False).texts
     settings = settings_of({**job, "batch_size": 1})
-    made = transfer_set(settings, corpus_of(settings, teacher, texts), work / "transfer_set").sentences
+    made = make_transfer_set(settings, teacher, text_of(settings, teacher, texts), work).sentences
     rows = cut_vocabulary(teacher.tokenizer, made)
     sample = made.take(np.random.default_rng(job["seed"]).permutation(len(made))[:job["sentences"]])
     np.savez(work / "sample.npz", tokens=rows[sample.tokens], offsets=sample.offsets, rows=rows.max() + 1)
@@ -105,6 +106,7 @@ def our_rate(job: dict, units: int, batch_size: int) -> float:
     from paddleslim_bilstm.student.losses import loss_function
     from paddleslim_bilstm.student.recipe import Recipe
     from paddleslim_bilstm.student.spec import StudentSpec
+    from paddleslim_bilstm.student.start import Student, StudentText
     from paddleslim_bilstm.student.train import TrainingSet
     from paddleslim_bilstm.student.weights import first_weights
     paddle.enable_static()
@@ -120,7 +122,8 @@ def our_rate(job: dict, units: int, batch_size: int) -> float:
         windows = Windows()
         recipe = Recipe(settings, loss_function("logit_mse"), make_optimizer_of(settings.train), windows,
                         "benchmark", Path(folder))
-        recipe.distil(spec, first, TrainingSet(sentences, logits, None), "benchmark")
+        text = StudentText(None, sentences, sentences, sentences, {})
+        recipe.distil(Student(spec, first, text), TrainingSet(sentences, logits, None))
     return _EPOCHS * len(sentences) / windows.between_s[0]
 
 

@@ -1,4 +1,5 @@
-"""Texts for `tasks.py` by small grammars: support tickets of seven uneven classes, and reviews with a score.
+"""Texts for `tasks.py` by small grammars: support tickets of seven uneven classes, reviews with a score, and letters of
+guests with what they complain about, none to four of twelve labels.
 
 What a text says lies in how its clauses are put together, not in which words occur. A part of the phrases never
 occurs in the labelled training text: the pretrained teacher may know them, the unlabelled text holds them.
@@ -80,6 +81,9 @@ _REVIEWS = {  # weights of the two clauses
     "what counts is that {one} was {a}; {other} was {b}.": (0.8, 0.2), "{one} was {a}.": (1.0, 0.0),
 }
 
+_JOINTS = (", but ", ", and ", "; ", ". ", ", while ", ", though ")
+_SALUTES = ("", "", "", " See you again.", " Never again.", " Greetings from room {number}.", " Thank you for reading.")
+
 Make = Callable[[np.random.Generator, Callable], tuple]
 
 
@@ -104,6 +108,22 @@ def review(rng: np.random.Generator, allowed: Callable) -> tuple[str, float]:
     grade = sum(weight * value for weight, (_, value) in zip(_REVIEWS[pattern], judged))
     text = pattern.format(one=one, other=other, a=judged[0][0], b=judged[1][0])
     return text[:1].upper() + text[1:], round(float(np.clip(2.5 + 1.25 * grade, 0, 5)), 2)
+
+
+def letter(rng: np.random.Generator, allowed: Callable) -> tuple[str, list[str]]:
+    """Return a guest's letter about one to four things, and those of them that it complains about.
+
+    The first thing of `_ASPECTS` is twelve times as common as the last.
+    """
+    shares = 1 / np.arange(1, len(_ASPECTS) + 1)
+    told = rng.choice(len(_ASPECTS), rng.integers(1, 5), replace=False, p=shares / shares.sum())
+    text, labels = "", []
+    for place, aspect in enumerate(_ASPECTS[i] for i in told):
+        words, grade = _judgement(rng, allowed)
+        text += (_pick(rng, _JOINTS) if place else "") + f"{aspect} was {words}"
+        labels += [aspect.removeprefix("the ")] * (grade < 0)
+    text = ". ".join(part[:1].upper() + part[1:] for part in text.split(". ")) + "."
+    return text + _pick(rng, _SALUTES).format(number=rng.integers(100, 999)), labels
 
 
 def rows(make: Make, train: int, dev: int, unlabeled: int, seed: int = 0) -> tuple[list, list, list]:

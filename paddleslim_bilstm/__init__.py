@@ -11,14 +11,14 @@ import os
 import zlib  # noqa: F401  Paddle 2.6 exports zlib's symbols; loaded later, zlib fails in other extensions
 
 from .cpu import AT_IMPORT, SWITCH, apply_cpu_settings
-from .host.on_import import register_when_imported
+from .host.imports import before_paddle, follow_imports
 
 __version__ = "0.1.0"
 __all__ = ["BiLSTMClassifier", "Predictor", "UserError", "augmentation_hook", "compress", "distillation_loss"]
 
 if os.environ.get(SWITCH) == AT_IMPORT:
     apply_cpu_settings()
-register_when_imported()
+follow_imports()
 
 _HOMES = {"BiLSTMClassifier": "export.dygraph", "Predictor": "predict", "UserError": "errors",
           "augmentation_hook": "augment", "compress": "pipeline", "distillation_loss": "student.losses"}
@@ -29,6 +29,5 @@ def __getattr__(name: str):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
     if name == "compress":
-        from .host.versions import before_paddle
         before_paddle()
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -14,7 +14,7 @@ from typing import Sequence
 
 from . import __version__
 from .errors import UserError
-from .host.versions import UnsupportedVersion
+from .host.imports import UnsupportedVersion
 from .stopping import Terminated
 
 USER_ERROR = 2
@@ -38,6 +38,7 @@ class Command:
 
 COMMANDS = {
     "compress": Command("Distil a BERT classifier into a Bi-LSTM", "commands.compress", goes_on=True),
+    "augment": Command("Write the texts to label where the teacher is elsewhere", "commands.augment", goes_on=True),
     "finetune": Command("Fine-tune a pretrained BERT into a teacher", "commands.finetune", goes_on=True),
     "quickstart": Command("Make a small corpus and a teacher, and distil that", "commands.quickstart", goes_on=True),
     "predict": Command("Label texts with a distilled Bi-LSTM", "commands.predict"),

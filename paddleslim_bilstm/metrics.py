@@ -1,7 +1,8 @@
 """How good answers are, by name; NumPy alone, so that prediction-only installs have it too.
 
-Answers are what a model says of ``n`` sentences, as its task (``task``) has them: class ids, int64 ``[n]``, or
-numbers, float32 ``[n]``.
+Answers are what a model says of ``n`` sentences, as its task (``task``) has them: class ids, int64 ``[n]``; numbers,
+float32 ``[n]``; or, of several labels a text, float32 ``[n, labels]``, where what is above 0 is a yes, the higher the
+surer. Labels of such a task are 1 or 0.
 """
 
 from __future__ import annotations
@@ -90,6 +91,63 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[where]
 
 
+def f1_by_label(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Return the F1 of each label, float64 ``[labels]``; NaN for one that occurs in neither."""
+    hits, occurrences = _hits_and_occurrences(labels, answers)
+    return np.where(occurrences > 0, 2 * hits / np.maximum(occurrences, 1), np.nan)
+
+
+def micro_f1(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Return F1 over all decisions, a label of a text each, from 0 to 1; 0 where there is no yes on either side.
+
+    Equal to scikit-learn's ``f1_score(average="micro")``.
+    """
+    hits, occurrences = _hits_and_occurrences(labels, answers)
+    return float(2 * hits.sum() / max(occurrences.sum(), 1))
+
+
+def label_macro_f1(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Return the mean of `f1_by_label`, without labels that occur in neither.
+
+    Equal to scikit-learn's ``f1_score(average="macro", zero_division=np.nan)``.
+    """
+    scores = f1_by_label(labels, answers)
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def exact_match(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Return the share of texts with all labels right (scikit-learn's ``accuracy_score`` of a label matrix)."""
+    _check(labels, answers)
+    return float(((labels > 0) == (answers > 0)).all(axis=1).mean())
+
+
+def mean_average_precision(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Return the mean over labels of their average precision, without labels that no text has.
+
+    Equal to scikit-learn's ``average_precision_score(average="macro")`` on the labels that a text has. Thresholds don't
+    count: only the order of a label's answers does.
+    """
+    _check(labels, answers)
+    found = [_average_precision(truth > 0, scores) for truth, scores in zip(labels.T, answers.T) if (truth > 0).any()]
+    return float(np.mean(found)) if found else 0.0
+
+
+def _average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
+    """The precision at each score, times the share of the true ones that has it: ``[1, 0, 1], [3, 2, 1] -> 5 / 6``."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)  # of equal scores
+    hits, counts = np.cumsum(truth[order])[last], np.flatnonzero(last) + 1
+    return float(np.diff(hits, prepend=0) @ (hits / counts) / hits[-1])
+
+
+def _hits_and_occurrences(labels: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each label is rightly answered, and its true and answered occurrences together."""
+    _check(labels, answers)
+    truth, found = labels > 0, answers > 0
+    return (truth & found).sum(axis=0), truth.sum(axis=0) + found.sum(axis=0)
+
+
 def _check(labels: np.ndarray, answers: np.ndarray) -> None:
     if labels.shape != answers.shape or not len(labels):
         raise ValueError(f"need as many predictions as labels, and at least one: {answers.shape}, {labels.shape}")
@@ -103,7 +161,17 @@ CLASS_METRICS = (
 VALUE_METRICS = (
     Metric("pearson", "Pearson correlation", "Pearson", lambda labels, answers, _: pearson(labels, answers)),
     Metric("spearman", "Spearman correlation", "Spearman", lambda labels, answers, _: spearman(labels, answers)))
+LABEL_METRICS = (
+    Metric("micro_f1", "micro-F1", "micro-F1 %", lambda labels, answers, _: micro_f1(labels, answers), in_percent=True),
+    Metric("macro_f1", "macro-F1", "macro-F1 %", lambda labels, answers, _: label_macro_f1(labels, answers),
+           in_percent=True),
+    Metric("exact_match", "share of texts with all labels right", "exact %",
+           lambda labels, answers, _: exact_match(labels, answers), in_percent=True),
+    Metric("mean_average_precision", "mean average precision", "mAP %",
+           lambda labels, answers, _: mean_average_precision(labels, answers), in_percent=True))
 AGREEMENT = Metric("agreement", "agreement with the teacher", "agree %",
                    lambda labels, answers, _: accuracy(labels, answers), in_percent=True)
 CORRELATION = Metric("correlation", "correlation with the teacher", "corr.",
                      lambda labels, answers, _: pearson(labels, answers))
+SAME_LABELS = Metric(AGREEMENT.name, AGREEMENT.title, AGREEMENT.column,
+                     lambda labels, answers, _: exact_match(labels, answers), in_percent=True)

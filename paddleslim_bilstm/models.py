@@ -1,48 +1,54 @@
-"""The run's inference models: exported, passed through PaddleSlim's strategies, written as ONNX, measured."""
+"""What becomes of the trained students: exported, passed through PaddleSlim's strategies, written as ONNX, measured."""
 
 from __future__ import annotations
 
+import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .config import Config
-from .config.schema import WORDS
+from .config.schema import BEST_ON_DEV
 from .cpu import physical_cores
-from .errors import UserError
 from .export.inference_file import forget_call_stacks, put_in_order
 from .export.int8 import put_int8_embedding, quantize_student, round_layers
 from .export.onnx_model import write_onnx
 from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model
 from .host.chain import chain_dataloader, converted_loader, run_chain
-from .host.rehearsal import rehearse
-from .host.strategies import chained_strategies
+from .host.strategies import QUANT_BILSTM, strategies_of
 from .predict.runtimes import paddle_logits
-from .report.measure import ALONE, DISTILLED, DevSet, ModelRow, measure_model
+from .report.measure import ALONE, DISTILLED, DevSet, ModelRow, measure_model, measure_onnx
 from .run import RunFolder
 from .student.evaluate import metric_of
-from .student.spec import WORD_FEEDS, StudentSpec
-from .student.text import StudentText
+from .student.spec import StudentSpec
+from .student.start import Student
 from .student.train import Evaluate, TrainedStudent
 from .student.weights import Weights
-from .task import task_named
 from .teacher import InferenceModel, logits_of
-from .tokens import BERT_FEEDS
 
-QUANT_BILSTM = "QuantBiLSTM"
+_log = logging.getLogger(__name__)
+
 QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
 
 
 @dataclass(frozen=True)
 class PaddleModel:
-    """A Paddle model of the run: its name in the report, its folder, and its weights unless PaddleSlim made it."""
+    """A Paddle model of the run.
+
+    Attributes:
+        name: in the report.
+        folder: its own.
+        weights: None where PaddleSlim made it.
+        doubts: for the report.
+    """
 
     name: str
     folder: Path
     weights: Weights | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,61 +60,59 @@ class OnnxModel:
     notes: tuple[str, ...] = ()
 
 
-def export_students(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | None,
-                    distilled: TrainedStudent) -> list[PaddleModel]:
-    """Write the trained students as inference models, the distilled one last."""
+@dataclass(frozen=True)
+class Models:
+    """All models of a run.
+
+    Attributes:
+        paddle: in the order in which they were made, the final one last.
+        onnx: those for the report.
+        spec: the final student's.
+        weights: likewise, before any of them was made int8.
+        dev_set: with the thresholds by which the final student is served.
+    """
+
+    paddle: tuple[PaddleModel, ...]
+    onnx: tuple[OnnxModel, ...]
+    spec: StudentSpec
+    weights: Weights
+    dev_set: DevSet
+
+    @property
+    def final(self) -> PaddleModel:
+        return self.paddle[-1]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        return tuple(doubt for model in self.paddle for doubt in model.doubts)
+
+
+def export_students(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | None, distilled: TrainedStudent,
+                    dev_set: DevSet) -> list[PaddleModel]:
+    """Write the trained students as inference models, the distilled one last, and look at their answers."""
     models = []
     for name, step, trained in ((ALONE, "alone", alone), (DISTILLED, "distilled", distilled)):
         if trained is not None:
             folder = run.step_dir(step)
             export_paddle_model(folder, spec, trained.weights)
-            models.append(PaddleModel(name, folder, trained.weights))
+            model = PaddleModel(name, folder, trained.weights)
+            answers = dev_set.task.answers_of(_logits(model, dev_set))
+            models.append(replace(model, doubts=tuple(dev_set.task.one_answer(name, answers, spec.label_names))))
+            for doubt in models[-1].doubts:
+                _log.warning("%s", doubt)
     return models
 
 
-def check_strategies(settings: Config, spec: StudentSpec | None = None) -> None:
-    """Refuse strategies of PaddleSlim that can't do what they are set to do, by a rehearsal on a tiny student.
-
-    Args:
-        spec: the student; before the text is read it isn't known, so what any kind of student can do is let through.
-
-    Raises:
-        UserError: a key or a value can't work; the message names it.
-    """
-    strategies = chained_strategies(paddleslim_sections(settings))
-    if not strategies:
-        return
-    refusals = []
-    for kind in [spec] if spec else _possible_kinds(settings, "node" in strategies.get("Distillation", {})):
-        try:
-            return rehearse(strategies, settings.train, kind)
-        except UserError as refusal:
-            refusals.append(refusal)
-    raise refusals[0]
-
-
-def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
-    """Return specs of the students that the settings may mean, the likeliest first; their sizes mean nothing.
-
-    The nodes of pairs have other names, so where the settings name some, both kinds are asked.
-    """
-    student, columns = settings.distill.student, settings.global_.text_column
-    labels = task_named(settings.global_.task).some_names
-    known = not names_nodes or columns is not None
-    return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling,
-                        WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder)
-            for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
-
-
-def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: StudentSpec, student: PaddleModel,
-                   train_dataloader: Any, evaluate: Evaluate | None) -> list[PaddleModel]:
-    """Run PaddleSlim's strategies on the distilled student, and return each step's model."""
-    strategies, steps = chained_strategies(paddleslim_sections(settings)), []
+def run_strategies(settings: Config, run: RunFolder, student: Student, exported: PaddleModel, train_dataloader: Any,
+                   evaluate: Evaluate | None) -> list[PaddleModel]:
+    """Run PaddleSlim's strategies on the exported student, and return each step's model."""
+    strategies, steps = strategies_of(settings), []
     if not strategies:
         return steps
+    spec, text = student.spec, student.text
     if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
         rng = np.random.default_rng([settings.global_.seed, 1])
-        train_dataloader = chain_dataloader(own.train, own.vocabulary, spec, settings.distill.batch_size, rng)
+        train_dataloader = chain_dataloader(text.train, text.vocabulary, spec, settings.distill.batch_size, rng)
     elif "QuantPost" in strategies:
         train_dataloader = converted_loader(train_dataloader, spec)
 
@@ -119,26 +123,25 @@ def run_strategies(settings: Config, run: RunFolder, own: StudentText, spec: Stu
         put_in_order(target / f"{MODEL_NAME}.pdmodel")
         steps.append(PaddleModel(name, target))
 
-    run_chain(student.folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
+    run_chain(exported.folder, strategies, settings.train, train_dataloader, evaluate, run.work_dir / "chain", keep)
     return steps
 
 
 def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, models: list[PaddleModel],
-                      dev_set: DevSet) -> tuple[list[PaddleModel], list[OnnxModel], Weights]:
+                      dev_set: DevSet) -> Models:
     """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
 
     They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
-
-    Returns:
-        The Paddle model with an int8 embedding, if there is one; the ONNX models for the report; and the weights.
     """
+    dev_set = _fitted(settings, models[-1], dev_set)
+    spec = replace(spec, thresholds=_of_each(dev_set.task.thresholds, spec.num_classes))
     prefix = next(model.folder for model in reversed(models) if model.name != "QuantPost") / MODEL_NAME
     weights = read_paddle_model(prefix, spec)
     float_model = OnnxModel("ONNX", run.onnx_dir / "model.onnx")
     quantized_inputs = any(model.name == "QuantAware" for model in models)  # then Paddle rounds activations, ONNX not
     write_onnx(float_model.file, weights, spec, reference=None if quantized_inputs else paddle_logits(prefix))
     if QUANT_BILSTM not in settings.strategies:
-        return [], [], weights
+        return Models(tuple(models), (), spec, weights, dev_set)
     truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
                               dev_set.reader, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
@@ -147,7 +150,8 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
     int8 = []
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
         int8 = [_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights)]
-    return int8, [float_model, OnnxModel(QUANT_BILSTM, result.path, notes)], weights
+    onnx = float_model, OnnxModel(QUANT_BILSTM, result.path, notes)
+    return Models((*models, *int8), onnx, spec, weights, dev_set)
 
 
 def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights: Weights) -> PaddleModel:
@@ -160,20 +164,29 @@ def _int8_embedding(folder: Path, last: PaddleModel, spec: StudentSpec, weights:
     return PaddleModel(name, folder, rounded)
 
 
-def answers(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
-    """Return what the model answers to the dev sentences."""
-    logits = logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences,
-                       dev_set.reader)
-    return dev_set.task.answers_of(logits)
+def measure_models(settings: Config, run: RunFolder, models: Models, eval_callback: Evaluate | None) -> list[ModelRow]:
+    """Return the models' rows of the report, with the user's own metric where there is an ``eval_callback``."""
+    rows = []
+    for model in models.paddle:
+        prefix = model.folder / MODEL_NAME
+        metric = None if eval_callback is None else metric_of(prefix, eval_callback)
+        dev_set = _fitted(settings, model, models.dev_set) if model.name == ALONE else models.dev_set
+        rows.append(measure_model(model.name, prefix, dev_set, str(prefix.relative_to(run.work_dir)), metric))
+    like = next(row for row in rows if row.name == DISTILLED)
+    return rows + [measure_onnx(model.name, model.file, models.dev_set, like, model.file.name, model.notes,
+                                eval_callback) for model in models.onnx]
 
 
-def measure(model: PaddleModel, run: RunFolder, dev_set: DevSet, eval_callback: Evaluate | None) -> ModelRow:
-    """Return the model's row of the report, with the user's own metric where there is an ``eval_callback``."""
-    prefix = model.folder / MODEL_NAME
-    metric = None if eval_callback is None else metric_of(prefix, eval_callback)
-    return measure_model(model.name, prefix, dev_set, str(prefix.relative_to(run.work_dir)), metric)
+def _fitted(settings: Config, model: PaddleModel, dev_set: DevSet) -> DevSet:
+    """Return the dev set with the thresholds by which the model is served: its best ones, if the settings ask so."""
+    if settings.global_.threshold != BEST_ON_DEV:
+        return dev_set
+    return replace(dev_set, task=dev_set.task.fitted(dev_set.labels, _logits(model, dev_set)))
 
 
-def paddleslim_sections(settings: Config) -> dict[str, dict[str, Any]]:
-    """Return the config's sections that are PaddleSlim's own strategies."""
-    return {name: section for name, section in settings.strategies.items() if name != QUANT_BILSTM}
+def _of_each(thresholds: tuple[float, ...], outputs: int) -> tuple[float, ...]:
+    return thresholds * outputs if len(thresholds) == 1 else thresholds
+
+
+def _logits(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
+    return logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences, dev_set.reader)

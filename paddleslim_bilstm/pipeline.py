@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-import numpy as np
 import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
-from .augment import Corpus, TransferSet, build_transfer_set, check_hooks, transfer_set_fingerprint
+from .augment import check_hooks
 from .config import Config, load_config
 from .config.schema import WORDS
-from .cpu import physical_cores
 from .errors import UserError
-from .finetune.finetune import finetune, teacher_is_missing
-from .host.optimizer import check_optimizer, make_optimizer_of
-from .host.versions import before_paddle
-from .models import answers, check_strategies, export_students, measure, run_strategies, write_onnx_models
-from .report.measure import DISTILLED, DevSet, measure_onnx, measure_teacher, metric_of_onnx, teacher_parameters
+from .host.imports import before_paddle
+from .host.optimizer import check_optimizer
+from .host.rehearsal import check_strategies
+from .models import Models, export_students, measure_models, run_strategies, write_onnx_models
+from .report.measure import ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
 from .run import RunFolder
-from .storage import Need, check_room, checksum, explained_write_errors, make_writable_folder
-from .student.checkpoint import CHECKPOINT_STUDENTS
+from .stages import (
+    Examined,
+    Job,
+    Origins,
+    answered_part,
+    examine_teacher,
+    label_transfer_set,
+    lesson,
+    make_transfer_set,
+    read,
+    recipe_of,
+    start_checked_student,
+)
+from .storage import explained_write_errors, make_writable_folder
 from .student.embeddings import check_embeddings
 from .student.encoders import encoder_named
-from .student.evaluate import metric_of, metric_on
-from .student.losses import check_loss, loss_function
-from .student.network import TOKEN_MAP
-from .student.recipe import Recipe, first_student
-from .student.text import StudentText, student_text
-from .student.train import Evaluate, TrainingSet
-from .student.weights import Weights, size_bytes
+from .student.losses import check_loss
+from .student.start import Student
+from .student.train import Evaluate
 from .task import Task, task_named
-from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
-from .teacher.text import TrainingText, read_training_text
+from .teacher import Labels, Teacher
+from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts
+from .teacher.spelling import Speller
+from .teacher.texts_to_label import write_texts
 from .verify import verify
 
-_log = logging.getLogger(__name__)
-
 CHINESE = "zh"  # the one language that is told by its letters
-_ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
-_MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,18 @@ class CompressionResult:
 
 
 def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *,
-            inside_paddleslim: bool = False, has_loader: bool = False) -> Config:
+            inside_paddleslim: bool = False, has_loader: bool = False, needs_teacher: bool = True) -> Config:
     """Read a configuration and check all that can be checked before any work starts.
+
+    Args:
+        needs_teacher: the configuration must say who teaches.
 
     Raises:
         UserError: a setting is wrong; the message names it.
     """
     settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
-    if settings.global_.model_dir is None:
-        raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher")
+    if needs_teacher:
+        _check_who_teaches(settings, None)
     _begin()
     check_hooks(settings.augmentation.hooks)
     encoder_named(settings.distill.student.encoder)
@@ -86,6 +92,16 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     return settings
 
 
+def _check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
+    named = settings.global_.model_dir or settings.global_.teacher_labels
+    if function is None and not named:
+        raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher, or as "
+                        "Global.teacher_labels its answers to the texts that `paddleslim-bilstm augment` writes")
+    if function is not None and named:
+        raise UserError("teacher: a function was given, and Global.model_dir or Global.teacher_labels names a teacher, "
+                        "too; leave out one of the two (Global.tokenizer_dir names a tokenizer alone)")
+
+
 def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
@@ -94,7 +110,8 @@ def _begin() -> None:
 
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
              dev: Any = None, unlabeled: Any = None, train_dataloader: Any = None,
-             eval_callback: Evaluate | None = None, fresh: bool = False) -> CompressionResult:
+             eval_callback: Evaluate | None = None, fresh: bool = False,
+             teacher: LogitsOfTexts | None = None) -> CompressionResult:
     """Distil a BERT classifier into a Bi-LSTM and compress it further with the strategies that the config names.
 
     Args:
@@ -107,6 +124,10 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric`` as PaddleSlim takes it; it
             decides which student is the best. ``Global.metric`` on the dev set by default.
         fresh: start over: take nothing from the cache, and replace what is there.
+        teacher: in place of ``Global.model_dir``, a function of a list of texts, or of pairs of texts, 256 at most,
+            that returns their logits ``[n, classes]``. Each call's answers are kept, so that a run that was killed goes
+            on behind them; a text in its attribute ``fingerprint`` tells its versions apart, or else the source of its
+            module does.
 
     Returns:
         The folder of the inference model, and the report.
@@ -115,177 +136,97 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         UserError: something that the user can mend; nothing half-written is left behind.
     """
     _begin()
-    settings = config if isinstance(config, Config) else prepare(config, overrides)
+    settings = config if isinstance(config, Config) else prepare(config, overrides, needs_teacher=teacher is None)
+    _check_who_teaches(settings, teacher)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
+    job = Job(settings, train, dev, unlabeled, train_dataloader, eval_callback, teacher)
     with explained_write_errors(run.save_dir, run.cache_dir), run:
-        return _compress(settings, run, train, dev, unlabeled, train_dataloader, eval_callback)
+        return _compress(job, run)
 
 
-def _compress(settings: Config, run: RunFolder, train: Any, dev: Any, unlabeled: Any, train_dataloader: Any,
-              eval_callback: Evaluate | None) -> CompressionResult:
-    task = task_named(settings.global_.task)
-    if teacher_is_missing(settings):
-        with run.stage("fine-tune teacher"):
-            finetune(settings, train=train, dev=dev)
-    with run.stage("load teacher"):
-        teacher = _load_teacher(settings, run)
-    with run.stage("read text"):
-        text = read_training_text(settings, teacher, train, dev, unlabeled, train_dataloader)
-        teacher = teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts)
-    with run.stage("check teacher"):
-        dev_set = _dev_set(settings, text, teacher)
-        teacher_metric = _check_teacher(settings, teacher, eval_callback, dev_set)
-        doubts = _told(_teacher_doubts(teacher, dev_set, text.label_names))
-    with run.stage("augment"):
-        corpus, transfer = _augment(settings, text, teacher, run)
-        own = student_text(settings, text, corpus, transfer, teacher.framing)
-        own_dev_set = replace(dev_set, sentences=own.dev, reader=own.vocabulary)
-    evaluate = eval_callback or _metric(own_dev_set)
-    spec, first, notes = first_student(settings, text.label_names, own.vocabulary, own.transfer.pairs,
-                                       teacher.embeddings)
-    check_strategies(settings, spec)
-    notes = (*own.notes, *notes, *_size_note(first, teacher_parameters(teacher)))
+def _compress(job: Job, run: RunFolder) -> CompressionResult:
+    settings, stage = job.settings, run.stage
+    teacher, text = read(job, run)
+    examined = stage("check teacher", examine_teacher, job, run, teacher, text)
+    transfer_set = stage("augment", make_transfer_set, settings, teacher, text, run.cache("transfer_sets"))
+    transfer_set, answer_notes = answered_part(teacher, transfer_set, text)
+    student = stage("start student", start_checked_student, settings, teacher, text, transfer_set)
+    origins, dev_set = Origins(text, transfer_set), examined.dev_set_for(student)
+    labels = stage("label", label_transfer_set, settings, run, teacher, transfer_set, student, origins)
 
-    def where(sentences: np.ndarray) -> str:  # of the transfer set, in the user's files
-        return text.where(transfer.source[sentences])
-
-    with run.stage("label"):
-        _check_room(settings, run, teacher, transfer, size_bytes(first))
-        labels = label(teacher, transfer.sentences, run.cache("labels"), transfer.key, physical_cores(), where)
-    cached = eval_callback is None and not settings.train.has_functions
-    recipe = _recipe(settings, text, own, evaluate, run, cached)
+    evaluate = job.evaluation_on(dev_set)
+    recipe = recipe_of(settings, dev_set, evaluate, run.cache("students") if job.is_repeatable else run.work_dir)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
-        with run.stage("train alone"):
-            alone = recipe.train_alone(spec, first, own.train, text.train_labels, len(transfer.sentences), text.where)
-    with run.stage("distil"):
-        hard = text.train_labels[transfer.source] if settings.distill.alpha > 0 else None
-        data = TrainingSet(own.transfer, labels.logits, hard, where)
-        distilled = recipe.distil(spec, first, data, checksum(labels.key, [] if hard is None else hard))
-    with run.stage("export"):
-        students = export_students(run, spec, alone, distilled)
-        for model in students:
-            doubts += _told(task.one_answer(model.name, answers(model, own_dev_set), text.label_names))
-    with run.stage("chain"):
-        steps = run_strategies(settings, run, own, spec, students[-1], train_dataloader, evaluate)
-    with run.stage("onnx"):
-        int8, onnx_models, final_weights = write_onnx_models(settings, run, spec, [*students, *steps], own_dev_set)
-        models = [*students, *steps, *int8]
-    with run.stage("measure"):
-        rows = [measure_teacher(teacher, dev_set, teacher_metric)]
-        rows += [measure(model, run, own_dev_set, eval_callback) for model in models]
-        like = next(row for row in rows if row.name == DISTILLED)
-        rows += [measure_onnx(model.name, model.file, own_dev_set, like, model.file.name, model.notes, eval_callback)
-                 for model in onnx_models]
-    with run.stage("verify"):
-        run.assemble(models[-1].folder, spec, final_weights)
-        own.vocabulary.save(run.final_dir)
-        verify(models, run.final_dir, spec, final_weights, own_dev_set)
-    with run.stage("publish"):
-        report = write_report(run.final_dir, rows, settings.to_dict(), run.seconds, {**text.counts, **own.counts},
-                              transfer.counts, (*text.notes, *notes, *doubts, _precision_note(labels, task)),
-                              settings.global_.chosen_metric, _chosen_by(eval_callback, evaluate), spec,
-                              CHINESE if corpus.chinese else None)
-        run.publish()
-        run.clear()
+        alone = stage("train alone", recipe.train_alone, student, text.train_labels, text.where)
+    distilled = stage("distil", recipe.distil, student, lesson(settings, student, labels, origins))
+
+    exported = stage("export", export_students, run, student.spec, alone, distilled, dev_set)
+    steps = stage("chain", run_strategies, settings, run, student, exported[-1], job.train_dataloader, evaluate)
+    models = stage("onnx", write_onnx_models, settings, run, student.spec, [*exported, *steps], dev_set)
+    rows = stage("measure", _measured, job, run, teacher, examined, models)
+    stage("verify", _assemble_and_verify, run, student, models)
+    notes = (*text.notes, *student.notes, *examined.doubts, *models.doubts, *examined.notes, *answer_notes,
+             *_precision_note(teacher, labels, dev_set.task))
+    report = stage("publish", _publish, run, rows, config=settings.to_dict(), seconds=run.seconds,
+                   data_counts={**text.counts, **student.text.counts}, transfer_set=transfer_set.counts, notes=notes,
+                   metric=dev_set.metric, chosen_by=_chosen_by(job.eval_callback, evaluate), spec=models.spec,
+                   language=CHINESE if transfer_set.corpus.chinese else None, labels=dev_set.labels)
     return CompressionResult(run.save_dir, report)
 
 
-def _load_teacher(settings: Config, run: RunFolder) -> Teacher:
-    global_ = settings.global_
-    teacher = load_teachers(global_.teachers, run.cache("teachers"), global_.model_filename, global_.params_filename,
-                            global_.tokenizer_dir)
-    if teacher.max_length is not None and global_.max_seq_length > teacher.max_length:
-        raise UserError(f"Global.max_seq_length: {global_.max_seq_length}, but the teacher reads at most "
-                        f"{teacher.max_length} tokens; set it to {teacher.max_length} or less")
-    task_named(global_.task).check_teacher(teacher.num_classes)
-    return teacher
+def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (),
+            output: str | Path | None = None, tokens: bool = False) -> Path:
+    """Write the texts that a teacher would label, for whoever labels them in its place.
+
+    They are the transfer set that `compress` makes with the same configuration, and the dev set.
+
+    Args:
+        config, overrides: as of `compress`; no teacher is needed, and ``Global.teacher_labels`` is not read.
+        output: the folder to write, ``augmented`` in ``Global.save_dir`` by default.
+        tokens: write the token ids, too, for a labeller with the same tokenizer.
+
+    Returns:
+        The folder: JSONL in parts, and README.md, which says what to give back.
+
+    Raises:
+        UserError: something that the user can mend; nothing half-written is left behind.
+    """
+    _begin()
+    settings = prepare(config, overrides, needs_teacher=False)
+    settings = settings.model_copy(update={"global_": settings.global_.model_copy(update={"teacher_labels": None})})
+    run = RunFolder(settings)
+    folder = run.save_dir / "augmented" if output is None else Path(output)
+    with explained_write_errors(run.save_dir, run.cache_dir), run:
+        teacher, text = read(Job(settings), run)
+        transfer_set = run.stage("augment", make_transfer_set, settings, teacher, text, run.cache("transfer_sets"))
+        speller = Speller(teacher.tokenizer).knowing(text.train, text.train_texts).knowing(text.dev, text.dev_texts)
+        run.stage("write texts", write_texts, folder, transfer_set, text.dev, speller,
+                  task_named(settings.global_.task), text.label_names, tokens)
+        run.clear()
+    return folder
 
 
-def _metric(dev_set: DevSet) -> Evaluate | None:
-    if dev_set.labels is None:
-        return None
-    return metric_on(dev_set.sentences, dev_set.labels, dev_set.reader, dev_set.metric, dev_set.task)
+def _measured(job: Job, run: RunFolder, teacher: Teacher, examined: Examined, models: Models) -> list[ModelRow]:
+    known = examined.dev_set.teacher_predictions is not None
+    return [*([measure_teacher(teacher, examined.dev_set, examined.metric)] if known else ()),
+            *measure_models(job.settings, run, models, job.eval_callback)]
 
 
-def _dev_set(settings: Config, text: TrainingText, teacher: Teacher) -> DevSet:
-    task = task_named(settings.global_.task)
-    each = [member.logits(text.dev) for member in teacher.members]
-    logits = np.mean(each, axis=0, dtype=np.float32) if each else teacher.logits(text.dev)
-    return DevSet(text.dev, text.dev_labels, task.answers_of(logits), teacher.num_classes, teacher.framing,
-                  settings.global_.chosen_metric, task, tuple(map(task.answers_of, each)))
+def _assemble_and_verify(run: RunFolder, student: Student, models: Models) -> None:
+    run.assemble(models.final.folder, models.spec, models.weights)
+    student.text.vocabulary.save(run.final_dir)
+    verify(models.paddle, run.final_dir, models.spec, models.weights, models.dev_set)
 
 
-def _teacher_doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, ...]) -> list[str]:
-    """Return doubts about the teacher, and about each of several."""
-    doubts = dev_set.task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, label_names)
-    for member, answers_ in zip(teacher.members, dev_set.member_predictions):
-        own = dev_set.task.teacher_doubts(dev_set.labels, answers_, label_names)
-        doubts += [f"{member.name}: {doubt}" for doubt in own]
-    return doubts
-
-
-def _check_teacher(settings: Config, teacher: Teacher, eval_callback: Evaluate | None, dev_set: DevSet) -> float | None:
-    """Hold the teacher's metric against ``TrainConfig.origin_metric``; return it where it is the user's own."""
-    metric = own = None if eval_callback is None else _metric_by(eval_callback, teacher)
-    if own is None and dev_set.labels is not None:
-        metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
-    expected = settings.train.origin_metric
-    if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
-        raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
-                        "dev data and its labels, or correct the value")
-    return own
-
-
-def _metric_by(eval_callback: Evaluate, teacher: Teacher) -> float | None:
-    """Return the teacher's metric by the user's own evaluation, where that can run it."""
-    file = teacher.model_file
-    if file is None:
-        return None
-    if isinstance(teacher, OnnxTeacher):
-        return metric_of_onnx(file, eval_callback, teacher.output)
-    return metric_of(file.with_suffix(""), eval_callback)
-
-
-def _augment(settings: Config, text: TrainingText, teacher: Teacher, run: RunFolder) -> tuple[Corpus, TransferSet]:
-    corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
-    limit = settings.global_.max_seq_length - teacher.framing.special_tokens(text.train.pairs)
-    options = (corpus, settings.augmentation, settings.global_.seed)
-    folder = run.cache("transfer_sets") / transfer_set_fingerprint(*options, limit)
-    return corpus, build_transfer_set(*options, folder, limit)
-
-
-def _check_room(settings: Config, run: RunFolder, teacher: Teacher, transfer: TransferSet, student_bytes: int) -> None:
-    """Check that the disk has room for the labels that are missing and for what comes after them."""
-    missing = missing_bytes(teacher, transfer.sentences, run.cache("labels"), transfer.key)
-    mapped = 4 * len(transfer.sentences) * teacher.num_classes * (1 + len(teacher.members))
-    cached = missing + mapped + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
-    copies = _MODEL_COPIES + 2 * len(settings.strategies)
-    check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
-                                          Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
-
-
-def _size_note(first: Weights, others: int | None) -> tuple[str, ...]:
-    """Warn of a student that has more parameters than its teacher."""
-    own = sum(weight.size for name, weight in first.items() if name != TOKEN_MAP)
-    if others is None or own <= others:
-        return ()
-    note = (f"The student has {own:,} parameters, more than its teacher ({others:,}): lower embed_dim or hidden_size "
-            "in bert_to_bilstm.student, or raise min_count for a smaller vocabulary of words.")
-    _log.warning("%s", note)
-    return (note,)
-
-
-def _recipe(settings: Config, text: TrainingText, own: StudentText, evaluate: Evaluate | None, run: RunFolder,
-            cached: bool) -> Recipe:
-    """Return the recipe; what code of a script's own made or chose has no fingerprint, so no later run takes it."""
-    dev_key = checksum(settings.global_.chosen_metric, *own.dev.content,
-                          [] if text.dev_labels is None else text.dev_labels)
-    return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate,
-                  dev_key, run.cache("students") if cached else run.work_dir)
+def _publish(run: RunFolder, rows: list[ModelRow], **about: Any) -> Report:
+    report = write_report(run.final_dir, rows, **about)
+    run.publish()
+    run.clear()
+    return report
 
 
 def _chosen_by(eval_callback: Evaluate | None, evaluate: Evaluate | None) -> str | None:
@@ -295,16 +236,13 @@ def _chosen_by(eval_callback: Evaluate | None, evaluate: Evaluate | None) -> str
     return None if evaluate else "nothing: it is the last one, since no dev labels are known"
 
 
-def _told(doubts: list[str]) -> list[str]:
-    """Log doubts loudly, and return them for the report."""
-    for doubt in doubts:
-        _log.warning("%s", doubt)
-    return doubts
-
-
-def _precision_note(labels: Labels, task: Task) -> str:
+def _precision_note(teacher: Teacher, labels: Labels, task: Task) -> tuple[str, ...]:
+    if isinstance(teacher, GivenLabels):
+        return ("The transfer set was labelled elsewhere (Global.teacher_labels).",)
+    if isinstance(teacher, FunctionTeacher):
+        return ("The transfer set was labelled by a function in Python.",)
     if labels.precision == "fp32":
-        return "The teacher labelled the transfer set in fp32."
+        return ("The teacher labelled the transfer set in fp32.",)
     return (f"The teacher labelled the transfer set in {labels.precision}; on a sample its logits differ from fp32 by "
             f"{labels.check['mean_difference']:.4f} on average, {labels.check['max_difference']:.4f} at most"
-            f"{task.kept_labels(labels.check['agreement'])}.")
+            f"{task.kept_labels(labels.check['agreement'])}.",)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Callable, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -37,6 +37,7 @@ FRESH = "fresh"  # beside them: what runs that started over have computed so far
 CARD_FILE, CARD_TAG = "README.md", "paddleslim-bilstm"  # the model card, and what is among its tags
 _PADDLE_FILES = (".pdmodel", ".pdiparams")
 
+_Made = TypeVar("_Made")
 _log = logging.getLogger(__name__)
 
 
@@ -105,14 +106,14 @@ class RunFolder:
             (self.save_dir / ".lock").unlink()
         self._lock.release()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Log and time a stage; what it has freed is then free for others, too."""
+    def stage(self, name: str, work: Callable[..., _Made], *arguments: Any, **options: Any) -> _Made:
+        """Return what ``work`` makes of its arguments; log and time it. What it has freed is then free for others."""
         _log.info("%s ...", name)
         started = time.perf_counter()
-        yield
+        made = work(*arguments, **options)
         give_back_freed_memory()
         self.seconds[name] = round(time.perf_counter() - started, 2)
+        return made
 
     def cache(self, kind: str) -> Path:
         """Return the folder of one of `CACHE_KINDS`, whose files later runs find again."""
@@ -125,6 +126,12 @@ class RunFolder:
         remove(folder)
         folder.mkdir(parents=True)
         return folder
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """Where the tokenizer's files are; one that the run makes is written there."""
+        folders = self._settings.teacher_folders
+        return Path(self._settings.tokenizer_dir or (folders[0] if folders else self.work_dir / "tokenizer"))
 
     @property
     def onnx_dir(self) -> Path:
@@ -142,8 +149,8 @@ class RunFolder:
 
     def assemble(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
         """Put the final model, its ONNX files, the float student and the tokenizer files into ``final_dir``."""
-        tokenizer_dir = Path(self._settings.tokenizer_dir or self._settings.teacher_folders[0])
-        tokenizer_files = [tokenizer_dir / name for name in TOKENIZER_FILES if (tokenizer_dir / name).is_file()]
+        files = [self.tokenizer_dir / name for name in TOKENIZER_FILES]
+        tokenizer_files = [file for file in files if file.is_file()]
         for file in final.iterdir():
             copy_whole(file, self.final_dir / (self._model_name + file.suffix))
         for file in (*self.onnx_dir.iterdir(), *tokenizer_files):

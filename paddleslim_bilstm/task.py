@@ -1,4 +1,5 @@
-"""What a label is: a class, or a number. One class holds all that depends on it, and the package asks it by name.
+"""What a label is: a class, a number, or any of several names. One class holds all that depends on it, and the package
+asks it by name.
 
 `TASKS` is the table of them. The configuration names one (``Global.task``, `task_named`); where only a model is known,
 the number of its outputs tells (`task_of_outputs`). To add a task, write its class here and put it into the table.
@@ -14,12 +15,23 @@ import numbers
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterable, Protocol, Sequence
+from typing import TYPE_CHECKING, Any, Hashable, Iterable, Mapping, Protocol, Sequence
 
 import numpy as np
 
 from .errors import UserError, short
-from .metrics import AGREEMENT, CLASS_METRICS, CORRELATION, VALUE_METRICS, Metric
+from .metrics import (
+    AGREEMENT,
+    CLASS_METRICS,
+    CORRELATION,
+    LABEL_METRICS,
+    SAME_LABELS,
+    VALUE_METRICS,
+    Metric,
+    f1_by_label,
+    micro_f1,
+)
+from .thresholds import HALF, best_thresholds, log_odds, sigmoid
 
 if TYPE_CHECKING:
     from .text.rows import Rows
@@ -29,8 +41,11 @@ _log = logging.getLogger(__name__)
 NO_LABEL = -1  # the class of a sentence without a label
 _FEWEST = 50  # dev sentences; fewer say nothing about a model
 _CLEARLY_BETTER = 0.1  # accuracy
+LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
+SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
 _INTEGER = re.compile(r"[-+]?\d{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
 
 
 class Answer(ABC):
@@ -70,12 +85,31 @@ class Score(Answer):
         return {"score": round(self.score, 6)}
 
 
+@dataclass(frozen=True)
+class FoundLabels(Answer):
+    """What the student of a task of several labels says of a text.
+
+    Attributes:
+        labels: names of those whose probability is above their threshold, in the order of ``Predictor.label_names``;
+            there may be none.
+        probabilities: float32 ``[labels]``, in that order; each from 0 to 1, whatever the others are.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+
+    def as_json(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """Return ``{"labels", "probabilities": {name: probability}}``."""
+        return {"labels": list(self.labels),
+                "probabilities": {name: round(float(p), 6) for name, p in zip(label_names, self.probabilities)}}
+
+
 class Scheme(Protocol):
     """What each label as written means; ``names`` are those of a model's outputs."""
 
     names: Sequence[str]
 
-    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
+    def ids_of(self, labels: Sequence[Any]) -> np.ndarray:
         """Return labels as arrays, ``[n, ...]``."""
 
 
@@ -95,6 +129,10 @@ class Task(ABC):
         has_classes: a softmax over the outputs gives probabilities, as some distillation losses need it.
         other_rows: what to add where all rows have the same label.
         answer_field: of a prediction, the one that the model card's example shows; "" shows it whole.
+        thresholds: probabilities above which an output is answered, one each or one for all; empty where a task has
+            no such thing.
+        what_to_label: what a label is, told to people who give them.
+        smooths_labels: whether labels lose certainty in `logits_of_labels`.
     """
 
     name: str
@@ -106,6 +144,17 @@ class Task(ABC):
     has_classes: bool = False
     other_rows: str = "with other labels"
     answer_field: str = ""
+    thresholds: tuple[float, ...] = ()
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> Task:
+        """Return the task with other thresholds."""
+        return self
+
+    def fitted(self, labels: np.ndarray, logits: np.ndarray) -> Task:
+        """Return the task with the thresholds that are best for a model's ``logits`` on a labelled dev set."""
+        return self
+    what_to_label: str = "what the data has as labels"
+    smooths_labels: bool = True
 
     # models
 
@@ -125,27 +174,30 @@ class Task(ABC):
 
     # labels as read
 
-    def label_text(self, label: Any, where: str) -> str | None:
-        """Return the label of a Python record as text: 1, 1.0 and "1" are the same label, True is "true".
+    def read_label(self, label: Any, where: str) -> Hashable:
+        """Return a label as written in a file or handed over in Python, as `Rows` keep it.
+
+        Here text, stripped: 1, 1.0 and "1" are the same label, True is "true".
 
         Raises:
-            UserError: it is neither text, a whole number, a boolean nor None.
+            UserError: there is none, or one that can't be; the message names ``where``.
         """
-        if label is None or isinstance(label, str):
-            return label
-        if isinstance(label, bool):
-            return str(label).lower()
-        if isinstance(label, numbers.Real) and label == label and float(label).is_integer():
-            return str(int(label))
-        raise UserError(f"{where}: the label is {short(repr(label))}; it must be text or a whole number (for scores "
-                        "set Global.task: regression)")
+        label = _as_text(label, where, "it must be text or a whole number (Global.task: regression takes scores, "
+                                       "multi_label lists)")
+        if not label:
+            raise UserError(f"{where}: has no label; add it or remove the row")
+        return label
 
-    def check_label(self, label: str, where: str) -> None:  # noqa: B027  (most tasks take any text)
-        """Refuse a label, as written, that can't be one.
+    def of_array(self, values: np.ndarray, rows: int, outputs: int, where: str) -> np.ndarray:
+        """Return the labels that an array of a data loader holds for ``rows`` sentences.
 
         Raises:
-            UserError: naming ``where``.
+            UserError: it holds something else; the message names ``where``.
         """
+        if values.size != rows:
+            raise UserError(f"{where}: has the shape {list(values.shape)} for {rows} sentences; it must be one label "
+                            "each (0 or 1 for each of several labels is Global.task: multi_label)")
+        return values.reshape(-1).astype(self.dtype)
 
     @abstractmethod
     def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
@@ -183,13 +235,25 @@ class Task(ABC):
         """Return the loss of tensors where all labels are known."""
         return self.hard_loss(logits, labels)
 
-    def first_bias(self, values: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
-        """Return the bias of the outputs to start from, float32 ``[outputs]``; None for zeros.
+    def first_bias(self, labels: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
+        """Return the bias of the outputs to start from where labels are learned, float32 ``[outputs]``.
 
-        Args:
-            values: what is learned, labels or the teacher's logits.
-            precision: dtype of the sum.
+        None stands for zeros. ``precision`` is the dtype of the sum.
         """
+        return None
+
+    def first_bias_for(self, logits: np.ndarray) -> np.ndarray | None:
+        """Return the bias of the outputs to start from where the teacher's logits are learned; None for zeros."""
+        return None
+
+    # answers of others, in place of a teacher's
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Return logits of a teacher with such probabilities, ``[n, outputs]``; None where the task has none."""
+        return None
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Return logits ``[n, outputs]`` of a teacher that gives such labels; None where labels can't be that."""
         return None
 
     # answers
@@ -205,6 +269,20 @@ class Task(ABC):
     @abstractmethod
     def in_words(self, answer: Any, label_names: Sequence[str]) -> str:
         """Return one of `answers_of` for a message."""
+
+    def decisions(self, answers: np.ndarray) -> np.ndarray:
+        """Return what of ``answers`` counts where two are compared for being the same, ``[n]`` or ``[n, ...]``."""
+        return answers
+
+    def all_the_same(self, answers: np.ndarray) -> bool:
+        """Return whether every answer is the first."""
+        decisions = self.decisions(answers)
+        return bool((decisions == decisions[:1]).all())
+
+    def kept_by_rounding(self, logits: np.ndarray, rounded: np.ndarray) -> float:
+        """Return the share of decisions, 0 to 1, that are the same behind two models' logits."""
+        one, other = (self.decisions(self.answers_of(values)) for values in (logits, rounded))
+        return float(np.mean(one == other))
 
     # how good they are
 
@@ -223,6 +301,10 @@ class Task(ABC):
     def shown_metrics(self, metric: str, outputs: int) -> tuple[str, ...]:
         """Return the names of the metrics that a report shows where the run is judged by ``metric``."""
         return tuple(one.name for one in self.metrics)
+
+    def label_scores(self, labels: np.ndarray, answers: np.ndarray) -> tuple[float | None, ...]:
+        """Return the F1 of each output, where each has one of its own; None for one that occurs in neither."""
+        return ()
 
     # what a report, the model card and the log say
 
@@ -255,7 +337,7 @@ class Task(ABC):
 
     def one_answer(self, name: str, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
         """Doubt a model that answers the same to every dev sentence."""
-        if len(answers) < _FEWEST or not all_the_same(answers):
+        if len(answers) < _FEWEST or not self.all_the_same(answers):
             return []
         return [f"{name.upper()} ANSWERS THE SAME TO ALL {len(answers)} DEV SENTENCES: "
                 f"{self.in_words(answers[0], label_names)}; it is useless as it is. Check the labels and the teacher; "
@@ -273,6 +355,7 @@ class Classification(Task):
     has_classes = True
     other_rows = "of the other classes"
     answer_field = "label"
+    what_to_label = "the name of a class"
 
     def fits(self, outputs: int) -> bool:
         return outputs > 1
@@ -296,6 +379,17 @@ class Classification(Task):
         losses = paddle.nn.functional.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="none")
         known = paddle.mean(paddle.cast(labels != NO_LABEL, "float32"))
         return paddle.mean(losses) / paddle.where(known > 0, known, paddle.ones_like(known))
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Their logarithms, each row moved to the mean 0: a teacher's logits but for what its softmax ignores."""
+        logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+        return logits - logits.mean(axis=1, keepdims=True)
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Those of a teacher that gives `SMOOTHING` of its probability to all classes alike."""
+        probabilities = np.full((len(labels), outputs), SMOOTHING / outputs)
+        probabilities[np.arange(len(labels)), labels] += 1 - SMOOTHING
+        return self.logits_of_probabilities(probabilities)
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The likeliest classes, int64 ``[n]``."""
@@ -348,21 +442,21 @@ class Regression(Task):
     missing = np.nan
     some_names = ("score",)
     answer_field = "score"
+    what_to_label = "a number"
+    smooths_labels = False
 
     def fits(self, outputs: int) -> bool:
         return outputs == 1
 
-    def label_text(self, label: Any, where: str) -> str | None:
-        """Also any number: 0.5 is "0.5"."""
+    def read_label(self, label: Any, where: str) -> Hashable:
+        """A finite number, as text: 0.5 is "0.5"; written as ``3``, ``-0.5`` or ``1e-3``."""
         is_number = isinstance(label, numbers.Real) and not isinstance(label, bool)
         if is_number and not float(label).is_integer():
-            return repr(float(label))
-        return super().label_text(label, where)
-
-    def check_label(self, label: str, where: str) -> None:
-        """Refuse what is not a finite number, written as ``3``, ``-0.5`` or ``1e-3``."""
+            label = repr(float(label))
+        label = super().read_label(label, where)
         if not _NUMBER.fullmatch(label) or not math.isfinite(float(label)):
             raise UserError(f"{where}: the label is {short(label)}; for a regression (Global.task) it must be a number")
+        return label
 
     def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
         return NumberScheme()
@@ -383,9 +477,16 @@ class Regression(Task):
         import paddle
         return paddle.nn.functional.mse_loss(logits, labels.unsqueeze(1))
 
-    def first_bias(self, values: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
+    def first_bias(self, labels: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
         """The mean of what is learned, which may lie far from 0."""
-        return np.array([np.nanmean(values, dtype=precision)], np.float32)
+        return np.array([np.nanmean(labels, dtype=precision)], np.float32)
+
+    def first_bias_for(self, logits: np.ndarray) -> np.ndarray | None:
+        return self.first_bias(logits)
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """The numbers themselves."""
+        return labels[:, None]
 
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The numbers, float32 ``[n]``."""
@@ -407,6 +508,10 @@ class Regression(Task):
     def quantized_note(self, likeness: float) -> str:
         return f"Its numbers correlate with the float student's at {likeness:.4f}."
 
+    def kept_by_rounding(self, logits: np.ndarray, rounded: np.ndarray) -> float:
+        """All: a number that moves a little is no other answer."""
+        return 1.0
+
     def kept_labels(self, share: float) -> str:
         return ""
 
@@ -419,8 +524,172 @@ class Regression(Task):
         return []
 
 
-CLASSIFICATION, REGRESSION = Classification(), Regression()
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, REGRESSION)}
+class MultiLabel(Task):
+    """A label says of each output whether the text has it, 1 or 0: float32 ``[outputs]``, NaN where it is not known.
+
+    An answer is float32 ``[outputs]``: by how much each logit is above that of the output's threshold. What is above 0
+    is a yes; so metrics of decisions and of order (mean average precision) read the same answers.
+    """
+
+    name = "multi_label"
+    metrics = LABEL_METRICS
+    likeness = SAME_LABELS
+    dtype = "float32"
+    missing = np.nan
+    some_names = ("a", "b")
+    answer_field = "labels"
+
+    def __init__(self, thresholds: Sequence[float] = (HALF,)):
+        self.thresholds = tuple(thresholds)
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> Task:
+        return type(self)(thresholds)
+
+    def fitted(self, labels: np.ndarray, logits: np.ndarray) -> Task:
+        """See `thresholds.best_thresholds`."""
+        return self.with_thresholds(best_thresholds(labels, logits))
+
+    def fits(self, outputs: int) -> bool:
+        return outputs > 0
+
+    def read_label(self, label: Any, where: str) -> Hashable:
+        """The labels, sorted, as a tuple: of a list, or of a text the parts between commas; () of an empty one."""
+        if label is None:
+            raise UserError(f"{where}: has no labels; where it has none of them write [] (in a table, an empty cell), "
+                            "else remove the row")
+        if isinstance(label, str):
+            parts = label.split(_SEPARATOR) if label.strip() else []
+            other = next((one for one in _OTHER_SEPARATORS if one in label), None)
+            if other:
+                raise UserError(f"{where}: the labels are {short(label)}; put a comma between them, or give a list "
+                                f"where a name has a {other}")
+        else:
+            parts = list(label) if isinstance(label, (list, tuple, set, frozenset)) else [label]
+        names = [_as_text(part, where, "it must be a list of names or ids, or text with commas between them")
+                 for part in parts]
+        if not all(names):
+            raise UserError(f"{where}: one of the labels {short(repr(label))} is empty; remove it")
+        if len(set(names)) < len(names):
+            raise UserError(f"{where}: the labels {short(repr(label))} hold one twice; give the names or ids of those "
+                            "that the text has, not a 0 or 1 for each")
+        return tuple(sorted(names, key=_sort_key))
+
+    def of_array(self, values: np.ndarray, rows: int, outputs: int, where: str) -> np.ndarray:
+        """The array itself, ``[rows, outputs]`` of 0 and 1; a row of NaN has no labels."""
+        if values.shape != (rows, outputs):
+            raise UserError(f"{where}: has the shape {list(values.shape)}; for several labels a text it must be "
+                            f"{[rows, outputs]}, 0 or 1 for each of the teacher's {outputs}")
+        values = values.astype(self.dtype)
+        unknown = np.isnan(values)
+        if not np.isin(values[~unknown], (0, 1)).all() or (unknown.any(axis=1) != unknown.all(axis=1)).any():
+            raise UserError(f"{where}: holds other values than 0 and 1 (or a whole row of NaN for a text without "
+                            "labels)")
+        return values
+
+    def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
+        """Labels of train alone where no teacher has outputs for those of dev; warns of outputs that never occur."""
+        parts = [rows for rows in (train, dev) if rows is not None]
+        places: dict[str, str] = {}
+        for rows in parts if outputs is not None else parts[:1]:
+            for row, labels in enumerate(rows.labels):
+                for label in labels:
+                    places.setdefault(label, rows.at(rows.places[row]) if rows.places else rows.source)
+        source = " and ".join(dict.fromkeys(rows.source for rows in parts))
+        found = label_scheme(places, outputs, names, source if outputs is not None else parts[0].source, places)
+        for labels, place in zip(dev.labels, dev.places):
+            strange = [label for label in labels if label not in found.ids]
+            if strange:
+                raise UserError(f"{dev.at(place)}: {_listed(strange)} is not among the labels of {parts[0].source} "
+                                f"({_listed(found.names)})")
+        occurring = {found.ids[label] for rows in parts[:1] for labels in rows.labels for label in labels}
+        absent = [name for i, name in enumerate(found.names) if i not in occurring]
+        if train is not None and absent:
+            _log.warning("%s: no text has %s of the teacher's %d labels", train.source, _listed(absent),
+                         len(found.names))
+        return SeveralLabels(found)
+
+    def label_shape(self, outputs: int) -> tuple[int, ...]:
+        return (outputs,)
+
+    def has_label(self, labels: np.ndarray) -> np.ndarray:
+        return ~np.isnan(labels).any(axis=1)
+
+    def hard_loss(self, logits: Any, labels: Any) -> Any:
+        """Binary cross-entropy, the mean over the outputs of all sentences with labels; 0 for a batch without any."""
+        import paddle
+        known = paddle.cast(paddle.logical_not(paddle.isnan(labels)), "float32")
+        wanted = paddle.where(known > 0, labels, paddle.zeros_like(labels))
+        errors = paddle.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        return paddle.sum(errors * known) / paddle.clip(paddle.sum(known), min=1.0)
+
+    def first_bias(self, labels: np.ndarray, precision: type = np.float64) -> np.ndarray | None:
+        """The log-odds of each label's share of the texts, one more with and one without it counted."""
+        known = labels[self.has_label(labels)]
+        return log_odds((known.sum(axis=0, dtype=precision) + 1) / (len(known) + 2)).astype(np.float32)
+
+    def first_bias_for(self, logits: np.ndarray) -> np.ndarray | None:
+        """Their means: most texts lack most labels, so they lie far below 0."""
+        return logits.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Their log-odds, of each output by itself."""
+        return log_odds(np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+
+    def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Those of a teacher that is `SMOOTHING` unsure of each yes and no."""
+        return log_odds(np.where(labels > 0, 1 - SMOOTHING, SMOOTHING))
+
+    def answers_of(self, logits: np.ndarray) -> np.ndarray:
+        """The logits above those of the thresholds, float32 ``[n, outputs]``."""
+        return logits - log_odds(self.thresholds).astype(np.float32)
+
+    def predictions(self, logits: np.ndarray, label_names: Sequence[str]) -> list[Answer]:
+        found = self.decisions(self.answers_of(logits))
+        return [FoundLabels(tuple(name for name, has in zip(label_names, row) if has), probabilities)
+                for row, probabilities in zip(found, sigmoid(logits))]
+
+    def in_words(self, answer: Any, label_names: Sequence[str]) -> str:
+        return ", ".join(name for name, value in zip(label_names, answer) if value > 0) or "none of the labels"
+
+    def decisions(self, answers: np.ndarray) -> np.ndarray:
+        """Yes or no to each label, bool ``[n, outputs]``."""
+        return answers > 0
+
+    def label_scores(self, labels: np.ndarray, answers: np.ndarray) -> tuple[float | None, ...]:
+        return tuple(None if score != score else float(score) for score in f1_by_label(labels, answers))
+
+    def what_it_does(self, texts: str, outputs: int, names: str) -> str:
+        return f"says which of {outputs} labels {texts} have ({names})"
+
+    def how_measured(self, sentences: str) -> list[str]:
+        return ["- **micro-F1, macro-F1**: on the whole dev set, F1 over all decisions (a label of a text each) and "
+                "the mean of the labels' own F1 (without labels that no text has and no model answers).",
+                "- **exact**: the share of texts with all labels right. **mAP**: mean average precision over the "
+                "labels, which looks at the order of the probabilities alone.",
+                f"- **agree**: the share of {sentences} to which a model gives just the teacher's labels."]
+
+    def doubts(self, labels: np.ndarray, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
+        """The outputs fit the labels better in another order, or worse than the commonest labels for every text."""
+        score = micro_f1(labels, answers)
+        fitting = fitting_outputs(labels, answers)
+        fitting_score = 0.0 if fitting is None else micro_f1(labels, answers[:, fitting])
+        if fitting_score > score + _CLEARLY_BETTER:
+            pairs = ", ".join(f"{label_names[label]} as {label_names[output]}" for label, output in enumerate(fitting)
+                              if label != output)
+            return [f"THE LABELS SEEM TO BE SWAPPED: the teacher's micro-F1 on the dev set is {score:.1%}, and "
+                    f"{fitting_score:.1%} if one reads {pairs}; rename the labels in the data, or mend id2label in the "
+                    "teacher's config.json"]
+        counts = np.sort((labels > 0).sum(axis=0))[::-1]
+        most = np.arange(1, len(counts) + 1)
+        constant = float((2 * np.cumsum(counts) / (most * len(labels) + counts.sum())).max())
+        if score < constant:
+            return [f"the teacher's micro-F1 on the dev set is {score:.1%}, less than always answering the commonest "
+                    f"labels ({constant:.1%}): is it another task's teacher, or one of a single class a text?"]
+        return []
+
+
+CLASSIFICATION, REGRESSION, MULTI_LABEL = Classification(), Regression(), MultiLabel()
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, REGRESSION, MULTI_LABEL)}
 
 
 def task_named(name: str) -> Task:
@@ -453,11 +722,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def all_the_same(answers: np.ndarray) -> bool:
-    """Return whether every answer of ``[n]`` or ``[n, ...]`` is the first."""
-    return bool((answers == answers[:1]).all())
-
-
 def fitting_classes(labels: np.ndarray, answers: np.ndarray, num_classes: int) -> np.ndarray | None:
     """Return the class that the teacher mostly answers to each label, int64 ``[classes]``.
 
@@ -469,6 +733,17 @@ def fitting_classes(labels: np.ndarray, answers: np.ndarray, num_classes: int) -
     return fitting if len(set(fitting.tolist())) == num_classes else None
 
 
+def fitting_outputs(labels: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
+    """Return the output that answers each label best, by its F1: int64 ``[labels]``, of ``[n, labels]``.
+
+    None where one output is the best for two labels, so that swapping explains nothing.
+    """
+    truth, found = (labels > 0).astype(np.float64), (answers > 0).astype(np.float64)
+    occurrences = truth.sum(axis=0)[:, None] + found.sum(axis=0)
+    fitting = (truth.T @ found / np.maximum(occurrences, 1)).argmax(axis=1)
+    return fitting if len(set(fitting.tolist())) == len(fitting) else None
+
+
 def check_two_labels(rows: Rows) -> None:
     """Refuse rows that all have the same label.
 
@@ -476,8 +751,9 @@ def check_two_labels(rows: Rows) -> None:
         UserError: naming the source and the label.
     """
     if len(set(rows.labels)) < 2:
-        raise UserError(f"{rows.source}: every row has the label {_listed(rows.labels[:1])}; add rows "
-                        f"{rows.task.other_rows}")
+        label = rows.labels[0]
+        shown = f"the label {_listed([label])}" if isinstance(label, str) else f"the labels {_listed(label) or 'none'}"
+        raise UserError(f"{rows.source}: every row has {shown}; add rows {rows.task.other_rows}")
 
 
 @dataclass(frozen=True)
@@ -507,8 +783,26 @@ class NumberScheme:
         return np.array(list(map(float, labels)), np.float32)
 
 
+@dataclass(frozen=True)
+class SeveralLabels:
+    """The labels by name, of which a text has any number."""
+
+    classes: LabelScheme
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.classes.names
+
+    def ids_of(self, labels: Sequence[tuple[str, ...]]) -> np.ndarray:
+        """Return float32 ``[n, labels]``, 1 for each label that a text has: ``("b",) -> [0, 1, 0]``."""
+        found = np.zeros((len(labels), len(self.names)), np.float32)
+        for row, names in enumerate(labels):
+            found[row, self.classes.ids_of(names)] = 1
+        return found
+
+
 def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: Sequence[str] | None,
-                 source: str) -> LabelScheme:
+                 source: str, places: Mapping[str, str] | None = None) -> LabelScheme:
     """Return which label as written is which of the teacher's classes.
 
     In this order: labels that are all names of the teacher's classes (capitals count only where they tell two classes
@@ -520,6 +814,7 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
         num_classes: outputs of the teacher; None where there is no teacher yet and the labels decide.
         teacher_names: names of its classes by id, or None.
         source: the file the labels are from, for messages.
+        places: the place of each label's first row, for messages, where it is known.
 
     Raises:
         UserError: the classes don't match the teacher's; the message names them.
@@ -540,7 +835,8 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
         return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
     if names is not None:
         unknown = [label for label in found if ids[label] is None]
-        raise UserError(f"{source}: the labels {_listed(unknown)} are none of the teacher's classes "
+        where = next(place for label, place in places.items() if ids[label] is None) if places else source
+        raise UserError(f"{where}: the labels {_listed(unknown)} are none of the teacher's classes "
                         f"({_listed(names)}); use these names, or 0 to {num_classes - 1}")
     if len(found) != num_classes:
         raise UserError(f"{source}: has {len(found)} classes ({_listed(found)}) where the teacher has {num_classes} "
@@ -577,6 +873,22 @@ def _check_dev_labels(train: Rows, dev: Rows) -> None:
         row = next(i for i, label in enumerate(dev.labels) if label not in known)
         raise UserError(f"{dev.at(dev.places[row])}: {_listed(strange)} is not among the labels of {train.source} "
                         f"({_listed(sorted(known, key=_sort_key))})")
+
+
+def _as_text(label: Any, where: str, must_be: str) -> str:
+    """Return one label as text, stripped; "" for None.
+
+    Raises:
+        UserError: it is neither text, a whole number, a boolean nor None.
+    """
+    if label is None or isinstance(label, str):
+        return (label or "").strip()
+    if isinstance(label, bool):
+        return str(label).lower()
+    whole = isinstance(label, numbers.Integral)  # however large
+    if whole or isinstance(label, numbers.Real) and label == label and float(label).is_integer():
+        return str(int(label))
+    raise UserError(f"{where}: the label is {short(repr(label))}; {must_be}")
 
 
 def _made_up(names: Sequence[str]) -> bool:

@@ -33,12 +33,12 @@ import numpy as np
 from forked_runs import Run, prepare, program_lines, start
 from reviews import write_reviews
 
-from paddleslim_bilstm import pipeline
+from paddleslim_bilstm import stages
 from paddleslim_bilstm.run import CARD_FILE
 from paddleslim_bilstm.student import recipe
 
-STAGES = ("load teacher", "read text", "check teacher", "augment", "label", "train alone", "distil", "export", "chain",
-          "onnx", "measure", "verify", "publish")
+STAGES = ("load teacher", "read text", "check teacher", "augment", "start student", "label", "train alone", "distil",
+          "export", "chain", "onnx", "measure", "verify", "publish")
 CACHED = ("transfer_sets", "labels", "students", "teachers")
 GROWTH_BYTES = 16 << 10
 CONFIG = {"Global": {"max_seq_length": 64},
@@ -306,7 +306,7 @@ class _Disk:
 
     def limit_unseen(self) -> None:
         """The same, and the run doesn't look at the disk beforehand, so that writes fail."""
-        pipeline.check_room = recipe.check_room = lambda *arguments: None
+        stages.check_room = recipe.check_room = lambda *arguments: None
         self.limit()
 
 

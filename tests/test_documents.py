@@ -22,6 +22,7 @@ from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.task import TASKS
 from paddleslim_bilstm.text import load_dataset
@@ -175,18 +176,20 @@ def test_the_plugins_of_the_development_page_run_from_the_command_line(workplace
 def test_the_task_of_the_development_page_is_a_plugin(workplace, monkeypatch):
     block, = [block for block in blocks("python", [DEVELOPMENT]) if "TASKS[" in block.code]
     (workplace / "my_task.py").write_text(block.code, encoding="utf-8")
-    monkeypatch.setitem(TASKS, "tags", None)  # gone again after the test
-    config = load_config({"Global": {"task": "tags", "plugins": ["my_task"]}, "bert_to_bilstm": {}})
-    assert config.global_.chosen_metric == "exact"
-    rows = [("a room", "room"), ("nothing", "-"), ("all", "food|room")]
-    labels = load_dataset(config.global_, 2, ("food", "room"), train=rows, dev=rows).train_labels
-    assert labels.tolist() == [[0, 1], [0, 0], [1, 1]]
-    logits = np.array([[-1, 1], [-1, 1], [1, 1]], np.float32)
-    assert TASKS["tags"].score_logits("exact", labels, logits) == pytest.approx(2 / 3)
-    assert TASKS["tags"].predictions(logits, ("food", "room"))[0].as_json(()) == {"tags": ["room"]}
+    monkeypatch.setitem(TASKS, "stars", None)  # gone again after the test
+    config = load_config({"Global": {"task": "stars", "plugins": ["my_task"]}, "bert_to_bilstm": {}})
+    assert config.global_.chosen_metric == "right"
+    rows, task = [("a room", 4), ("nothing", "1"), ("all", 5.0)], TASKS["stars"]
+    labels = load_dataset(config.global_, 1, None, train=rows, dev=rows).train_labels
+    assert labels.tolist() == [4, 1, 5]
+    logits = np.array([[3.2], [-2], [9]], np.float32)
+    assert [task.score_logits(name, labels, logits) for name in ("right", "near")] == pytest.approx([2 / 3, 1])
+    assert task.predictions(logits, ("stars",))[0].as_json(()) == {"stars": 3}
+    with pytest.raises(UserError, match=r"train\[0\]: the label is 6; it must be 1 to 5 stars"):
+        load_dataset(config.global_, 1, None, train=[("a", 6)], dev=rows)
     with paddle.base.dygraph.guard():
-        loss = TASKS["tags"].hard_loss(*map(paddle.to_tensor, (logits, TASKS["tags"].with_unlabelled(labels[:2], 1))))
-        assert float(loss) == pytest.approx((3 * np.log1p(np.exp(-1)) + np.log1p(np.exp(1))) / 4, rel=1e-5)
+        loss = task.hard_loss(*map(paddle.to_tensor, (logits, task.with_unlabelled(labels[:2], 1))))
+        assert float(loss) == pytest.approx((0.8 ** 2 + 9) / 2, rel=1e-5)
 
 
 def commands() -> list[Any]:

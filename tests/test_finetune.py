@@ -315,7 +315,7 @@ def test_a_model_folder_without_weights_or_tokenizer_is_refused(config):
 def test_weights_that_do_not_fit_the_config_are_refused(config):
     settings = Path(config["Finetune"]["model"]) / "config.json"
     settings.write_text(settings.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
-    with pytest.raises(UserError, match="lacks 16 of the weights"):
+    with pytest.raises(UserError, match="lacks 16 of the model's weights, such as encoder.layer.2."):
         finetune(config)
 
 

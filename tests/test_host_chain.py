@@ -15,7 +15,7 @@ from paddleslim_bilstm.export.inference_file import forget_call_stacks, put_in_o
 from paddleslim_bilstm.export.int8 import put_int8_embedding, round_layers
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from paddleslim_bilstm.host import rehearsal
-from paddleslim_bilstm.models import check_strategies
+from paddleslim_bilstm.host.rehearsal import check_strategies
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict.runtimes import paddle_logits
 from paddleslim_bilstm.student.evaluate import metric_of, metric_on

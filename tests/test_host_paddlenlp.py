@@ -11,9 +11,10 @@ from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import Predictor, UserError
 from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.host.imports import follow_imports
 from paddleslim_bilstm.host.loader_text import read_loader
-from paddleslim_bilstm.host.on_import import register_when_imported
 from paddleslim_bilstm.student.evaluate import metric_of
+from paddleslim_bilstm.task import CLASSIFICATION, MULTI_LABEL
 from paddleslim_bilstm.teacher import load_teacher
 
 CONFIG = {"bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "batch_size": 32},
@@ -85,6 +86,25 @@ def test_the_trainers_model_is_distilled_with_the_trainers_data(tmp_path):
     assert written["seed"] == trainer.args.seed and written["max_seq_length"] == 64  # all that the tiny teacher takes
 
 
+def test_a_trainers_labels_may_be_zeros_and_ones_for_each_output(tmp_path):
+    from paddleslim_bilstm.host.trainer_job import examples_loader, read_examples
+
+    wanted = [[float("good" in text), float("not" in text)] for text, _ in make_reviews(30, seed=1)]
+    rows = [(text, labels) for (text, _), labels in zip(make_reviews(30, seed=1), wanted)]
+    trainer = make_trainer(tmp_path, rows)
+    train, dev = read_examples(trainer, "train_dataset"), read_examples(trainer, "eval_dataset")
+    assert train.task is dev.task is MULTI_LABEL and dev.labels.tolist() == wanted[:10]
+    trainer.train_dataset[0]["labels"] = [0.5, 0.0]
+    with pytest.raises(UserError, match=r"Trainer\(train_dataset=...\): labels: holds other values than 0 and 1"):
+        read_examples(trainer, "train_dataset")
+    paddle.enable_static()
+    try:
+        config = load_config({**CONFIG, "Global": {"task": "multi_label"}})
+        assert next(iter(examples_loader(train, config)()))[0]["labels"].shape()[1] == 2
+    finally:
+        paddle.disable_static()
+
+
 def test_pairs_reach_the_engine_as_the_trainer_has_them(tmp_path):
     from paddleslim_bilstm.host.trainer_job import evaluation_on, examples_loader, read_examples, save_teacher
 
@@ -102,7 +122,7 @@ def test_pairs_reach_the_engine_as_the_trainer_has_them(tmp_path):
     np.testing.assert_allclose(seen[0], expected, atol=1e-4)  # in the data set's order, whatever the batches
     assert seen[1].tolist() == [label for _, label in pairs[:30]]
     loader = examples_loader(train, load_config(CONFIG))
-    sentences, labels = read_loader(loader, teacher.tokenizer, teacher.framing)
+    sentences, labels = read_loader(loader, teacher.tokenizer, teacher.framing, CLASSIFICATION, 2)
     tokens = teacher.tokenizer.encode([pair for pair, _ in pairs[30:]]).to_lists()
     found = {(tuple(first), tuple(second)): label for (first, second), label in zip(sentences.to_lists(), labels)}
     assert found == {(tuple(first), tuple(second)): label for (first, second), (_, label) in zip(tokens, pairs[30:])}
@@ -113,10 +133,10 @@ def test_a_package_imported_after_paddlenlp_registers_at_once(monkeypatch):
 
     assert Trainer.compress.knows_bert_to_bilstm  # conftest.py imported the package before PaddleNLP
     monkeypatch.setattr(Trainer, "compress", Trainer.compress.__wrapped__)
-    register_when_imported()
+    follow_imports()
     ours = Trainer.compress
     assert ours.knows_bert_to_bilstm
-    register_when_imported()
+    follow_imports()
     assert Trainer.compress is ours
 
 

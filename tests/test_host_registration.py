@@ -11,7 +11,7 @@ import paddle
 import pytest
 
 import paddleslim_bilstm
-from paddleslim_bilstm.host.versions import UnsupportedVersion, check_versions
+from paddleslim_bilstm.host.imports import UnsupportedVersion, check_versions
 
 CHECK = """
     assert "bert_to_bilstm" in strategy_config.SUPPORTED_CONFIG
@@ -83,7 +83,7 @@ def test_compress_is_refused_beside_other_versions_before_paddle_is_loaded(other
         import sys
         import paddleslim_bilstm
         from paddleslim_bilstm.cli import main
-        from paddleslim_bilstm.host.versions import UnsupportedVersion
+        from paddleslim_bilstm.host.imports import UnsupportedVersion
         try:
             paddleslim_bilstm.compress
         except UnsupportedVersion as error:
@@ -210,7 +210,7 @@ def test_sigterm_still_ends_a_run_after_paddlenlp_has_put_the_systems_handler_ba
         except Terminated:
             pass
         signal.signal(signal.SIGTERM, signal.SIG_IGN)   # where nobody asked for it, it stays as it is
-        from paddleslim_bilstm.host.on_import import _after_import
-        _after_import("paddlenlp")
+        from paddleslim_bilstm.host.imports import _FOLLOW
+        _FOLLOW["paddlenlp"]("paddlenlp")
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     """)

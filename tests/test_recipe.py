@@ -3,12 +3,18 @@
 import numpy as np
 import paddle
 import pytest
-from test_student import SPEC, accuracy, adam, token_sum_task, weights_for
+from test_student import SPEC, TOKENIZER, accuracy, adam, token_sum_task, weights_for
 
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.student import recipe as recipe_module
 from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.recipe import Recipe
+from paddleslim_bilstm.student.start import Student, StudentText
+
+
+def student_of(data):
+    sentences = data.sentences
+    return Student(SPEC, weights_for(), StudentText(TOKENIZER.framing, sentences, sentences, sentences, {}))
 
 
 @pytest.mark.parametrize("train_config, distilled_steps, alone_steps", [
@@ -24,8 +30,8 @@ def test_small_data_is_gone_through_more_often(tmp_path, monkeypatch, train_conf
     settings = load_config({"Global": {"model_dir": "teacher", "train_file": "t.tsv", "dev_file": "d.tsv"},
                             "bert_to_bilstm": {"batch_size": 100}, "TrainConfig": train_config})
     recipe = Recipe(settings, logit_mse, adam, accuracy(data), "dev", tmp_path)
-    distilled = recipe.distil(SPEC, weights_for(), data, "data")
-    alone = recipe.train_alone(SPEC, weights_for(), data.sentences, data.labels, len(data.sentences))
+    distilled = recipe.distil(student_of(data), data)
+    alone = recipe.train_alone(student_of(data), data.labels)
     assert [distilled.evaluations[-1][0], alone.evaluations[-1][0]] == [distilled_steps, alone_steps]
     for student in (distilled, alone):
         assert 10 <= len(student.evaluations) <= 13
@@ -37,7 +43,7 @@ def test_what_is_logged_makes_no_other_student(tmp_path):
     data = token_sum_task(400)
     for logging_iter in (None, 2):
         settings = load_config({"bert_to_bilstm": None, "TrainConfig": {"train_iter": 4, "logging_iter": logging_iter}})
-        Recipe(settings, logit_mse, adam, None, "dev", tmp_path).distil(SPEC, weights_for(), data, "data")
+        Recipe(settings, logit_mse, adam, None, "dev", tmp_path).distil(student_of(data), data)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -47,5 +53,5 @@ def test_eval_iter_of_the_config_wins(tmp_path):
     settings = load_config({"Global": {"model_dir": "teacher", "train_file": "t.tsv", "dev_file": "d.tsv"},
                             "bert_to_bilstm": {"batch_size": 100}, "TrainConfig": {"epochs": 3, "eval_iter": 6}})
     recipe = Recipe(settings, logit_mse, adam, accuracy(data), "dev", tmp_path)
-    student = recipe.distil(SPEC, weights_for(), data, "data")
+    student = recipe.distil(student_of(data), data)
     assert np.array(student.evaluations)[:, 0].tolist() == [6, 12]

@@ -18,69 +18,77 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.metrics import Metric
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, TASKS, Answer, Task, task_named, task_of_outputs
+from paddleslim_bilstm.task import (
+    CLASSIFICATION,
+    MULTI_LABEL,
+    REGRESSION,
+    TASKS,
+    Answer,
+    Task,
+    task_named,
+    task_of_outputs,
+)
 from paddleslim_bilstm.text import load_dataset
 
 
-class Tags(Task):
-    """Each output is a tag that a text has or lacks; a label is their names with | between, or "-" for none."""
+class Stars(Task):
+    """A label is a number of stars from 1 to 5, which the one output answers, rounded."""
 
-    name = "tags"
-    metrics = (Metric("exact", "share of texts with all tags right", "exact %",
-                      lambda labels, answers, _: float((labels == answers).all(axis=1).mean()), in_percent=True),)
+    name = "stars"
+    metrics = (Metric("right", "share of texts with the right stars", "right %",
+                      lambda labels, answers, _: float((labels == answers).mean()), in_percent=True),
+               Metric("near", "share of texts at most one star off", "near %",
+                      lambda labels, answers, _: float((np.abs(labels - answers) <= 1).mean()), in_percent=True))
     dtype = "float32"
     missing = np.nan
-    some_names = ("a", "b")
+    some_names = ("stars",)
 
     @dataclass(frozen=True)
-    class Found(Answer):
-        tags: list
+    class Rated(Answer):
+        stars: int
 
         def as_json(self, label_names):
-            return {"tags": self.tags}
+            return {"stars": self.stars}
 
     def fits(self, outputs):
-        return outputs > 0
+        return outputs == 1
 
-    def label_text(self, label, where):
-        return "|".join(label) or "-" if isinstance(label, list) else super().label_text(label, where)
+    def read_label(self, label, where):
+        label = super().read_label(label, where)
+        if label not in tuple("12345"):
+            raise UserError(f"{where}: the label is {label}; it must be 1 to 5 stars")
+        return label
 
     def scheme(self, train, dev, outputs, names):
-        def ids_of(labels):
-            return np.array([[name in label.split("|") for name in names] for label in labels], np.float32)
-        return SimpleNamespace(names=names, ids_of=ids_of)
-
-    def label_shape(self, outputs):
-        return (outputs,)
+        return SimpleNamespace(names=("stars",), ids_of=lambda labels: np.array([float(one) for one in labels], "f4"))
 
     def has_label(self, labels):
-        return ~np.isnan(labels).any(axis=1)
+        return ~np.isnan(labels)
 
     def hard_loss(self, logits, labels):
-        known = paddle.cast(paddle.logical_not(paddle.isnan(labels)), "float32")
-        wanted = paddle.where(known > 0, labels, paddle.zeros_like(labels))
-        errors = paddle.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        return paddle.sum(errors * known) / paddle.clip(paddle.sum(known), min=1.0)
+        known = paddle.logical_not(paddle.isnan(labels))
+        errors = paddle.where(known, paddle.squeeze(logits, axis=1) - labels, paddle.zeros_like(labels))
+        return paddle.sum(errors * errors) / paddle.clip(paddle.sum(paddle.cast(known, "float32")), min=1.0)
 
     def answers_of(self, logits):
-        return (logits > 0).astype(np.float32)
+        return np.clip(np.rint(logits[:, 0]), 1, 5)
 
     def predictions(self, logits, label_names):
-        return [self.Found([name for name, value in zip(label_names, row) if value > 0]) for row in logits]
+        return [self.Rated(int(stars)) for stars in self.answers_of(logits)]
 
     def in_words(self, answer, label_names):
-        return "|".join(name for name, has in zip(label_names, answer) if has) or "-"
+        return f"{answer:g} stars"
 
     def how_measured(self, sentences):
-        return ["- **exact**: the share of texts with all tags right."]
+        return ["- **right, near**: the share of texts with the right stars, or at most one off."]
 
 
-TAGS = Tags()
+STARS = Stars()
 
 
 @pytest.fixture
-def tags(monkeypatch):
-    monkeypatch.setitem(TASKS, TAGS.name, TAGS)
+def stars(monkeypatch):
+    monkeypatch.setitem(TASKS, STARS.name, STARS)
 
 
 @dataclass(frozen=True)
@@ -115,22 +123,32 @@ TABLE = [
     Expected(REGRESSION, ("score",), (0.5, "3", 2.5), [0.5, 3, 2.5], "float32",
              [[1], [3], [2]], [1, 3, 2], [{"score": 1.0}, {"score": 3.0}, {"score": 2.0}], "1",
              ("pearson", "spearman"), (2.5 / 7 ** 0.5, 1.0), ("pearson", "spearman"), (0.25 + 0) / 2, 1, [2.0]),
-    Expected(TAGS, ("food", "room"), (["food"], "food|room", []), [[1, 0], [1, 1], [0, 0]], "float32",
-             [[0, -9], [LOG(3), LOG(3)], [-1, 2]], [[0, 0], [1, 1], [0, 1]],
-             [{"tags": []}, {"tags": ["food", "room"]}, {"tags": ["room"]}], "-",
-             ("exact",), (1 / 3,), ("exact",), (LOG(2) + np.log1p(np.exp(-9)) + 2 * LOG(4 / 3)) / 4, 1, None),
+    Expected(MULTI_LABEL, ("food", "room"), (["food"], "room,food", []), [[1, 0], [1, 1], [0, 0]], "float32",
+             [[0, -9], [LOG(3), LOG(3)], [-LOG(3), LOG(4)]],
+             [[0, -9], [np.float32(LOG(3))] * 2, [np.float32(-LOG(3)), np.float32(LOG(4))]],
+             [{"labels": [], "probabilities": {"food": 0.5, "room": 0.000123}},
+              {"labels": ["food", "room"], "probabilities": {"food": 0.75, "room": 0.75}},
+              {"labels": ["room"], "probabilities": {"food": 0.25, "room": 0.8}}], "none of the labels",
+             ("micro_f1", "macro_f1", "exact_match", "mean_average_precision"),
+             (2 / 3, 2 / 3, 1 / 3, (1 + 1 / 2) / 2),
+             ("micro_f1", "macro_f1", "exact_match", "mean_average_precision"),
+             (LOG(2) + np.log1p(np.exp(-9)) + 2 * LOG(4 / 3)) / 4, 1,
+             [np.float32(LOG(0.6 / 0.4)), np.float32(LOG(0.4 / 0.6))]),
+    Expected(STARS, ("stars",), (4, "5", 1.0), [4, 5, 1], "float32", [[3.6], [9], [2]], [4, 5, 2],
+             [{"stars": 4}, {"stars": 5}, {"stars": 2}], "4 stars", ("right", "near"), (2 / 3, 1), ("right", "near"),
+             (0.4 ** 2 + 16) / 2, 1, None),
 ]
 each_task = pytest.mark.parametrize("expected", TABLE, ids=lambda one: one.task.name)
 
 
 @each_task
-def test_labels_are_read(expected, tags):
+def test_labels_are_read(expected, stars):
     rows = [(f"text {number}", label) for number, label in enumerate(expected.written)]
     config = GlobalConfig(task=expected.task.name)
     data = load_dataset(config, len(expected.names), expected.names, train=rows, dev=rows)
     assert data.train_labels.dtype == expected.dtype and tuple(data.label_names) == expected.names
     assert data.train_labels.tolist() == data.dev_labels.tolist() == expected.labels
-    with pytest.raises(UserError, match="train: every row has the label .*; add rows"):
+    with pytest.raises(UserError, match="train: every row has the labels? .*; add rows"):
         load_dataset(config, len(expected.names), expected.names, train=rows[:1], dev=rows)
 
 
@@ -192,7 +210,7 @@ def test_training_starts_where_the_task_says(expected):
 
 
 @each_task
-def test_the_configuration_knows_task_and_metrics(expected, tags):
+def test_the_configuration_knows_task_and_metrics(expected, stars):
     def read(**global_):
         return load_config({"Global": {"task": expected.task.name, **global_}, "bert_to_bilstm": {}}).global_
 
@@ -204,8 +222,9 @@ def test_the_configuration_knows_task_and_metrics(expected, tags):
         read(metric=other)
 
 
-def test_an_unknown_task_is_refused_with_those_that_there_are(tags):
-    with pytest.raises(UserError, match="Global.task: must be 'classification', 'regression' or 'tags', not 'rank'"):
+def test_an_unknown_task_is_refused_with_those_that_there_are(stars):
+    with pytest.raises(UserError, match="Global.task: must be 'classification', 'regression', 'multi_label' or "
+                                        "'stars', not 'rank'"):
         load_config({"Global": {"task": "rank"}, "bert_to_bilstm": {}})
 
 
@@ -221,11 +240,10 @@ def test_the_number_of_outputs_tells_the_task_where_nothing_else_does():
     REGRESSION.check_teacher(1), CLASSIFICATION.check_teacher(7)
 
 
-def test_a_task_of_ones_own_goes_through_the_whole_job(tags, tmp_path, capsys):
-    names = ("film", "hotel", "not")
-    teacher = make_tiny_teacher(tmp_path / "teacher", num_classes=3, label_names=names)
-    rows = [(text, [name for name in names if name in text.split()]) for text, _ in make_reviews(300, seed=5)]
-    config = {"Global": {"model_dir": str(teacher), "save_dir": str(tmp_path / "out"), "task": "tags",
+def test_a_task_of_ones_own_goes_through_the_whole_job(stars, tmp_path, capsys):
+    teacher = make_tiny_teacher(tmp_path / "teacher", num_classes=1)
+    rows = [(text, 1 + 2 * ("film" in text.split()) + ("not" in text.split())) for text, _ in make_reviews(300, seed=5)]
+    config = {"Global": {"model_dir": str(teacher), "save_dir": str(tmp_path / "out"), "task": "stars",
                          "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
               "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "batch_size": 16, "alpha": 1.0},
               "DataAugmentation": {"n_iter": 0}, "QuantBiLSTM": {"max_accuracy_drop": 0.5},
@@ -234,24 +252,24 @@ def test_a_task_of_ones_own_goes_through_the_whole_job(tags, tmp_path, capsys):
     labels = [label for _, label in rows[220:]]
     always_one = max(labels.count(label) for label in labels) / len(labels)
     by_name = {row.name: row for row in report.models}
-    assert by_name["teacher"].agreement == 1  # with itself; nobody taught it these tags
-    assert by_name["distilled"].scores["exact"] > always_one + 0.2
-    assert by_name["Bi-LSTM alone"].scores["exact"] > always_one + 0.2
-    assert "share of texts with all tags right" in report.headline
-    assert "exact %" in report.table and "acc" not in report.table
-    assert "**exact**: the share" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert by_name["teacher"].agreement == 1  # with itself; nobody taught it these stars
+    assert by_name["distilled"].scores["right"] > always_one + 0.2
+    assert by_name["Bi-LSTM alone"].scores["right"] > always_one + 0.2
+    assert "share of texts with the right stars" in report.headline and report.labels == ()
+    assert "right %" in report.table and "near %" in report.table and "acc" not in report.table
+    assert "**right, near**: the share" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert "labels texts (`film`, `hotel`, `not`)" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert written["metric"] == "exact" and written["models"][-1]["exact"] == by_name["QuantBiLSTM"].scores["exact"]
+    assert "labels texts (`stars`)" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert written["metric"] == "right" and written["models"][-1]["right"] == by_name["QuantBiLSTM"].scores["right"]
 
     predictor = Predictor(tmp_path / "out", "onnx")
-    right = np.mean([answer.tags == label for answer, label in zip(predictor.predict(
+    right = np.mean([answer.stars == label for answer, label in zip(predictor.predict(
         [text for text, _ in rows[220:]]), labels)])
-    assert right == pytest.approx(by_name["distilled"].scores["exact"])
+    assert right == pytest.approx(by_name["distilled"].scores["right"])
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps({"text": text, "label": label}) + "\n"
                                                 for text, label in rows[220:]))
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "out"), "--data", str(tmp_path / "dev.jsonl"), "--runtime", "onnx"]) == 0
-    assert json.loads(capsys.readouterr().out)["exact"] == pytest.approx(right)
+    assert json.loads(capsys.readouterr().out)["right"] == pytest.approx(right)
     assert main(["predict", str(tmp_path / "out"), "--input", str(tmp_path / "dev.jsonl")]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[0]).keys() == {"text", "tags"}
+    assert json.loads(capsys.readouterr().out.splitlines()[0]).keys() == {"text", "stars"}

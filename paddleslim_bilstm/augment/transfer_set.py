@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Sequence
 
@@ -180,12 +180,14 @@ class TransferSet:
         source: index of the original sentence that each was made from, int32 ``[m]``.
         counts: ``originals``, ``made`` (all rounds, the originals included) and ``duplicates`` (removed of them).
         key: changes with anything that the transfer set depends on, see `transfer_set_fingerprint`.
+        corpus: what it was made of; None where it was only loaded.
     """
 
     sentences: Sentences
     source: np.ndarray
     counts: dict[str, int]
     key: str
+    corpus: Corpus | None = None
 
 
 def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, folder: str | Path,
@@ -204,12 +206,12 @@ def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, fo
     identity = transfer_set_fingerprint(corpus, augmentation, seed, max_tokens)
     if folder.exists():
         try:
-            return load_transfer_set(folder, identity)
+            return replace(load_transfer_set(folder, identity), corpus=corpus)
         except UserError as error:
             log.warning("%s; it is made again", error)
     with whole_folder(folder) as partial:
         _write(corpus, augmentation, seed, max_tokens, partial, identity)
-    return load_transfer_set(folder, identity)
+    return replace(load_transfer_set(folder, identity), corpus=corpus)
 
 
 def load_transfer_set(folder: str | Path, identity: str | None = None) -> TransferSet:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print ``{"runtime", "sentences", METRICS, "sentences_per_s"}`` as JSON; return the exit code.
 
-    The metrics are all that the student's task has.
+    The metrics are all that the student's task has; where a text has several labels also ``by_label``, the F1 of each.
 
     Raises:
         UserError: the file can't be read, or its labels aren't those of the student.
@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = task.answers_of(predictor.logits(rows.texts, arguments.batch_size))
     seconds = time.perf_counter() - start
     scores = {metric.name: metric.of(labels, found, outputs) for metric in task.metrics}
+    if by_label := task.label_scores(labels, found):
+        scores["by_label"] = dict(zip(predictor.label_names, by_label))
     json.dump({"runtime": predictor.runtime, "sentences": len(labels), **scores,
                "sentences_per_s": round(len(labels) / seconds, 1)}, sys.stdout)
     sys.stdout.write("\n")

@@ -130,7 +130,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print ``{"text", "label", "probabilities"}`` for each line of the input; return the exit code.
 
-    The text of a pair is a list of two; other tasks have other answers, such as ``{"score"}``.
+    The text of a pair is a list of two; other tasks have other answers: ``{"score"}``, ``{"labels", "probabilities"}``.
 
     Raises:
         UserError: the input can't be opened, or a line isn't UTF-8 or isn't the JSON that it should be.

@@ -81,6 +81,9 @@ def load_config(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
     if not {"bert_to_bilstm", "Finetune"} & written.values.keys():
         raise written.error((), "has no section bert_to_bilstm; add it (\"bert_to_bilstm: {}\" takes the defaults)")
     config = Config(**sections, strategies=strategies)
+    if config.global_.model_dir is not None and config.global_.teacher_labels is not None:
+        raise written.error(("Global", "teacher_labels"), "stands in place of Global.model_dir; leave out one "
+                            "of the two")
     _check_task(config, written)
     _check_teachers(config, written)
     _check_losses(config, written)
@@ -225,11 +228,13 @@ def _shown(value: Any) -> str:
 
 
 def _check_task(config: Config, written: Source) -> None:
-    """Refuse a metric that makes no sense for ``Global.task``."""
+    """Refuse a metric or a threshold that makes no sense for ``Global.task``."""
     task, metric = config.global_.task, config.global_.metric
     metrics = [one.name for one in task_named(task).metrics]
     if metric is not None and metric not in metrics:
         raise written.error(("Global", "metric"), f"{metric} is no metric of a {task}; valid: {', '.join(metrics)}")
+    if "threshold" in config.global_.model_fields_set and not task_named(task).thresholds:
+        raise written.error(("Global", "threshold"), f"a {task} has none; remove it, or set Global.task to multi_label")
 
 
 def _check_teachers(config: Config, written: Source) -> None:

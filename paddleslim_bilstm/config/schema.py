@@ -16,9 +16,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..storage import checksum, source_of
-from ..task import CLASSIFICATION, TASKS, metrics_by_name, task_named
+from ..task import CLASSIFICATION, TASKS, Task, metrics_by_name, task_named
+from ..thresholds import HALF
 
 TOKENS, WORDS = "teacher", "words"  # the student's vocabulary
+BEST_ON_DEV = "dev"  # the thresholds
 
 # YAML 1.1 takes 1e-3 for text (it wants 1.0e-3); everybody means the number.
 EXPONENT_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
@@ -66,6 +68,16 @@ def names(value: Any) -> Optional[Tuple[str, ...]]:
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError("must be a name or a list of names")
     return tuple(text(name) for name in value)
+
+
+def _paths(value: Any) -> Optional[Tuple[str, ...]]:
+    """Return a path or a list of paths as a tuple."""
+    if value is None:
+        return None
+    value = value if isinstance(value, (list, tuple)) else [value]
+    if not value:
+        raise ValueError("must be a path or a list of paths")
+    return tuple(map(_path, value))
 
 
 def _text_column(value: Any) -> Union[None, str, Tuple[str, str]]:
@@ -151,6 +163,13 @@ def _learning_rate(value: Any) -> Union[None, float, Dict[str, Any]]:
     raise ValueError("must be a number above 0 or a schedule of paddle.optimizer.lr, {type: NAME, ...}")
 
 
+def _threshold(value: Any) -> Union[float, str]:
+    number = as_number(value)
+    if value == BEST_ON_DEV or isinstance(number, float) and 0 < number < 1:
+        return number
+    raise ValueError(f"must be a number between 0 and 1, or {BEST_ON_DEV}")
+
+
 @dataclass(frozen=True)
 class HookConfig:
     """An augmentation hook by its registered name, with its parameters."""
@@ -195,6 +214,7 @@ _SEVERAL_NAMES = _schema(anyOf=[{"type": "string"}, _NAMES, {"type": "null"}])
 Text = Annotated[str, BeforeValidator(text)]
 FilePath = Annotated[str, BeforeValidator(_path)]
 Names = Annotated[Optional[Tuple[str, ...]], PlainValidator(names), _SEVERAL_NAMES]
+FilePaths = Annotated[Optional[Tuple[str, ...]], PlainValidator(_paths), _SEVERAL_NAMES]
 TextColumn = Annotated[Any, PlainValidator(_text_column), _schema(
     anyOf=[{"type": "string"}, {**_NAMES, "minItems": 2, "maxItems": 2}, {"type": "null"}])]
 Places = Annotated[Any, PlainValidator(_places), _schema(
@@ -220,6 +240,8 @@ Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(as_number)]
 ShareBelow1 = Annotated[float, Field(ge=0, lt=1), BeforeValidator(as_number)]
 TaskName = Annotated[str, PlainValidator(lambda value: _one_of(value, TASKS)), _schema(
     enum=list(TASKS), type="string")]
+Threshold = Annotated[Any, PlainValidator(_threshold), _schema(
+    anyOf=[{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, {"const": BEST_ON_DEV}])]
 MetricName = Annotated[str, PlainValidator(lambda value: _one_of(value, metrics_by_name())), _schema(
     enum=list(metrics_by_name()), type="string")]
 
@@ -241,8 +263,10 @@ class GlobalConfig(Section):
     """File of an inference model's program, or ONNX file, in model_dir, where it has no usual name."""
     params_filename: Optional[Text] = None
     """File of an inference model's weights in model_dir, where it has no usual name."""
+    teacher_labels: FilePaths = None
+    """In place of model_dir: answers to the texts that `augment` writes, a file, a folder or several."""
     tokenizer_dir: Optional[FilePath] = None
-    """Folder of the (first) teacher's tokenizer files, where they are not in model_dir."""
+    """Folder of the (first) teacher's tokenizer files, where they are not in model_dir; without one, the student's."""
     train_file: Optional[FilePath] = None
     """Training text with labels: .tsv, .csv or .jsonl."""
     dev_file: Optional[FilePath] = None
@@ -256,9 +280,12 @@ class GlobalConfig(Section):
     label_column: Optional[Text] = None
     """The column of the label, where it has no usual name."""
     task: TaskName = CLASSIFICATION.name
-    """A regression's labels are numbers, and its teacher has one output."""
+    """A regression's labels are numbers, and its teacher has one output. With multi_label a text has any number of
+    labels, and its teacher a sigmoid at each output."""
     metric: Optional[MetricName] = None
-    """Chooses the best checkpoint, guards QuantBiLSTM, leads the report; accuracy, or pearson, if unset."""
+    """Chooses the best checkpoint, guards QuantBiLSTM, leads the report; accuracy, pearson or micro_f1 if unset."""
+    threshold: Threshold = HALF
+    """Of multi_label: the probability above which a label is answered; dev takes each label's best on the dev set."""
     save_dir: FilePath = "./output"
     """Folder of the result."""
     cache_dir: Optional[FilePath] = None
@@ -285,6 +312,11 @@ class GlobalConfig(Section):
     def chosen_metric(self) -> str:
         """``metric``, or the task's default."""
         return self.metric or task_named(self.task).metrics[0].name
+
+    @property
+    def chosen_task(self) -> Task:
+        """``task``, with the ``threshold`` that every model of the run begins with."""
+        return task_named(self.task).with_thresholds([HALF if self.threshold == BEST_ON_DEV else self.threshold])
 
 
 class StudentConfig(Section):

@@ -1,4 +1,4 @@
-"""``finetune``: a pretrained BERT or ERNIE becomes the teacher, the tutorial's first step."""
+"""``finetune``: a pretrained encoder becomes the teacher, the tutorial's first step."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ import paddle
 
 from ..config import Config, load_config
 from ..errors import UserError
-from ..host.versions import before_paddle
+from ..host.imports import before_paddle
 from ..run import cache_root
 from ..storage import checksum, make_writable_folder, whole_folder, write_json
-from ..task import task_named
-from ..teacher.checkpoint import quiet_dygraph
+from ..teacher.checkpoint import dynamic_mode
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
-from ..tokens import Tokenizer, load_tokenizer
-from .pretrained import load_pretrained, save_classifier
+from ..tokens import Tokenizer
+from .pretrained import load_pretrained, output_layer, save_classifier
 from .training import Labelled, train_classifier
 
 RECORD_FILE = "finetune.json"
@@ -55,15 +54,15 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
     global_, folder = config.global_, _destination(config)
     started = time.perf_counter()
     dataset = load_dataset(global_, train=train, dev=dev)
-    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch, quiet_dygraph(), paddle.utils.unique_name.guard():
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch, dynamic_mode(), paddle.utils.unique_name.guard():
         paddle.seed(global_.seed)
-        network, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names), Path(scratch))
-        tokenizer = load_tokenizer(tokenizer_folder)
+        network, tokenizer, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names),
+                                                               Path(scratch))
         labelled = _tokenized(dataset, tokenizer, global_.max_seq_length)
-        task = task_named(global_.task)
+        task = global_.chosen_task
         bias = task.first_bias(labelled[0].labels, np.float32)
-        if bias is not None and not network.classifier.bias.numpy().any():  # a fresh one
-            network.classifier.bias.set_value(bias)
+        if bias is not None and not output_layer(network).bias.numpy().any():  # a fresh one
+            output_layer(network).bias.set_value(bias)
         checkpoint = _checkpoint(config, network, labelled)
         scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
                                   global_.seed, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from ..errors import UserError
 from ..progress import progress_bar
 from ..student.batches import plan_batches
 from ..student.checkpoint import Progress, load_checkpoint, save_checkpoint
-from ..task import Task, all_the_same
+from ..task import Task
 from ..teacher import batches_by_length
 from ..tokens import Sentences, Tokenizer
+from .pretrained import output_layer
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
                 progress.evaluations.append([progress.step, task.score(metric, dev.labels, answers, run.num_classes)])
                 best = _keep_best(progress, run, best)
                 bar.set_postfix(**{metric: f"{progress.evaluations[-1][1]:.4f}"}, best=f"{progress.best_metric:.4f}")
-                if all_the_same(answers) and progress.step == steps:
+                if task.all_the_same(answers) and progress.step == steps:
                     _log.warning("the fine-tuned teacher answers the same to every dev sentence; try other values of "
                                  "Finetune.learning_rate and Finetune.epochs")
             if position == epoch_steps - 1 or saved.due():
@@ -118,7 +120,7 @@ class _Run:
     def __init__(self, network: paddle.nn.Layer, tokenizer: Tokenizer, settings: FinetuneConfig, task: Task,
                  steps: int):
         self._network, self._tokenizer, self._settings, self._steps = network, tokenizer, settings, steps
-        self._task, self.num_classes = task, network.classifier.weight.shape[1]
+        self._task, self.num_classes = task, output_layer(network).weight.shape[1]
         self._schedule = paddle.optimizer.lr.LambdaDecay(
             settings.learning_rate, lambda step: warmup_and_decay(step, steps, settings.warmup))
         decayed = {parameter.name for name, parameter in network.named_parameters()
@@ -191,6 +193,6 @@ def _keep_best(progress: Progress, run: _Run, best: dict[str, np.ndarray]) -> di
 
 def _logits(network: paddle.nn.Layer, tokenizer: Tokenizer, sentences: Sentences, batch: np.ndarray) -> paddle.Tensor:
     ids, types = tokenizer.framing.batch(sentences, batch)
-    mask = (ids != tokenizer.pad_id).astype(np.int64)
-    return network(input_ids=paddle.to_tensor(ids), token_type_ids=paddle.to_tensor(types),
-                   attention_mask=paddle.to_tensor(mask))
+    feeds = {"input_ids": ids, "token_type_ids": types, "attention_mask": (ids != tokenizer.pad_id).astype(np.int64)}
+    takes = inspect.signature(network.forward).parameters
+    return network(**{name: paddle.to_tensor(array) for name, array in feeds.items() if name in takes})

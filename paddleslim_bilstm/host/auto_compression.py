@@ -16,9 +16,10 @@ from ..errors import UserError
 from ..report.tables import score_of
 from ..run import published_name
 from ..storage import copy_whole
-from .versions import UnsupportedVersion
+from . import STRATEGY
+from .imports import UnsupportedVersion
 
-_STRATEGY, _DATA_HOOK = "bert_to_bilstm", "DataAugmentation"
+_DATA_HOOK = "DataAugmentation"
 _GLOBAL_ARGUMENTS = ("model_dir", "model_filename", "params_filename", "save_dir")
 _REFUSED_ARGUMENTS = {
     "input_shapes": "the student takes batches of any width, at no loss of speed",
@@ -45,7 +46,7 @@ def extend(cls: type) -> None:
         arguments = signature.bind(self, *args, **kwargs).arguments
         written = _written(arguments.get("config"))
         self._distillation = None
-        if _STRATEGY in written.values:
+        if STRATEGY in written.values:
             self._distillation = distillation = _Distillation(written, arguments)
             self.final_dir = distillation.settings.global_.save_dir
             self.model_filename, self.params_filename = distillation.file_names
@@ -109,7 +110,7 @@ def refuse_our_sections(reason: str) -> None:
     @functools.wraps(original_init)
     def __init__(self, *args, **kwargs):
         sections = _written(signature.bind(self, *args, **kwargs).arguments.get("config")).values
-        for name in (_STRATEGY, _DATA_HOOK):
+        for name in (STRATEGY, _DATA_HOOK):
             if name in sections:
                 raise UnsupportedVersion(f"{name}: {reason}")
         original_init(self, *args, **kwargs)
@@ -177,10 +178,10 @@ def _written(config: Any) -> Source:
     """
     if isinstance(config, str) and Path(config).is_file():
         names = section_names(config)
-        if _STRATEGY in names:
+        if STRATEGY in names:
             return _with_plugins(read_source(config))
         return _with_plugins(read_sections(config, ("Global", _DATA_HOOK) if _DATA_HOOK in names else ()))
-    if isinstance(config, dict) and {_STRATEGY, _DATA_HOOK} & config.keys():
+    if isinstance(config, dict) and {STRATEGY, _DATA_HOOK} & config.keys():
         return _with_plugins(read_source(config))
     return Source(dict.fromkeys(config) if isinstance(config, (dict, list, tuple, set)) else {}, {(): "config"})
 

@@ -7,6 +7,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..errors import UserError
+from ..task import Task
 from ..tokens import Feed, Framing, Sentences, Tokenizer
 from ..tokens.framing import IDS, Row
 
@@ -38,21 +39,22 @@ def loader_batches(loader: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, np.
         yield {name: np.asarray(value) for name, value in batch.items()}
 
 
-def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing,
-                label_type: type = np.int64) -> tuple[Sentences, np.ndarray | None]:
+def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task | None = None,
+                outputs: int = 0) -> tuple[Sentences, np.ndarray | None]:
     """Collect one epoch's distinct sentences, sorted, so that a shuffling loader gives the same text each time.
 
     Returns:
-        The sentences, or the pairs where a row has a second side, and their labels, ``label_type`` ``[n]``, where the
-        batches hold an array ``labels`` or ``label``.
+        The sentences, or the pairs where a row has a second side, and their labels, as ``task`` has them for a model
+        of so many ``outputs``, where the batches hold an array ``labels`` or ``label``; without a task none are read.
 
     Raises:
-        UserError: a batch has no token ids, or the loader is empty.
+        UserError: a batch has no token ids, or labels that the task can't have, or the loader is empty.
     """
-    found: dict[Row, float | None] = {}
+    found: dict[Row, Any] = {}
     for batch in loader_batches(loader, framing.feeds):
-        labels = next((batch[name].reshape(-1) for name in _LABEL_FEEDS if name in batch), None)
-        for position, row in enumerate(framing.contents(batch)):
+        contents, name = framing.contents(batch), next((name for name in _LABEL_FEEDS if name in batch), None)
+        labels = name and task and task.of_array(batch[name], len(contents), outputs, f"train_dataloader: {name}")
+        for position, row in enumerate(contents):
             if any(row):
                 found.setdefault(row, None if labels is None else labels[position])
     if not found:
@@ -63,4 +65,4 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing,
     lists = [side for row in ordered for side in (row if pairs else row[:1])]
     sentences = tokenizer.sentences_of(lists)
     return (Sentences.from_sides(sentences) if pairs else sentences,
-            None if None in labels else np.array(labels).astype(label_type))
+            None if any(label is None for label in labels) else np.stack(labels))

@@ -10,6 +10,7 @@ from paddleslim.dygraph.dist.losses.basic_loss import BASIC_LOSS
 
 from ..errors import UserError
 from ..student.losses import LOSSES, DistillationLoss, LossFunction, told_of_losses
+from . import STRATEGY
 from .auto_compression import extend
 from .strategies import BertToBiLSTM
 
@@ -68,9 +69,6 @@ def _layer(function: LossFunction) -> type:
             return function(student_logits, teacher_logits, **self._options)
 
     return LogitLoss
-
-
-STRATEGY = "bert_to_bilstm"
 
 
 def register() -> None:

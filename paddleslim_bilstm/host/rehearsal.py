@@ -17,17 +17,55 @@ import numpy as np
 import paddle
 from paddle.incubate.asp.supported_layer_list import supported_layers_and_prune_func_map
 
+from ..config import Config
+from ..config.schema import WORDS
 from ..errors import UserError
 from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
-from ..student.spec import StudentSpec
+from ..student.spec import WORD_FEEDS, StudentSpec
 from ..student.weights import first_weights
-from ..tokens import Framing, Sentences
+from ..task import task_named
+from ..tokens import BERT_FEEDS, Framing, Sentences
 from .chain import StepFailed, feeds_loader, reason_of, run_steps
+from .strategies import strategies_of
 
 _UNITS, _TOKENS, _LENGTH, _SENTENCES = 8, 16, 6, 4
 _TOLERANCE = 0.5  # of the largest logit: an untrained student's, its activations rounded by the scale of a batch
 _passed: set[str] = set()  # rehearsals of this process that went well
 Strategies = Mapping[str, Mapping[str, Any]]
+
+
+def check_strategies(settings: Config, spec: StudentSpec | None = None) -> None:
+    """Refuse strategies of PaddleSlim that can't do what they are set to do, by a rehearsal on a tiny student.
+
+    Args:
+        spec: the student; before the text is read it isn't known, so what any kind of student can do is let through.
+
+    Raises:
+        UserError: a key or a value can't work; the message names it.
+    """
+    strategies = strategies_of(settings)
+    if not strategies:
+        return
+    refusals = []
+    for kind in [spec] if spec else _possible_kinds(settings, "node" in strategies.get("Distillation", {})):
+        try:
+            return rehearse(strategies, settings.train, kind)
+        except UserError as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
+    """Return specs of the students that the settings may mean, the likeliest first; their sizes mean nothing.
+
+    The nodes of pairs have other names, so where the settings name some, both kinds are asked.
+    """
+    student, columns = settings.distill.student, settings.global_.text_column
+    labels = task_named(settings.global_.task).some_names
+    known = not names_nodes or columns is not None
+    return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling,
+                        WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder)
+            for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
 
 
 def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:

@@ -8,9 +8,11 @@ from typing import Any, Mapping
 
 from paddleslim.auto_compression import strategy_config
 
+from ..config import Config
 from ..errors import UserError
 from ..student.losses import LOSSES
 
+QUANT_BILSTM = "QuantBiLSTM"  # ours, not PaddleSlim's
 _NEEDS_DISTILLATION = ("QuantAware", "UnstructurePrune", "ASPPrune")
 _CALIBRATION_BATCHES = 32
 
@@ -21,6 +23,15 @@ class BertToBiLSTM(strategy_config.BaseStrategy):
     def __init__(self, **section: Any):
         super().__init__("bert_to_bilstm")
         self.section = section
+
+
+def strategies_of(settings: Config) -> dict[str, dict[str, Any]]:
+    """Return the keyword arguments of PaddleSlim's own strategies in a config, in its order, see `chained_strategies`.
+
+    Raises:
+        UserError: as `chained_strategies`.
+    """
+    return chained_strategies({name: one for name, one in settings.strategies.items() if name != QUANT_BILSTM})
 
 
 def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:

@@ -20,9 +20,9 @@ from ..pipeline import compress as run_job
 from ..storage import make_writable_folder, whole_folder
 from ..student.batches import plan_batches
 from ..student.train import Evaluate
-from ..task import task_named, task_of_outputs
+from ..task import MULTI_LABEL, Task, task_of_outputs
 from ..teacher.checkpoint import FEED_NAMES, quiet_dygraph
-from .paddlenlp_trainer import STRATEGY
+from . import STRATEGY
 
 # what may follow our name in PaddleNLP's ``strategy`` -> PaddleSlim's strategy, run on the student
 _CHAINED = {"ptq": "QuantPost", "qat": "QuantAware"}
@@ -55,7 +55,7 @@ def distil(trainer: Any, custom_evaluate: None = None,
         with quiet_dygraph():
             train, dev = read_examples(trainer, "train_dataset"), read_examples(trainer, "eval_dataset")
         longest = max(int(examples.lengths.max()) for examples in (train, dev) if examples is not None)
-        settings = prepare(config or {}, _overrides(trainer, config, save_dir, longest))
+        settings = prepare(config or {}, _overrides(trainer, config, save_dir, longest, train.task))
         save_teacher(trainer, Path(settings.global_.model_dir))
         paddle.enable_static()
         return run_job(settings, train_dataloader=examples_loader(train, settings),
@@ -68,14 +68,16 @@ class Examples:
 
     Attributes:
         input_ids, token_type_ids: int64 ``[length]`` each.
-        labels: class ids int64 ``[n]``, or numbers float32 ``[n]``; None where the rows have none.
+        labels: as ``task`` has them; None where the rows have none.
         pad_id: what a batch is filled up with.
+        task: what the number of outputs tells; of several labels a text where the labels are as wide.
     """
 
     input_ids: list[np.ndarray]
     token_type_ids: list[np.ndarray]
     labels: np.ndarray | None
     pad_id: int
+    task: Task
 
     @property
     def lengths(self) -> np.ndarray:
@@ -114,11 +116,12 @@ def _check(trainer: Any, custom_evaluate: Any) -> None:
                         "highest metric; name another metric_for_best_model")
 
 
-def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int) -> list[str]:
+def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int, task: Task) -> list[str]:
     """Return the settings that the trainer decides, and those that it proposes where ``config`` doesn't name them.
 
     Args:
         longest: tokens of the longest example.
+        task: what the examples' labels tell.
     """
     written = read_source(config or {}).values
     own = written.get("Global") if isinstance(written.get("Global"), dict) else {}
@@ -128,7 +131,7 @@ def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int) -> list[
                             "it out, or run paddleslim_bilstm.compress(config)")
     most = getattr(trainer.model.config, "max_position_embeddings", None) or longest
     proposed = {"seed": trainer.args.seed, "max_seq_length": min(max(longest, _USUAL_LENGTH), most),
-                "task": task_of_outputs(trainer.model.config.num_labels).name}
+                "task": task.name}
     values = {**{name: value for name, value in proposed.items() if name not in own},
               "model_dir": str(save_dir / "teacher"), "save_dir": str(save_dir)}
     chained = [_CHAINED[part] for part in trainer.args.strategy.split("+") if part in _CHAINED]
@@ -153,7 +156,8 @@ def read_examples(trainer: Any, name: str) -> Examples | None:
     if isinstance(dataset, Mapping) or not has_length(dataset) or not len(dataset):
         raise UserError(f"Trainer({name}=...): must be a data set with a length and at least one example, not "
                         f"{type(dataset).__name__}")
-    pad_id = trainer.tokenizer.pad_token_id
+    pad_id, outputs = trainer.tokenizer.pad_token_id, trainer.model.config.num_labels
+    task = task_of_outputs(outputs)
     input_ids, token_type_ids, labels = [], [], []
     for batch in trainer.get_eval_dataloader(dataset):  # it shuffles nothing and leaves nothing out, for either
         if not isinstance(batch, Mapping) or FEED_NAMES[0] not in batch:
@@ -164,12 +168,13 @@ def read_examples(trainer: Any, name: str) -> Examples | None:
         input_ids += [row[row != pad_id] for row in ids]
         token_type_ids += [row_types[row != pad_id] for row, row_types in zip(ids, types)]
         if trainer.label_names[0] in batch:
-            labels.append(np.asarray(batch[trainer.label_names[0]]).reshape(-1))
+            found = np.asarray(batch[trainer.label_names[0]])
+            task = MULTI_LABEL if outputs > 1 and found.shape == (len(ids), outputs) else task
+            labels.append(task.of_array(found, len(ids), outputs, f"Trainer({name}=...): labels"))
     if not labels and name == "eval_dataset":
         raise UserError(f"Trainer({name}=...): its examples have no {trainer.label_names[0]}; add them, or leave out "
                         f"{name}")
-    dtype = np.float32 if trainer.model.config.num_labels == 1 else np.int64
-    return Examples(input_ids, token_type_ids, np.concatenate(labels).astype(dtype) if labels else None, pad_id)
+    return Examples(input_ids, token_type_ids, np.concatenate(labels) if labels else None, pad_id, task)
 
 
 def examples_loader(examples: Examples, settings: Config) -> paddle.io.DataLoader:
@@ -179,7 +184,7 @@ def examples_loader(examples: Examples, settings: Config) -> paddle.io.DataLoade
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in FEED_NAMES]
         if examples.labels is not None:
-            feeds.append(paddle.static.data("labels", [-1], str(examples.labels.dtype)))
+            feeds.append(paddle.static.data("labels", [-1, *examples.labels.shape[1:]], str(examples.labels.dtype)))
     return paddle.io.DataLoader(_Batches(examples, batches), feed_list=feeds, batch_size=None, return_list=False,
                                 places=paddle.framework._current_expected_place())
 
@@ -213,7 +218,7 @@ def evaluation_on(examples: Examples, judge: Callable[[np.ndarray, np.ndarray], 
 def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return the measure of logits against labels: ``metric_for_best_model`` (or the first) of ``compute_metrics``."""
     if trainer.compute_metrics is None:
-        task, metric = task_named(settings.global_.task), settings.global_.chosen_metric
+        task, metric = settings.global_.chosen_task, settings.global_.chosen_metric
         return lambda logits, labels: task.score_logits(metric, labels, logits)
     wanted = (trainer.args.metric_for_best_model or "").removeprefix("eval_")
 

@@ -1,6 +1,6 @@
 """Texts to labels with a finished student, without Paddle."""
 
-from ..task import Prediction, Score
+from ..task import FoundLabels, Prediction, Score
 from .predictor import Predictor
 
-__all__ = ["Prediction", "Predictor", "Score"]
+__all__ = ["FoundLabels", "Prediction", "Predictor", "Score"]

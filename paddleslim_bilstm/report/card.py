@@ -8,17 +8,18 @@ from typing import Any, Mapping, Sequence
 import yaml
 
 from .. import __version__
+from ..config.schema import BEST_ON_DEV
 from ..run import CARD_TAG, published_name
 from ..student.spec import StudentSpec
 from ..task import metrics_by_name
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, ZEROS, Feed
 from .measure import TEACHER
 from .report import Report
-from .tables import compact, markdown_table, quality
+from .tables import compact, label_table, markdown_table, quality
 
 # our metrics -> what hubs call them
-_HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "macro_f1": "f1", "matthews": "matthews_correlation",
-                "pearson": "pearsonr", "spearman": "spearmanr"}
+_HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "macro_f1": "f1", "micro_f1": "f1",
+                "matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 _INT8_FILE, _FLOAT_FILE = "model.int8.onnx", "model.onnx"
 _LENGTH = 16  # of the sentence in the examples, unless the student has a fixed one
 
@@ -31,7 +32,7 @@ def model_card(report: Report, spec: StudentSpec, language: str | None = None) -
     """
     parts = [_head(report, spec, language), f"# {_title(report)}\n\n{_what(report, spec)}\n\n{report.headline}",
              f"## How it was made\n\n{_making(report)}",
-             f"## How good it is\n\n{markdown_table(report.models)}\n\n{_measured(report)}",
+             f"## How good it is\n\n{markdown_table(report.models)}\n\n{_measured(report)}{_labels(report)}",
              f"## Limits\n\n{_limits(report, spec)}",
              f"## How to load it\n\n{_loading(report, spec)}"]
     return "\n\n".join(parts) + "\n"
@@ -39,7 +40,7 @@ def model_card(report: Report, spec: StudentSpec, language: str | None = None) -
 
 def _head(report: Report, spec: StudentSpec, language: str | None) -> str:
     """Return the block of metadata: Hugging Face's names, which ModelScope and AI Studio read, too."""
-    metrics = [metric for metric in _HUB_METRICS if any(getattr(row, metric) is not None for row in report.models)]
+    metrics = [metric for metric in _HUB_METRICS if any(row.figure(metric) is not None for row in report.models)]
     tags = [CARD_TAG, "knowledge-distillation", spec.encoder, "paddlepaddle", "onnx"]
     head = {"language": language, "pipeline_tag": "text-classification",
             "tags": tags + ["int8"] * _has_int8(report),
@@ -54,7 +55,8 @@ def _title(report: Report) -> str:
 
 def _teacher_name(report: Report) -> str:
     """Return the last part of the teacher's path: the others say something of a machine, not of the model."""
-    places = report.config.get("Global", {}).get("model_dir") or TEACHER
+    settings = report.config.get("Global", {})
+    places = settings.get("model_dir") or settings.get("teacher_labels") or TEACHER
     paths = [Path(place) for place in ([places] if isinstance(places, str) else places)]
     return " and ".join(path.parent.name or path.stem if path.suffix == ".onnx" else path.name for path in paths)
 
@@ -66,8 +68,8 @@ def _what(report: Report, spec: StudentSpec) -> str:
     layers = f"{spec.num_layers} layer{'s' * (spec.num_layers > 1)} of {spec.hidden_size} units a direction"
     return (f"A small recurrent network (`{spec.encoder}`, {layers}, {spec.embed_dim}-dimensional embedding, pooling "
             f"`{spec.pooling}`) that {task}. It reads {reads}, at most {spec.max_seq_length} of them with "
-            f"`[CLS]` and `[SEP]`, and was distilled from a BERT by paddleslim_bilstm {__version__}, after [Tang et "
-            "al. 2019](https://arxiv.org/abs/1903.12136).")
+            f"`[CLS]` and `[SEP]`, and was distilled from a larger classifier by paddleslim_bilstm {__version__}, "
+            "after [Tang et al. 2019](https://arxiv.org/abs/1903.12136).")
 
 
 def _shown_names(names: tuple[str, ...]) -> str:
@@ -106,6 +108,16 @@ def _measured(report: Report) -> str:
     chosen_by = report.chosen_by or metrics_by_name()[report.metric].title
     return (f"On the {on}; speed on one CPU thread. The best checkpoint was chosen by {chosen_by}. `report.md` says "
             "how each figure was measured.")
+
+
+def _labels(report: Report) -> str:
+    if not report.labels:
+        return ""
+    shown = [report.models[0], report.models[-1]][report.models[0].name != TEACHER:]
+    how = ("each label's best on the dev rows, with caution where few have it" if report.config.get("Global", {}).get(
+        "threshold") == BEST_ON_DEV else "set")
+    return ("\n\nA label is answered where its probability is above its threshold, which was "
+            f"{how} (`student.json` has it, `Predictor` goes by it):\n\n{label_table(report.labels, shown)}")
 
 
 def _limits(report: Report, spec: StudentSpec) -> str:

@@ -8,7 +8,7 @@ from ..task import metrics_by_name
 from .machine import describe
 from .measure import BATCH_SIZE, PASSES, SINGLE_SENTENCES
 from .report import Report
-from .tables import data_table, markdown_table
+from .tables import data_table, label_table, markdown_table
 
 _LOADING = '''\
 ```python
@@ -46,12 +46,17 @@ def markdown_report(report: Report, feeds: str) -> str:
     parts = [f"# A Bi-LSTM in place of BERT\n\n{report.headline}",
              markdown_table(report.models),
              "![quality against latency](report.png)",
+             _labels(report),
              _notes(report),
              f"## Where the time went\n\n{_seconds(report)}",
              f"## The data\n\n{data_table(report.data, report.transfer_set)}",
              f"## How it was measured\n\n{_method(report)}",
              f"## How to load the model\n\n{_loading(report, feeds)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _labels(report: Report) -> str:
+    return f"## Label by label\n\n{label_table(report.labels, report.models)}" if report.labels else ""
 
 
 def _notes(report: Report) -> str:

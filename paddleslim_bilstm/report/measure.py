@@ -327,6 +327,7 @@ class ModelRow:
         agreement: share of dev sentences on which the model predicts the teacher's class.
         correlation: for a regression, Pearson's with the teacher's numbers.
         scores: the figures of another task that have no name here, by their names.
+        by_label: where a text has several labels, the F1 of each, None for one that occurs in neither.
         parameters: weights, float or int8.
         size_bytes: of the model's files on disk.
         flops: floating-point operations for one sentence of ``flops_tokens`` tokens.
@@ -355,6 +356,7 @@ class ModelRow:
     spearman: float | None = None
     correlation: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    by_label: tuple[float | None, ...] = ()
 
     def figure(self, name: str) -> float | None:
         """Return what the model reaches by a metric or likeness, by its name."""
@@ -454,8 +456,9 @@ def _measure_several(teacher: Teacher, dev: DevSet) -> ModelRow:
 
 def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed | None, **rest) -> ModelRow:
     """Return the row of a model that gives ``predictions`` on ``dev`` at ``speed``, None where that is unknown."""
-    task, found = dev.task, {}
+    task, found, by_label = dev.task, {}, ()
     if dev.labels is not None:
+        by_label = task.label_scores(dev.labels, predictions)
         found.update({metric: task.score(metric, dev.labels, predictions, dev.num_classes)
                       for metric in task.shown_metrics(dev.metric, dev.num_classes)})
     if dev.teacher_predictions is not None:
@@ -464,4 +467,5 @@ def _row(name: str, predictions: np.ndarray, dev: DevSet, speed: Speed | None, *
     scores = {**dict.fromkeys(("accuracy", "f1", "agreement")), **{key: found[key] for key in found if key in own}}
     return ModelRow(
         name=name, latency_ms=speed and speed.latency_ms, sentences_per_s=speed and speed.sentences_per_s,
-        runtime=speed and speed.runtime, **scores, scores={key: found[key] for key in found if key not in own}, **rest)
+        runtime=speed and speed.runtime, **scores, scores={key: found[key] for key in found if key not in own},
+        by_label=by_label, **rest)

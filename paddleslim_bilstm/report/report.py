@@ -26,6 +26,7 @@ class Report:
         metric: what the models are judged by, a name of the task's.
         notes: what a reader should know about the run as a whole.
         chosen_by: what chose the best checkpoint, if not ``metric``.
+        labels: where a text has several, ``{"label", "dev_rows", "threshold"}`` of each output.
     """
 
     models: tuple[ModelRow, ...]
@@ -38,6 +39,7 @@ class Report:
     metric: str = "accuracy"
     notes: tuple[str, ...] = ()
     chosen_by: str | None = None
+    labels: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def task(self) -> Task:
@@ -59,4 +61,8 @@ class Report:
         values = asdict(self)
         for row in values["models"]:
             row.update(row.pop("scores"))
+            if not self.labels:
+                del row["by_label"]
+        if not self.labels:
+            del values["labels"]
         return {"format": REPORT_FORMAT, "headline": self.headline, **values}

@@ -9,6 +9,8 @@ from .measure import ALONE, TEACHER, ModelRow
 
 TABLE_WIDTH = 100
 _GAP = "  "
+_NAME_WIDTH = 13  # of the models' column at least, "Bi-LSTM alone"
+_LEFT_OUT_FIRST = ("p99 ms", "FLOPs", "params")
 
 
 def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
@@ -19,14 +21,15 @@ def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
     """
     by_name = {row.name: row for row in rows}
     teacher, student, alone = by_name.get(TEACHER), rows[-1], by_name.get(ALONE)
-    if teacher is None or student is teacher:
+    if student is teacher:
         return f"{student.name}: {quality(student, metric)}."
-    score, of, figure = score_of(student, metric), score_of(teacher, metric), metrics_by_name()[metric]
+    score, figure = score_of(student, metric), metrics_by_name()[metric]
+    of = None if teacher is None else score_of(teacher, metric)
     kept = (f"keeps {score / of * 100:.1f} % of the teacher's {figure.title} "
             f"({figure.cell(score)} of {figure.shown(of)})"
             if score is not None and of is not None and of > 0 else f"reaches {quality(student, metric)}")
     text = f"The student {kept}."
-    if teacher.latency_ms is not None and teacher.size_bytes is not None:
+    if teacher is not None and teacher.latency_ms is not None and teacher.size_bytes is not None:
         text = (f"The student {kept}, is {times(teacher.latency_ms.p50 / student.latency_ms.p50, 'faster', 'slower')} "
                 f"and {times(teacher.size_bytes / student.size_bytes, 'smaller', 'larger')}.")
     by_itself = None if alone is None or alone is student else score_of(alone, metric)
@@ -36,9 +39,18 @@ def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
 
 
 def text_table(rows: Sequence[ModelRow]) -> str:
-    """Return the table for a terminal, at most ``TABLE_WIDTH`` columns wide."""
-    cells = _cells(rows)
-    widths = [max(map(len, column)) for column in zip(*cells)]
+    """Return the table for a terminal, at most ``TABLE_WIDTH`` columns wide.
+
+    Where there are many figures of quality, some of the others are left to report.md.
+    """
+    cells, widths = _cells(rows), []
+    for left_out in (None, *_LEFT_OUT_FIRST):
+        if left_out in cells[0]:
+            place = cells[0].index(left_out)
+            cells = [[*line[:place], *line[place + 1:]] for line in cells]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        if sum(widths[1:]) + len(_GAP) * len(widths[1:]) + _NAME_WIDTH <= TABLE_WIDTH:
+            break
     widths[0] = min(widths[0], TABLE_WIDTH - sum(width + len(_GAP) for width in widths[1:]))
     lines = [_GAP.join(_fit(cell, width, left=not column) for column, (cell, width) in enumerate(zip(line, widths)))
              for line in cells]
@@ -51,6 +63,16 @@ def markdown_table(rows: Sequence[ModelRow]) -> str:
     header, *lines = ["| " + " | ".join(line) + " |" for line in _cells(rows)]
     rule = "|---" + "|---:" * (header.count(" | ")) + "|"
     return "\n".join([header, rule, *lines])
+
+
+def label_table(labels: Sequence[Mapping[str, Any]], rows: Sequence[ModelRow]) -> str:
+    """Return Markdown: the F1 of each label, a column a model; for ``Report.labels``."""
+    lines = [["label", "dev rows", "threshold", *(f"{row.name}, F1 %" for row in rows)]]
+    for place, label in enumerate(labels):
+        scores = ["-" if row.by_label[place] is None else f"{100 * row.by_label[place]:.1f}" for row in rows]
+        lines.append([label["label"].replace("|", "\\|"), f"{label['dev_rows']:,}", f"{label['threshold']:g}", *scores])
+    header, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([header, "|---" + "|---:" * (len(rows) + 2) + "|", *body])
 
 
 def score_of(row: ModelRow, metric: str) -> float | None:

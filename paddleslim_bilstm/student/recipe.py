@@ -10,52 +10,25 @@ import paddle
 
 from ..config import Config
 from ..storage import Need, check_room, checksum
-from ..task import task_named, task_of_outputs
 from ..text.rows import Where
-from ..tokens import Sentences
 from .checkpoint import CHECKPOINT_STUDENTS
-from .embeddings import TEACHER, first_embedding
+from .embeddings import TEACHER
 from .encoders import encoder_fingerprint
 from .losses import loss_fingerprint
 from .network import TOKEN_MAP
 from .spec import StudentSpec
+from .start import Student
 from .train import Evaluate, MakeOptimizer, StaticLoss, TrainedStudent, TrainingPlan, TrainingSet, train_student
-from .vocabulary import TokenVocabulary, WordVocabulary
 from .weights import Weights, first_weights, size_bytes
 
 _FORMAT = 1  # of trained students: counts up when the same input would give another one
 _WEIGHED_FORMAT = 1  # likewise, of those that learn from labels and logits at once
 _LOGGING_ITER = 10  # whatever it is, the student is the same
+_NOT_LEARNED = ("thresholds",)  # of a spec
 DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
 _FEWEST_STEPS = 2000  # small data is gone through more often
 _EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000
-_WORD_VECTORS = 2  # sets the random stream of their missing words apart from those of weights and batches
-
-
-def first_student(settings: Config, label_names: tuple[str, ...], vocabulary: TokenVocabulary | WordVocabulary,
-                  pairs: bool, teacher_embeddings: np.ndarray | None) -> tuple[StudentSpec, Weights, tuple[str, ...]]:
-    """Return the untrained student, and notes for the report.
-
-    Args:
-        vocabulary: what it reads.
-        pairs: whether it reads pairs.
-        teacher_embeddings: float32 ``[vocabulary, teacher units]``, or None where they can't be had.
-
-    Raises:
-        UserError: the word vectors that the settings name can't be read.
-    """
-    sizes, task = settings.distill.student, settings.global_.task
-    told = task_of_outputs(len(label_names)) is task_named(task)
-    spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, label_names, vocabulary.pad_id,
-                       settings.global_.max_seq_length, pairs, vocabulary.kind, sizes.pooling, vocabulary.feeds,
-                       vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder,
-                       None if told else task)
-    of_rows = None if teacher_embeddings is None else vocabulary.embeddings(teacher_embeddings)
-    embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, of_rows, spec.embed_dim,
-                                       np.random.default_rng([settings.global_.seed, _WORD_VECTORS]))
-    first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(settings.global_.seed))
-    return spec, first, notes
 
 
 @dataclass(frozen=True)
@@ -78,42 +51,51 @@ class Recipe:
     dev_key: str
     folder: Path
 
-    def train_alone(self, spec: StudentSpec, first: Weights, train: Sentences, labels: np.ndarray,
-                    transfer_sentences: int, where: Where | None = None) -> TrainedStudent:
+    def train_alone(self, student: Student, labels: np.ndarray, where: Where | None = None) -> TrainedStudent:
         """Train the Bi-LSTM on the labelled originals: the tutorial's second step.
 
         Nothing comes from the teacher: it starts from the word vectors that the settings name, or from random ones.
         On small data it takes as many steps as the distilled student, which has more of it, up to 2,000.
         ``where`` tells where sentences were read, by their indices, for messages.
         """
+        spec, text = student.spec, student.text
         rows = np.flatnonzero(spec.task.has_label(labels))
-        data = TrainingSet(train.take(rows), None, labels[rows], where and (lambda batch: where(rows[batch])))
-        embedding = None if self.settings.distill.student.embeddings == TEACHER else first["embedding"]
-        weights = first_weights(spec, first[TOKEN_MAP], embedding, np.random.default_rng(self.settings.global_.seed))
-        data_key = checksum(*data.sentences.content, data.labels)
-        steps = max(ALONE_EPOCHS * self._epoch_steps(len(rows)), min(_FEWEST_STEPS, self._steps(transfer_sentences)))
-        return self._train("alone", spec, weights, data, data_key, None, steps)
+        sentences, known = text.train.take(rows), labels[rows]
+        data = TrainingSet(sentences, None, known, where and (lambda batch: where(rows[batch])),
+                           checksum(*sentences.content, known))
+        embedding = None if self.settings.distill.student.embeddings == TEACHER else student.first["embedding"]
+        weights = first_weights(spec, student.first[TOKEN_MAP], embedding,
+                                np.random.default_rng(self.settings.global_.seed))
+        steps = max(ALONE_EPOCHS * self._epoch_steps(len(rows)),
+                    min(_FEWEST_STEPS, self._steps(len(text.transfer))))
+        return self._train("alone", spec, weights, data, None, steps)
 
-    def distil(self, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str) -> TrainedStudent:
-        """Train the student on the teacher's logits; ``data_key`` is the fingerprint of ``data``."""
-        return self._train("distilled", spec, first, data, data_key, self.loss, self._steps(len(data.sentences)))
+    def distil(self, student: Student, data: TrainingSet) -> TrainedStudent:
+        """Train the student on the teacher's logits."""
+        return self._train("distilled", student.spec, student.first, data, self.loss,
+                           self._steps(len(data.sentences)))
 
-    def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, data_key: str,
-               loss: StaticLoss | None, steps: int) -> TrainedStudent:
-        bias = spec.task.first_bias(data.labels if data.logits is None else data.logits)
+    def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, loss: StaticLoss | None,
+               steps: int) -> TrainedStudent:
+        task = spec.task
+        bias = task.first_bias(data.labels) if data.logits is None else task.first_bias_for(data.logits)
         if bias is not None:
             first = {**first, "output.bias": bias}
         plan = self._plan(steps)
-        train = {**self.settings.to_dict()["TrainConfig"], "logging_iter": _LOGGING_ITER}
-        weighed = [_WEIGHED_FORMAT] if data.logits is not None and plan.alpha > 0 else []
-        key = checksum(_FORMAT, *weighed, data_key, self.dev_key, asdict(spec), encoder_fingerprint(spec.encoder),
-                       asdict(plan), train, loss_fingerprint(self.settings.distill.loss),
-                       *(first[weight] for weight in sorted(first)), paddle.__version__)
-        checkpoint = self.folder / f"{name}-{key}.safetensors"
+        checkpoint = self.folder / f"{name}-{self._key(spec, first, data, plan)}.safetensors"
         if not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
         return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
                              f"train {name}", self.settings.train.logging_iter)
+
+    def _key(self, spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan) -> str:
+        """Return what changes with all that a trained student depends on."""
+        formats = [_FORMAT, _WEIGHED_FORMAT] if data.logits is not None and plan.alpha > 0 else [_FORMAT]
+        learns = {name: value for name, value in asdict(spec).items() if name not in _NOT_LEARNED}
+        train = {**self.settings.to_dict()["TrainConfig"], "logging_iter": _LOGGING_ITER}
+        return checksum(*formats, data.key, self.dev_key, learns, encoder_fingerprint(spec.encoder), asdict(plan),
+                        train, loss_fingerprint(self.settings.distill.loss),
+                        *(first[weight] for weight in sorted(first)), paddle.__version__)
 
     def _steps(self, transfer_sentences: int) -> int:
         """Return the steps of the distillation: what ``TrainConfig`` says, or our default."""

@@ -34,6 +34,7 @@ class StudentSpec:
         sep_id, separators: what stands between the sides of a pair, and how often; needed where no feed holds types.
         encoder: the kind of student, a name of `student.encoders`.
         task_name: of what it does, where the number of its outputs doesn't tell.
+        thresholds: probabilities above which its outputs are answered, of a task that has them.
     """
 
     embed_dim: int
@@ -51,6 +52,7 @@ class StudentSpec:
     separators: int = 1
     encoder: str = "bilstm"
     task_name: str | None = None
+    thresholds: tuple[float, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -58,7 +60,8 @@ class StudentSpec:
 
     @property
     def task(self) -> Task:
-        return task_named(self.task_name) if self.task_name else task_of_outputs(self.num_classes)
+        task = task_named(self.task_name) if self.task_name else task_of_outputs(self.num_classes)
+        return task.with_thresholds(self.thresholds) if self.thresholds else task
 
     @property
     def reads_words(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, short
 from ..storage import read_json, write_json
 from ..task import TASKS
 from ..tokens.framing import BERT_FEEDS, DTYPES, IDS, ROLES, Feed
@@ -23,8 +23,9 @@ _OLDEST_ENCODER = "bilstm"
 def write_spec(folder: str | Path, spec: StudentSpec) -> None:
     """Write ``student.json`` into ``folder``."""
     values = {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)}
-    if spec.task_name is None:
-        del values["task_name"]
+    for name in ("task_name", "thresholds"):
+        if not values[name]:
+            del values[name]
     write_json(Path(folder) / SPEC_FILE, values)
 
 
@@ -67,8 +68,17 @@ def read_spec(folder: str | Path) -> StudentSpec:
     task_name = values.get("task_name")
     if task_name is not None and task_name not in TASKS:
         raise UserError(f"{path}: task_name is {task_name!r}; use the paddleslim_bilstm that wrote it")
+    thresholds = values.get("thresholds", [])
+    if thresholds and (task_name is None or not TASKS[task_name].thresholds) or not _are_thresholds(thresholds, names):
+        raise UserError(f"{path}: thresholds is {short(repr(thresholds))}; of a student of several labels a text it "
+                        "must list a number between 0 and 1 for each label")
     return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, feeds=feeds, task_name=task_name,
-                       encoder=encoder, **chosen, **sizes, **numbers)
+                       encoder=encoder, thresholds=tuple(thresholds), **chosen, **sizes, **numbers)
+
+
+def _are_thresholds(values: Any, names: list[str]) -> bool:
+    return isinstance(values, list) and len(values) in (0, len(names)) and all(
+        isinstance(value, float) and 0 < value < 1 for value in values)
 
 
 def _feeds(path: Path, values: Any) -> tuple[Feed, ...]:

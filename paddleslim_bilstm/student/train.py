@@ -42,12 +42,14 @@ class TrainingSet:
         labels: the task's, such as class ids, int64 ``[n]``, its marker where a sentence has none; None when alpha
             is 0.
         where: tells where sentences were read, by their indices; for messages.
+        key: changes with the sentences, logits and labels.
     """
 
     sentences: Sentences
     logits: np.ndarray | None
     labels: np.ndarray | None
     where: Where | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True)

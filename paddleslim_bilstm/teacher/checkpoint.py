@@ -1,50 +1,24 @@
-"""The last layer of a BERT classifier, computed where it is read: at the first token."""
+"""A checkpoint's classifier as an inference model: of our own families, or of others through PaddleNLP."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import types
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import paddle
 import safetensors.numpy
-from paddle import nn
 
 from ..errors import UserError
 from ..export.inference_file import save_inference_model
 from ..storage import is_write_error
+from .encoder import EncoderClassifier
+from .families import OTHER_WAYS, read_encoder
 from .weights import read_config, read_pdparams, read_weights
-
-_READ_THE_FIRST_TOKEN = ("BertForSequenceClassification", "ErnieForSequenceClassification")
-
-
-def keep_first_token(network: nn.Layer) -> None:
-    """Have the last Transformer layer of ``network`` answer for the first token alone, ``[batch, 1, hidden]``.
-
-    BERT's and ERNIE's classifiers read nothing else of it, so their logits stay as they are, and of that layer only
-    keys and values are still computed for every token. Other classifiers are left alone.
-    """
-    encoders = [layer for layer in network.sublayers() if isinstance(layer, nn.TransformerEncoder)]
-    if type(network).__name__ in _READ_THE_FIRST_TOKEN and len(encoders) == 1:
-        last = encoders[0].layers[-1]
-        last.forward = types.MethodType(_answer_for_first_token, last)
-
-
-def _answer_for_first_token(self: nn.TransformerEncoderLayer, src, src_mask=None, cache=None, output_attentions=False):
-    """``paddle.nn.TransformerEncoderLayer.forward`` with the first token as the only query, without dropout."""
-    read = self.norm1(src) if self.normalize_before else src
-    first = src[:, :1] + self.self_attn(read[:, :1], read, read, src_mask)
-    if not self.normalize_before:
-        first = self.norm1(first)
-    hidden = self.norm2(first) if self.normalize_before else first
-    answer = first + self.linear2(self.activation(self.linear1(hidden)))
-    return answer if self.normalize_before else self.norm2(answer)
-
 
 FEED_NAMES = ("input_ids", "token_type_ids")
 _PLAIN_OUTPUT = {"use_cache": False, "return_dict": False, "output_hidden_states": False, "output_attentions": False}
@@ -53,19 +27,25 @@ _PLAIN_OUTPUT = {"use_cache": False, "return_dict": False, "output_hidden_states
 def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, scratch: Path, prefix: Path) -> None:
     """Write the classifier as the inference model ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
 
-    Feeds ``input_ids`` and ``token_type_ids``, int64 ``[batch, length]``; fetches logits float32
-    ``[batch, classes]``. PaddleNLP builds the network and names its weights; it works on float32 copies in
+    Feeds ``input_ids`` and, where the family has more than one type of tokens, ``token_type_ids``, int64
+    ``[batch, length]``; fetches logits float32 ``[batch, classes]``. The mask is made from the padding. Encoders of
+    our own `families` are built here; PaddleNLP builds others and names their weights, on float32 copies in
     ``scratch``, since it writes converted weights into the folder that it reads.
 
     Raises:
-        UserError: damaged files, an architecture that PaddleNLP can't load, or weights without a classifier.
+        UserError: damaged files, an architecture that neither can load, or weights without a classifier.
     """
     config = read_config(config_file)
     weights = read_weights(weight_files)
+    scratch.mkdir(parents=True, exist_ok=True)
+    encoder = read_encoder(config_file, config, weights, pad_id)
+    if encoder is not None:
+        spec, arrays = encoder
+        _save(lambda: EncoderClassifier(spec, pad_id), arrays, FEED_NAMES[:1 + spec.takes_types], prefix)
+        return
     if not any(name.startswith("classifier.") for name in weights):
         raise UserError(f"{weight_files[0]}: no classifier weights, so this is not a fine-tuned classifier; "
                         "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")
-    scratch.mkdir(parents=True, exist_ok=True)
     (scratch / "model.safetensors").write_bytes(safetensors.numpy.save(weights, {"format": "np"}))
     own_config = {**config, **_PLAIN_OUTPUT, "pad_token_id": pad_id, "dtype": "float32", "torch_dtype": "float32"}
     (scratch / config_file.name).write_text(json.dumps(own_config), encoding="utf-8")
@@ -73,21 +53,21 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
     with quiet_dygraph():
         model = _load(scratch, config_file, from_torch)
         arrays = {name: value.numpy() for name, value in model.state_dict().items()}
-    _save(model, arrays, prefix)
+    _save(lambda: type(model)(model.config), arrays, FEED_NAMES, prefix)
 
 
 def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
-    from paddlenlp.transformers import AutoModelForSequenceClassification  # slow to import, so only where needed
-
     try:
+        from paddlenlp.transformers import AutoModelForSequenceClassification  # slow to import, so only where needed
+
         model = AutoModelForSequenceClassification.from_pretrained(str(folder), convert_from_torch=from_torch,
                                                                    dtype="float32")
     except Exception as error:  # PaddleNLP raises whatever its many parts raise
         if is_write_error(error):  # it writes converted weights
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{config_file}: PaddleNLP can't load this model ({type(error).__name__}: {reason}); BERT and "
-                        "ERNIE classifiers are supported, others as an exported inference model") from None
+        raise UserError(f"{config_file}: none of the families that we load ourselves, and PaddleNLP can't load this "
+                        f"model ({type(error).__name__}: {reason}); {OTHER_WAYS}") from None
     loaded = folder / ("model_state.pdparams" if from_torch else "model.safetensors")
     weights = read_pdparams(loaded) if from_torch else safetensors.numpy.load_file(str(loaded))
     missing = [name for name, value in model.state_dict().items()
@@ -98,21 +78,22 @@ def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
     return model
 
 
-def _save(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], prefix: Path) -> None:
-    """Build the network of ``model`` a second time in static mode, with the weights ``arrays``, and save it."""
+def _save(build: Callable[[], paddle.nn.Layer], arrays: Mapping[str, np.ndarray], feed_names: Sequence[str],
+          prefix: Path) -> None:
+    """Build the network in static mode, with the weights ``arrays``, and save it."""
     paddle.enable_static()
     program, startup, executor = paddle.static.Program(), paddle.static.Program(), paddle.static.Executor()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard(), \
             paddle.static.scope_guard(paddle.static.Scope()), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        feeds = [paddle.static.data(name, [-1, -1], "int64") for name in FEED_NAMES]
-        network = type(model)(model.config)
+        warnings.simplefilter("ignore")  # Paddle's own operators warn of Paddle's plans
+        feeds = [paddle.static.data(name, [-1, -1], "int64") for name in feed_names]
+        network = build()
         network.eval()
-        keep_first_token(network)
-        takes_types = "token_type_ids" in inspect.signature(network.forward).parameters
-        logits = network(feeds[0], token_type_ids=feeds[1]) if takes_types else network(feeds[0])
-        if not any(feeds[1].name in op.input_arg_names for op in program.global_block().ops):
-            logits = logits + paddle.cast(feeds[1][:, :1] * 0, logits.dtype)  # Paddle drops a feed that nothing uses
+        takes = inspect.signature(network.forward).parameters
+        logits = network(**{name: feed for name, feed in zip(feed_names, feeds) if name in takes})
+        for feed in feeds[1:]:
+            if not any(feed.name in op.input_arg_names for op in program.global_block().ops):
+                logits = logits + paddle.cast(feed[:, :1] * 0, logits.dtype)  # Paddle drops a feed that nothing uses
         executor.run(startup)
         paddle.static.set_program_state(program, {parameter.name: arrays[name]
                                                   for name, parameter in network.state_dict().items()})
@@ -120,16 +101,26 @@ def _save(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], prefix: Path) -
 
 
 @contextmanager
-def quiet_dygraph() -> Iterator[None]:
-    """Dynamic mode, as PaddleNLP needs it, without its chatter; the mode that was on before comes back afterwards."""
-    from paddlenlp.utils.log import logger
-
-    level, was_dynamic = logger.logger.level, paddle.in_dynamic_mode()
-    logger.logger.setLevel("ERROR")
+def dynamic_mode() -> Iterator[None]:
+    """Dynamic mode; the mode that was on before comes back afterwards."""
+    was_dynamic = paddle.in_dynamic_mode()
     paddle.disable_static()
     try:
         yield
     finally:
-        logger.logger.setLevel(level)
         if not was_dynamic:
             paddle.enable_static()
+
+
+@contextmanager
+def quiet_dygraph() -> Iterator[None]:
+    """Dynamic mode, as PaddleNLP needs it, without its chatter."""
+    from paddlenlp.utils.log import logger
+
+    level = logger.logger.level
+    logger.logger.setLevel("ERROR")
+    try:
+        with dynamic_mode():
+            yield
+    finally:
+        logger.logger.setLevel(level)

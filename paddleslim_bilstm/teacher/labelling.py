@@ -14,6 +14,7 @@ from ..cpu import has_fast_bf16
 from ..errors import UserError
 from ..progress import progress_bar
 from ..storage import checksum, read_sealed_json, whole_file, write_sealed_json
+from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
@@ -54,35 +55,36 @@ class Labels:
 
 
 def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, threads: int,
-          where: Where | None = None) -> Labels:
+          where: Where | None = None, task: Task = CLASSIFICATION) -> Labels:
     """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
 
     They are kept under ``key``, which names the sentences, with the teacher's fingerprint and framing, in chunks of
-    65,536 sentences with a checksum each: a killed run goes on behind its last finished chunk, and a damaged chunk is
-    made again with a warning. The one file that is mapped is put together from the chunks at each call. On CPUs with
-    bf16 a sample decides whether bf16 is close enough to fp32. Of several teachers each labels by itself, so that its
-    labels serve in other company, too; their mean is put together at each call. The caller has cut the sentences to
-    ``max_seq_length`` less two.
+    65,536 sentences, or of the teacher's ``chunk_sentences``, with a checksum each: a killed run goes on behind its
+    last finished chunk, and a damaged chunk is made again with a warning. The one file that is mapped is put together
+    from the chunks at each call. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. Of several
+    teachers each labels by itself, so that its labels serve in other company, too; their mean is put together at each
+    call. The caller has cut the sentences to ``max_seq_length`` less the special tokens.
 
     Args:
         where: tells where sentences were read, by their indices; for messages.
+        task: says what it is to answer the same.
 
     Raises:
         UserError: the teacher answers NaN or infinity; the message names the sentence and where it comes from.
     """
     if teacher.members:
-        return _mean_labels(teacher, sentences, cache_dir, key, threads, where)
+        return _mean_labels(teacher, sentences, cache_dir, key, threads, where, task)
     fingerprint = _fingerprint(teacher, sentences, key)
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    precision, check = _precision(folder / "precision.json", teacher, sentences, threads)
-    shape = (len(sentences), teacher.num_classes)
+    precision, check = _precision(folder / "precision.json", teacher, sentences, threads, task)
+    shape, size = (len(sentences), teacher.num_classes), teacher.chunk_sentences or CHUNK_SENTENCES
     with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
             progress_bar("labelling", len(sentences), "sentences") as bar:
         _write_header(file, shape)
-        for start in range(0, len(sentences), CHUNK_SENTENCES):
-            rows = np.arange(start, min(start + CHUNK_SENTENCES, len(sentences)))
-            path = folder / f"chunk-{start // CHUNK_SENTENCES:05d}.bin"
+        for start in range(0, len(sentences), size):
+            rows = np.arange(start, min(start + size, len(sentences)))
+            path = folder / f"chunk-{start // size:05d}.bin"
             seed = f"{fingerprint} {precision} {start}".encode()
             chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
             if chunk is None:
@@ -111,12 +113,12 @@ def _fingerprint(teacher: Teacher, sentences: Sentences, key: str) -> str:
 
 
 def _mean_labels(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, threads: int,
-                 where: Where | None) -> Labels:
+                 where: Where | None, task: Task) -> Labels:
     """Return the mean of the logits of all members, each of which is cached by itself."""
     parts = []
     for member in teacher.members:
         _log.info("%s labels", member.name)
-        parts.append(label(member.teacher, sentences, cache_dir, key, threads, where))
+        parts.append(label(member.teacher, sentences, cache_dir, key, threads, where, task))
     columns = [member.columns for member in teacher.members]
     key = checksum([part.key for part in parts], columns)
     folder = _folder(cache_dir, key)
@@ -137,7 +139,8 @@ def _folder(cache_dir: Path, fingerprint: str) -> Path:
     return Path(cache_dir) / f"labels-{fingerprint}"
 
 
-def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int) -> tuple[str, dict[str, Any]]:
+def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int,
+               task: Task) -> tuple[str, dict[str, Any]]:
     """Return the precision to label in and how bf16 compared; asked once, so that all chunks agree."""
     try:
         saved = read_sealed_json(path)
@@ -146,6 +149,8 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
         pass
     except (ValueError, KeyError):
         _log.warning("%s is damaged; whether bf16 does is asked again", path)
+    if teacher.chunk_sentences is not None:
+        return "fp32", {}
     index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
     sample = sentences.take(index)
     expected = teacher.logits(sample, threads=threads)
@@ -158,7 +163,7 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
                      len(expected))
     precision, check = "fp32", {}
     if teacher.has_bf16 and len(sentences) > _CHECK_SENTENCES and has_fast_bf16() and not runs_on_gpu():
-        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads))
+        check = compare(expected, teacher.logits(sample, bf16=True, threads=threads), task)
         if close_enough(check, spread=float(expected.std(axis=0).mean())):
             precision = "bf16"
         else:
@@ -168,12 +173,12 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int)
     return precision, check
 
 
-def compare(expected: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+def compare(expected: np.ndarray, other: np.ndarray, task: Task) -> dict[str, Any]:
     """Compare two ``[n, classes]`` arrays of logits: ``max_difference``, ``mean_difference``, ``agreement``."""
     difference = np.abs(expected - other)
     return {"sentences": len(expected), "max_difference": float(difference.max()),
             "mean_difference": float(difference.mean()),
-            "agreement": float(np.mean(expected.argmax(1) == other.argmax(1)))}
+            "agreement": task.kept_by_rounding(expected, other)}
 
 
 def close_enough(check: dict[str, Any], spread: float) -> bool:

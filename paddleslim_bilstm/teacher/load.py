@@ -21,7 +21,7 @@ from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 4  # counts up when the same files would give another copy
+_COPY_FORMAT = 5  # counts up when the same files would give another copy
 
 
 def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | None = None,

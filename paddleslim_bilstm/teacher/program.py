@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 import paddle
 
 from ..errors import UserError
 from ..export.inference_file import save_inference_model
-from ..tokens.framing import IDS, Feed
+from ..tokens.framing import IDS, MASK, Feed
 from .feeds import Input, read_feeds
 
 _log = logging.getLogger(__name__)
 
 _LOOKUPS = ("lookup_table_v2", "lookup_table")
 _SAME_IDS = ("assign", "cast", "reshape2", "squeeze2", "unsqueeze2", "flatten_contiguous_range")
+_NO_PADDING = 5  # an id that pads in no family
 _EXPORT_REMEDY = ('export it with paddle.static.InputSpec([None, None], "int64") for input_ids and token_type_ids '
                   "and the logits as its only output")
 
@@ -34,8 +36,8 @@ class Signature:
         num_classes: columns of the logits; 1 for a regression.
         embedding: name of the word embeddings in the parameters.
         vocab_size: rows of the word embeddings.
-        max_length: tokens that it reads at most: ``width``, or the rows of the position embeddings; None where there
-            are neither.
+        max_length: tokens that it reads at most: ``width``, or the rows of the position embeddings from that of the
+            first token on (RoBERTa's has some before it); None where there are neither.
     """
 
     feeds: tuple[Feed, ...]
@@ -55,7 +57,8 @@ def read_signature(model_file: Path) -> Signature:
         UserError: it is damaged, or not a classifier of ``[batch, length]`` token ids.
     """
     try:
-        block = paddle.static.deserialize_program(model_file.read_bytes()).global_block()
+        program = paddle.static.deserialize_program(model_file.read_bytes())
+        block = program.global_block()
     except Exception as error:  # Paddle raises ValueError, EnforceNotMet and others
         raise UserError(f"{model_file}: not a Paddle program ({type(error).__name__}); "
                         "export the model again") from None
@@ -70,8 +73,10 @@ def read_signature(model_file: Path) -> Signature:
         raise UserError(f"{model_file}: no input is looked up in word embeddings; {_EXPORT_REMEDY}")
     feeds, width = read_feeds(model_file, inputs, rows, _EXPORT_REMEDY)
     ids = next(feed.name for feed in feeds if feed.role == IDS)
-    others = {op.input("W")[0] for op in block.ops if op.type in _LOOKUPS} - set(tables.values())
-    longest = max((block.var(table).shape[0] for table in others), default=None)  # ERNIE's task types are few
+    others = {op.input("Ids")[0]: block.var(op.input("W")[0]).shape[0] for op in block.ops
+              if op.type in _LOOKUPS and op.input("W")[0] not in tables.values()}
+    positions = max(others, key=others.get, default=None)  # ERNIE's task types and MPNet's distances are few
+    longest = None if positions is None else others[positions] - _first_position(program, positions, feeds, width)
     return Signature(feeds, width, logits, len(outputs) == 1, block.var(logits).shape[1], tables[ids], rows[ids],
                      min((size for size in (width, longest) if size), default=None))
 
@@ -100,6 +105,19 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
             raise UserError(f"{prefix}.pdiparams: can't be loaded ({type(error).__name__}), it is damaged or belongs "
                             "to another .pdmodel; export the model again") from None
         return np.array(scope.find_var(name).get_tensor()).astype(np.float32)
+
+
+def _first_position(program: paddle.static.Program, positions: str, feeds: Sequence[Feed], width: int | None) -> int:
+    """Return the row in which the first token's position is looked up, given the name of those rows: run and see."""
+    some = {IDS: _NO_PADDING, MASK: 1}
+    batch = {feed.name: np.full((1, width or 2), some.get(feed.role, 0), feed.dtype) for feed in feeds}
+    try:
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            rows = paddle.static.Executor(paddle.CPUPlace()).run(program, feed=batch, fetch_list=[positions],
+                                                                 use_prune=True)[0]
+    except Exception:  # they come from a parameter, which is not here, so they are no count from the padding on
+        return 0
+    return max(int(np.min(rows)), 0) if np.size(rows) else 0
 
 
 def _dtype(variable: paddle.base.framework.Variable) -> str:

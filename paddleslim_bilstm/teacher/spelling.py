@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Sequence
 
 import numpy as np
@@ -12,6 +14,9 @@ from ..text import Text
 from ..tokens import Sentences, Tokenizer
 
 _ROWS_PER_CALL = 50_000
+_CONTINUES = "##"  # in front of WordPiece's pieces inside of a word
+_WIDE = "\u3000-\u303f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"  # Chinese characters and punctuation
+_SPACE_AT_WIDE = re.compile(f"(?<=[{_WIDE}]) | (?=[{_WIDE}])")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Speller:
         """Return the text, or pair of texts, of each sentence.
 
         Sentences that are known come back as they were written, the first text of equal tokens; of others the tokens
-        are put together: as the tokenizer normalises text, with its mask token where masking has put one.
+        are put together: as the tokenizer normalises text, with its mask token where masking has put one, without the
+        marks of pieces whose word was cut off, and without spaces between Chinese characters.
         """
         known, known_texts = self._found(sentences)
         texts = np.empty(len(sentences), object)
@@ -66,7 +72,23 @@ class Speller:
         if sentences.pairs:
             sides = self._decoded(sentences.sides())
             return list(zip(sides[::2], sides[1::2]))
-        return self.tokenizer.rust.decode_batch(sentences.to_lists(), skip_special_tokens=False)
+        tokens = self._bare(sentences)
+        texts = self.tokenizer.rust.decode_batch([tokens[start:end].tolist() for start, end in zip(
+            sentences.offsets[:-1], sentences.offsets[1:])], skip_special_tokens=False)
+        return [(text if text.isascii() else _SPACE_AT_WIDE.sub("", text)).removeprefix(_CONTINUES) for text in texts]
+
+    def _bare(self, sentences: Sentences) -> np.ndarray:
+        """Return the tokens with ``ing`` for ``##ing`` where a word begins, or ends what was cut off before it."""
+        begins = sentences.word_starts.copy()
+        begins[sentences.offsets[:-1][sentences.lengths > 0]] = True
+        return np.where(begins, self._without_mark[sentences.tokens], sentences.tokens)
+
+    @cached_property
+    def _without_mark(self) -> np.ndarray:
+        """Of each token the one that begins a word with the same letters, or itself where there is none."""
+        ids = {token: number for number, token in enumerate(self.tokenizer.vocab)}
+        return np.array([ids.get(token.removeprefix(_CONTINUES), number)
+                         for number, token in enumerate(self.tokenizer.vocab)], np.int32)
 
 
 def _objects(texts: Sequence[Text]) -> np.ndarray:

@@ -46,6 +46,8 @@ class Teacher:
     """Whether its engine can multiply in bfloat16."""
     members: ClassVar[tuple[Member, ...]] = ()
     """The teachers that it is made of, if it is made of several."""
+    chunk_sentences: ClassVar[int | None] = None
+    """Where answers are dear: how many are kept at a time, and none is asked for twice, not even for a check."""
 
     @property
     def model_file(self) -> Path | None:

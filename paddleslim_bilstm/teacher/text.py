@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
 from ..config import Config
 from ..errors import UserError
 from ..task import task_named
-from ..text import Text, load_dataset, load_dev_set
+from ..text import Dataset, Text, load_dataset, load_dev_set
 from ..text.rows import Rows
 from ..tokens import Sentences
 from . import Teacher
@@ -79,9 +79,28 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
             raise UserError("Global.unlabeled_file: can't join the token ids of train_dataloader; leave it out, or "
                             "name Global.train_file, too")
         return _from_loader(settings, teacher, train_dataloader, dev)
+    return tokenized(settings, teacher, read_rows(settings, teacher.num_classes, teacher.label_names, train, dev,
+                                                  unlabeled))
+
+
+def read_rows(settings: Config, num_classes: int | None, label_names: Sequence[str] | None, train: Any = None,
+              dev: Any = None, unlabeled: Any = None) -> Dataset:
+    """Read the text that the settings name, or the rows given, with its labels where the run needs them.
+
+    Args:
+        num_classes, label_names: of the teacher; None where the labels decide.
+
+    Raises:
+        UserError: there is no text, or something in it is wrong.
+    """
     needs_labels = settings.distill.alpha > 0 or settings.distill.train_alone
-    data = load_dataset(global_, teacher.num_classes, teacher.label_names, train=train, dev=dev, unlabeled=unlabeled,
+    return load_dataset(settings.global_, num_classes, label_names, train=train, dev=dev, unlabeled=unlabeled,
                         require_train_labels=needs_labels)
+
+
+def tokenized(settings: Config, teacher: Teacher, data: Dataset) -> TrainingText:
+    """Return the text of ``data`` in the teacher's tokens, cut to what is served."""
+    global_ = settings.global_
     texts = [*data.train_texts, *data.unlabeled_texts]
     full, full_dev = teacher.tokenizer.encode(texts), teacher.tokenizer.encode(data.dev_texts)
     limit = _content_tokens(global_.max_seq_length, teacher, full.pairs)
@@ -98,7 +117,7 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev: Any) -> TrainingText:
     from ..host.loader_text import read_loader
     sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
-                                    np.dtype(task_named(settings.global_.task).dtype))
+                                    task_named(settings.global_.task), teacher.num_classes)
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")

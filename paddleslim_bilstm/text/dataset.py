@@ -70,9 +70,14 @@ def _named_labels(split: Sequence[dict[str, Any]], names: list[str] | None) -> I
     """Yield the rows with class names in place of the positions in ``names`` that PaddleNLP puts there."""
     for row in split:
         if names is not None:
-            row = {key: names[value] if key in LABEL_COLUMNS and isinstance(value, int) else value
-                   for key, value in row.items()}
+            row = {key: _named(value, names) if key in LABEL_COLUMNS else value for key, value in row.items()}
         yield row
+
+
+def _named(label: Any, names: list[str]) -> Any:
+    if isinstance(label, (list, tuple)):
+        return [_named(one, names) for one in label]
+    return names[label] if isinstance(label, int) else label
 
 
 _log = logging.getLogger(__name__)

@@ -123,10 +123,15 @@ def _read_table(path: Path, rows: Rows, records: Iterator[tuple[int, list[str]]]
 
 
 def _read_jsonl(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
-    return read_records(rows, _json_objects(path, rows), text_column, label_column)
+    return read_records(rows, json_objects(path, rows, '{"sentence": ..., "label": ...}'), text_column, label_column)
 
 
-def _json_objects(path: Path, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(path: Path, rows: Rows, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number from 1 and object of each line that isn't empty; count in ``rows`` what is left out.
+
+    Raises:
+        UserError: a line is no object, such as ``example``; the message names it.
+    """
     for number, line in _lines(path, rows):
         if not line.strip():
             rows.empty_skipped += 1
@@ -137,5 +142,5 @@ def _json_objects(path: Path, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]
             problem = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long a number"
             raise UserError(f"{path}:{number}: is no valid JSON ({problem}); each line must hold one object") from None
         if not isinstance(record, dict):
-            raise UserError(f"{path}:{number}: must hold an object, {{\"sentence\": ..., \"label\": ...}}")
+            raise UserError(f"{path}:{number}: must hold an object, {example}")
         yield number, record

@@ -55,7 +55,7 @@ class Rows:
     Attributes:
         source: the path of the file or the name of the list, for messages.
         texts: stripped; never empty, but one side of a pair may be.
-        labels: as written, stripped; None when they were not read.
+        labels: as written, in the task's form: text, or several as a tuple; None when they were not read.
         places: the line of each row in a file, or its position in a list.
         empty_skipped: how many rows had no text and were left out.
         one_side_empty: how many pairs have text on one side only; they stay.
@@ -66,7 +66,7 @@ class Rows:
 
     source: str
     texts: list[Text] = field(default_factory=list)
-    labels: list[str] | None = None
+    labels: list[Any] | None = None
     places: list[int] = field(default_factory=list)
     empty_skipped: int = 0
     one_side_empty: int = 0
@@ -80,7 +80,7 @@ class Rows:
         """Whether the texts are pairs."""
         return bool(self.texts) and not isinstance(self.texts[0], str)
 
-    def add(self, place: int, text: Text, label: str | None) -> None:
+    def add(self, place: int, text: Text, label: Any) -> None:
         """Take one row in; a row without text is only counted.
 
         Raises:
@@ -100,11 +100,7 @@ class Rows:
                             "give one kind or the other")
         self.one_side_empty += len(sides) == 2 and not all(sides)
         if self.labels is not None:
-            label = (label or "").strip()
-            if not label:
-                raise UserError(f"{self.at(place)}: has no label; add it or remove the row")
-            self.task.check_label(label, self.at(place))
-            self.labels.append(label)
+            self.labels.append(self.task.read_label(label, self.at(place)))
         self.texts.append(sides[0] if len(sides) == 1 else (sides[0], sides[1]))
         self.places.append(place)
 
@@ -120,7 +116,7 @@ class Rows:
 
         Duplicates and conflicts stay in the data: which of two labels is right can't be known here.
         """
-        first: dict[Text, str | None] = {}
+        first: dict[Text, Any] = {}
         conflicts = 0
         for text, label in zip(self.texts, self.labels or [None] * len(self.texts)):
             conflicts += first.setdefault(text, label) != label
@@ -138,7 +134,7 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
 
     A record is a mapping ``{column: value}``, ``(text, label)``, ``((first, second), label)`` or
     ``(first, second, label)``, or, where labels are not read, a plain text; labels that aren't read may be None.
-    Labels may be what ``rows.task`` takes: text, whole numbers or booleans.
+    Labels may be what ``rows.task`` takes: text, whole numbers or booleans, or lists of them.
 
     Args:
         pairs: two texts are a pair, not a text and a label that isn't read.
@@ -167,7 +163,7 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
         else:
             text, label = record
         _check_text(text, rows.at(place))
-        rows.add(place, text, rows.task.label_text(label, rows.at(place)) if with_labels else None)
+        rows.add(place, text, label)
     return rows
 
 

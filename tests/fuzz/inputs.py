@@ -50,7 +50,8 @@ def edited(content: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
 
 _SECTIONS = ["Global", "bert_to_bilstm", "DataAugmentation", "TrainConfig", "Finetune", "QuantBiLSTM", "QuantPost",
              "QuantAware", "UnstructurePrune", "ASPPrune", "Distillation", "ChannelPrune"]
-_KEYS = ["Global.seed", "Global.save_dir", "Global.max_seq_length", "Global.train_file", "Global.dataset",
+_KEYS = ["Global.threshold", "Global.task", "Global.seed",
+         "Global.save_dir", "Global.max_seq_length", "Global.train_file", "Global.dataset",
          "bert_to_bilstm.student.hidden_size", "bert_to_bilstm.student", "bert_to_bilstm.alpha", "bert_to_bilstm.loss",
          "DataAugmentation.n_iter", "DataAugmentation.hooks", "TrainConfig.learning_rate", "TrainConfig.epochs",
          "TrainConfig.optimizer_builder", "TrainConfig.optimizer_builder.optimizer", "TrainConfig.optimizer_builder."
@@ -96,7 +97,8 @@ yaml_files = st.one_of(st.binary(max_size=60), st.builds(edited, st.sampled_from
 
 # Rows
 
-_labels = st.one_of(st.sampled_from(["0", "1", "class 0", "class 1", "class 2"]), values, texts)
+_labels = st.one_of(st.sampled_from(["0", "1", "class 0", "class 1", "class 2", "0,1", "0|1", ""]), values, texts,
+                    st.lists(st.sampled_from(["0", "1", 0, 1, "", None, "class 0", 0.5, []]), max_size=3))
 _pairs = st.lists(st.tuples(texts, _labels), min_size=1, max_size=5)
 _JSON_KEYS = ["text", "label", "sentence", "text_b"]
 

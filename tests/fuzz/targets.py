@@ -70,17 +70,17 @@ def preparation(workshop: Workshop, case: dict) -> str:
     return ACCEPTED
 
 
-def data_files(workshop: Workshop, case: tuple[tuple[bytes, str], int | None, bool]) -> str:
+def data_files(workshop: Workshop, case: tuple[tuple[bytes, str], int | None, bool, str]) -> str:
     """A file becomes texts without odd characters and labels within the classes, or is refused."""
-    (content, suffix), num_classes, labelled = case
+    (content, suffix), num_classes, labelled, task = case
     path = str(workshop.put(f"train{suffix}", content))
-    return _dataset(GlobalConfig(train_file=path, dev_file=path), num_classes, labelled)
+    return _dataset(GlobalConfig(train_file=path, dev_file=path, task=task), num_classes, labelled)
 
 
-def rows(workshop: Workshop, case: tuple[list, list]) -> str:
+def rows(workshop: Workshop, case: tuple[list, list, str]) -> str:
     """The same for rows handed over in Python."""
-    train, dev = case
-    return _dataset(GlobalConfig(), 2, True, train=train, dev=dev)
+    train, dev, task = case
+    return _dataset(GlobalConfig(task=task), 2, True, train=train, dev=dev)
 
 
 def _dataset(config: GlobalConfig, num_classes: int | None, labelled: bool, **given: Any) -> str:
@@ -91,7 +91,10 @@ def _dataset(config: GlobalConfig, num_classes: int | None, labelled: bool, **gi
     for text in [*data.train_texts, *data.dev_texts]:
         assert text == text.strip() and text and "\0" not in text and text.encode("utf-8")
     for labels in [data.dev_labels, *([data.train_labels] if labelled else [])]:
-        assert 0 <= labels.min() and labels.max() < len(data.label_names)
+        if config.task == "multi_label":
+            assert labels.shape[1:] == (len(data.label_names),) and set(np.unique(labels)) <= {0, 1}
+        else:
+            assert 0 <= labels.min() and labels.max() < len(data.label_names)
     assert len(data.dev_labels) == len(data.dev_texts) and data.counts["train_rows"] == len(data.train_texts)
     json.dumps(data.counts)
     return ACCEPTED
@@ -233,12 +236,14 @@ def _damage(names: tuple[str, ...]) -> st.SearchStrategy:
     return st.tuples(st.sampled_from(names), st.one_of(replaced, inputs.edits))
 
 
+_tasks = st.sampled_from(["classification", "multi_label"])
+
 TARGETS = {
     "settings": Target(st.tuples(st.one_of(inputs.yaml_files, inputs.wrong_configs), inputs.overrides), settings),
     "preparation": Target(inputs.wrong_configs, preparation),
-    "data files": Target(st.tuples(inputs.data_files, st.sampled_from([None, 2, 2, 3]), st.booleans()),
+    "data files": Target(st.tuples(inputs.data_files, st.sampled_from([None, 2, 2, 3]), st.booleans(), _tasks),
                          data_files),
-    "rows": Target(st.tuples(inputs.records, inputs.records), rows),
+    "rows": Target(st.tuples(inputs.records, inputs.records, _tasks), rows),
     "predictor": Target(st.tuples(st.one_of(st.lists(inputs.fine_texts, max_size=6), st.lists(inputs.texts, max_size=4),
                                             st.lists(inputs.odd_values, max_size=3), inputs.odd_values),
                                   st.integers(-1, 9)), predictor),

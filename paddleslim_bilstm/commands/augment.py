@@ -1,0 +1,37 @@
+"""``paddleslim-bilstm augment CONFIG``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..stopping import end_on_sigterm
+from .config import add_config_arguments
+
+_EXAMPLES = """\
+examples:
+  paddleslim-bilstm augment configs/sst2.yaml --output texts
+  paddleslim-bilstm augment configs/sst2.yaml --output texts --tokens
+  paddleslim-bilstm compress configs/sst2.yaml -o Global.model_dir= Global.teacher_labels=texts
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``augment`` to ``parser``."""
+    add_config_arguments(parser, "the section bert_to_bilstm", _EXAMPLES)
+    parser.add_argument("--output", metavar="FOLDER", help="where to write; augmented in Global.save_dir by default")
+    parser.add_argument("--tokens", action="store_true",
+                        help="write the token ids, too, for a labeller with the same tokenizer")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the texts, and print where they are."""
+    from ..config import load_config
+    load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
+    end_on_sigterm()
+    from ..host.versions import before_paddle
+    before_paddle()
+    from ..pipeline import augment
+    end_on_sigterm()  # Paddle has put its own handler in place
+    folder = augment(arguments.config, overrides=arguments.override, output=arguments.output, tokens=arguments.tokens)
+    print(f"Texts to label, and what to give back (README.md): {folder}")
+    return 0

@@ -1,0 +1,293 @@
+"""What happens in a run up to the trained students: each stage takes objects and returns one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .augment import Corpus, TransferSet, build_transfer_set, transfer_set_fingerprint
+from .config import Config
+from .config.schema import BEST_ON_DEV
+from .cpu import physical_cores
+from .errors import UserError
+from .finetune.finetune import finetune, teacher_is_missing
+from .host.optimizer import make_optimizer_of
+from .host.rehearsal import check_strategies
+from .report.measure import DevSet, metric_of_onnx, teacher_parameters
+from .run import RunFolder
+from .storage import Need, check_room, checksum
+from .student.checkpoint import CHECKPOINT_STUDENTS
+from .student.evaluate import metric_of, metric_on
+from .student.losses import loss_function
+from .student.network import TOKEN_MAP
+from .student.recipe import Recipe
+from .student.start import Student, start_student
+from .student.train import Evaluate, TrainingSet
+from .student.weights import size_bytes
+from .task import task_named
+from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
+from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
+from .teacher.label_files import GivenAnswers, read_answers
+from .teacher.text import TrainingText, read_rows, read_training_text, tokenized
+from .thresholds import HALF
+
+_log = logging.getLogger(__name__)
+
+_ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
+_MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is to do: the settings, and what the caller handed over beside them, see `pipeline.compress`."""
+
+    settings: Config
+    train: Any = None
+    dev: Any = None
+    unlabeled: Any = None
+    train_dataloader: Any = None
+    eval_callback: Evaluate | None = None
+    teacher: LogitsOfTexts | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the settings tell all that students depend on: code of a script's own has no fingerprint."""
+        return self.eval_callback is None and not self.settings.train.has_functions
+
+    def evaluation_on(self, dev_set: DevSet) -> Evaluate | None:
+        """Return what chooses the best checkpoint; None where nothing can."""
+        if self.eval_callback is not None or dev_set.labels is None:
+            return self.eval_callback
+        return metric_on(dev_set.sentences, dev_set.labels, dev_set.reader, dev_set.metric, dev_set.task)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is known of the teacher.
+
+    Attributes:
+        dev_set: as it reads it, with its answers.
+        metric: the result of the user's own evaluation.
+        doubts, notes: for the report.
+    """
+
+    dev_set: DevSet
+    metric: float | None
+    doubts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def dev_set_for(self, student: Student) -> DevSet:
+        """Return the dev set as a student reads it."""
+        return replace(self.dev_set, sentences=student.text.dev, reader=student.text.vocabulary)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where the sentences of a transfer set were read."""
+
+    text: TrainingText
+    transfer_set: TransferSet
+
+    def where(self, sentences: np.ndarray) -> str:
+        """Return the places, in the user's files, of what sentences (their indices) were made of."""
+        return self.text.where(self.transfer_set.source[sentences])
+
+
+def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
+    """Load the teacher, fine-tuned first where it is missing, and read the text in its tokens.
+
+    Raises:
+        UserError: the teacher can't be loaded or does not fit the other settings, or something is wrong with the text.
+    """
+    settings = job.settings
+    if settings.global_.model_dir is not None:
+        if teacher_is_missing(settings):
+            run.stage("fine-tune teacher", finetune, settings, train=job.train, dev=job.dev)
+        teacher = run.stage("load teacher", load_fitting_teacher, settings, run.cache("teachers"))
+        text = run.stage("read text", read_training_text, settings, teacher, job.train, job.dev, job.unlabeled,
+                         job.train_dataloader)
+    else:
+        answers = None
+        if job.teacher is None and settings.global_.teacher_labels is not None:
+            answers = run.stage("read labels", read_answers, settings.global_.teacher_labels,
+                                task_named(settings.global_.task))
+        teacher, text = run.stage("read text", _read_without_model, job, answers, run.tokenizer_dir)
+    return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
+
+
+def load_fitting_teacher(settings: Config, cache: Path) -> Teacher:
+    """Return the teacher that the settings name.
+
+    Raises:
+        UserError: it can't be loaded, or does not fit the other settings.
+    """
+    global_ = settings.global_
+    teacher = load_teachers(global_.teachers, cache, global_.model_filename, global_.params_filename,
+                            global_.tokenizer_dir)
+    if teacher.max_length is not None and global_.max_seq_length > teacher.max_length:
+        raise UserError(f"Global.max_seq_length: {global_.max_seq_length}, but the teacher reads at most "
+                        f"{teacher.max_length} tokens; set it to {teacher.max_length} or less")
+    task_named(global_.task).check_teacher(teacher.num_classes)
+    return teacher
+
+
+def _read_without_model(job: Job, answers: GivenAnswers | None, tokenizer_dir: Path) -> tuple[Teacher, TrainingText]:
+    """Read the text, and make the teacher that is a function or labels from elsewhere, or one that answers nothing."""
+    names = outputs = None
+    if job.teacher is not None:
+        names = getattr(job.teacher, "label_names", None)
+        outputs = None if names is None else len(names)
+    elif answers is not None:
+        outputs, names = answers.outputs, answers.label_names
+    data = read_rows(job.settings, outputs, names, job.train, job.dev, job.unlabeled)
+    tokenizer = tokenizer_of(job.settings, data, tokenizer_dir)
+    if job.teacher is not None:
+        teacher: Teacher = FunctionTeacher.of(job.teacher, tokenizer, data.label_names)
+    elif answers is not None:
+        teacher = GivenLabels.of(answers, tokenizer, data.label_names)
+    else:
+        teacher = Teacher(tokenizer, len(data.label_names), tuple(data.label_names), tokenizer.framing, None, "")
+    return teacher, tokenized(job.settings, teacher, data)
+
+
+def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingText) -> Examined:
+    """Ask the teacher about the dev set.
+
+    Raises:
+        UserError: its metric is not ``TrainConfig.origin_metric``.
+    """
+    dev_set, notes = _answered(job.settings, run, teacher, text)
+    metric = own = None if job.eval_callback is None else _metric_by(job.eval_callback, teacher)
+    if own is None and dev_set.labels is not None and dev_set.teacher_predictions is not None:
+        metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
+    expected = job.settings.train.origin_metric
+    if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
+        raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
+                        "dev data and its labels, or correct the value")
+    doubts = _doubts(teacher, dev_set, text.label_names)
+    for doubt in (*doubts, *notes):
+        _log.warning("%s", doubt)
+    return Examined(dev_set, own, tuple(doubts), notes)
+
+
+def _answered(settings: Config, run: RunFolder, teacher: Teacher,
+              text: TrainingText) -> tuple[DevSet, tuple[str, ...]]:
+    """Return the dev set with the teacher's answers, unless some are missing, and then a note.
+
+    They are judged by thresholds of the teacher's own where the settings ask for them.
+    """
+    task = own = settings.global_.chosen_task
+    each, notes = [member.logits(text.dev) for member in teacher.members], ()
+    if each:
+        logits = np.mean(each, axis=0, dtype=np.float32)
+    elif teacher.chunk_sentences is None:
+        logits = teacher.logits(text.dev)
+    else:
+        key = checksum(*text.dev.content, text.dev_texts, teacher.tokenizer.vocab)
+        logits = label(teacher, text.dev, run.cache("labels"), key, physical_cores()).logits
+    missing = int(np.isnan(logits).any(axis=1).sum())
+    if missing:
+        notes = (f"{missing:,} of the {len(text.dev):,} dev texts have no answer among Global.teacher_labels, so there "
+                 "is no row of the teacher and no agreement with it.",)
+    if settings.global_.threshold == BEST_ON_DEV:
+        if text.dev_labels is None:
+            raise UserError("Global.threshold: dev, but no labelled dev set is known; name one with Global.dev_file, "
+                            "or a number between 0 and 1")
+        own = task if missing else task.fitted(text.dev_labels, logits)
+    return DevSet(text.dev, text.dev_labels, None if missing else own.answers_of(logits), teacher.num_classes,
+                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each))), notes
+
+
+def _doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, ...]) -> list[str]:
+    """Return doubts about the teacher, and about each of several."""
+    if dev_set.teacher_predictions is None:
+        return []
+    doubts = dev_set.task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, label_names)
+    for member, answers in zip(teacher.members, dev_set.member_predictions):
+        own = dev_set.task.teacher_doubts(dev_set.labels, answers, label_names)
+        doubts += [f"{member.name}: {doubt}" for doubt in own]
+    return doubts
+
+
+def _metric_by(eval_callback: Evaluate, teacher: Teacher) -> float | None:
+    """Return the teacher's metric by the user's own evaluation, where that can run it."""
+    file = teacher.model_file
+    if file is None:
+        return None
+    if isinstance(teacher, OnnxTeacher):
+        return metric_of_onnx(file, eval_callback, teacher.output)
+    return metric_of(file.with_suffix(""), eval_callback)
+
+
+def make_transfer_set(settings: Config, teacher: Teacher, text: TrainingText, cache: Path) -> TransferSet:
+    """Return the transfer set of the training text, from ``cache`` where it was made before."""
+    corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
+    limit = settings.global_.max_seq_length - teacher.framing.special_tokens(text.train.pairs)
+    options = (corpus, settings.augmentation, settings.global_.seed)
+    return build_transfer_set(*options, cache / transfer_set_fingerprint(*options, limit), limit)
+
+
+def answered_part(teacher: Teacher, transfer_set: TransferSet,
+                  text: TrainingText) -> tuple[TransferSet, tuple[str, ...]]:
+    """Return what of the transfer set the teacher has answers to, which is all where it is at hand, and notes.
+
+    Raises:
+        UserError: see `GivenLabels.answered`.
+    """
+    return teacher.answered(transfer_set, text.dev) if isinstance(teacher, GivenLabels) else (transfer_set, ())
+
+
+def start_checked_student(settings: Config, teacher: Teacher, text: TrainingText, transfer_set: TransferSet) -> Student:
+    """Return the untrained student, after a rehearsal of the strategies that are to follow.
+
+    Raises:
+        UserError: there is no such student, or a strategy can't do what it is set to do.
+    """
+    student = start_student(settings, teacher, text, transfer_set)
+    check_strategies(settings, student.spec)
+    own = sum(weight.size for name, weight in student.first.items() if name != TOKEN_MAP)
+    others = teacher_parameters(teacher)
+    if others is None or own <= others:
+        return student
+    note = (f"The student has {own:,} parameters, more than its teacher ({others:,}): lower embed_dim or hidden_size "
+            "in bert_to_bilstm.student, or raise min_count for a smaller vocabulary of words.")
+    _log.warning("%s", note)
+    return replace(student, notes=(*student.notes, note))
+
+
+def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, transfer_set: TransferSet,
+                       student: Student, origins: Origins) -> Labels:
+    """Return the teacher's logits, after a look at whether the disk has room for them and for what comes after them.
+
+    Raises:
+        UserError: it has not, or a logit is no finite number.
+    """
+    sentences, cache, student_bytes = transfer_set.sentences, run.cache("labels"), size_bytes(student.first)
+    missing = missing_bytes(teacher, sentences, cache, transfer_set.key)
+    mapped = 4 * len(sentences) * teacher.num_classes * (1 + len(teacher.members))
+    cached = missing + mapped + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
+    copies = _MODEL_COPIES + 2 * len(settings.strategies)
+    check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
+                                          Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
+    return label(teacher, sentences, cache, transfer_set.key, physical_cores(), origins.where,
+                 settings.global_.chosen_task)
+
+
+def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, folder: Path) -> Recipe:
+    """Return how the students are trained; they are kept in ``folder``."""
+    thresholds = [one for one in settings.global_.chosen_task.thresholds if one != HALF]
+    dev_key = checksum(dev_set.metric, *thresholds, *dev_set.sentences.content,
+                       [] if dev_set.labels is None else dev_set.labels)
+    return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate, dev_key,
+                  folder)
+
+
+def lesson(settings: Config, student: Student, labels: Labels, origins: Origins) -> TrainingSet:
+    """Return what the student learns from: the teacher's logits, and where they have a weight the gold labels."""
+    hard = origins.text.train_labels[origins.transfer_set.source] if settings.distill.alpha > 0 else None
+    return TrainingSet(student.text.transfer, labels.logits, hard, origins.where,
+                       checksum(labels.key, [] if hard is None else hard))

@@ -1,0 +1,143 @@
+"""Teachers that are no model at hand: answers that others have given, and a function in Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from ..augment import TransferSet
+from ..config import Config
+from ..errors import UserError, short
+from ..storage import checksum, source_of
+from ..text import Dataset
+from ..text.rows import Text
+from ..tokens import Sentences, Tokenizer, load_tokenizer
+from ..tokens.word_level import write_word_tokenizer
+from .label_files import SETTING, GivenAnswers, LabelTable, missing_note
+from .spelling import Speller
+from .teacher import Teacher
+
+TEXTS_PER_CALL = 256
+
+# function(texts, or pairs of texts) -> logits [n, classes]; of one output [n] will do
+LogitsOfTexts = Callable[[Sequence[Text]], Any]
+
+
+def tokenizer_of(settings: Config, data: Dataset, folder: Path) -> Tokenizer:
+    """Return the tokenizer of a run without a teacher's model: the one that the settings name, or one of words.
+
+    Args:
+        folder: where a tokenizer of the training text's words is written.
+    """
+    if settings.global_.tokenizer_dir is None:
+        texts = [*data.train_texts, *data.unlabeled_texts]
+        write_word_tokenizer(texts, settings.distill.student.min_count, folder)
+    return load_tokenizer(settings.global_.tokenizer_dir or folder)
+
+
+@dataclass(frozen=True)
+class GivenLabels(Teacher):
+    """Answers from files; NaN to a sentence that has none."""
+
+    table: LabelTable
+
+    @classmethod
+    def of(cls, answers: GivenAnswers, tokenizer: Tokenizer, label_names: Sequence[str]) -> GivenLabels:
+        """Return the teacher that gives ``answers``; ``label_names`` are the run's.
+
+        Raises:
+            UserError: an answer is none of these, or a text has two.
+        """
+        table = answers.table(label_names)
+        return cls(tokenizer, len(label_names), tuple(label_names), tokenizer.framing, None,
+                   checksum(table.hashes, table.logits), table)
+
+    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
+               threads: int | None = None) -> np.ndarray:
+        if progress is not None:
+            progress(len(sentences))
+        return self.table.logits_of(sentences)
+
+    def answered(self, transfer: TransferSet, dev: Sentences) -> tuple[TransferSet, tuple[str, ...]]:
+        """Return the sentences of the transfer set that have an answer, and notes for the report.
+
+        Raises:
+            UserError: none has, or there are answers to other texts than these and ``dev``.
+        """
+        self.table.check_known(transfer.sentences, dev)
+        has_answer = ~np.isnan(self.logits(transfer.sentences)).any(axis=1)
+        if not has_answer.any():
+            raise UserError(f"{SETTING}: answers no text of the transfer set, only of the dev set; label the parts of "
+                            "the transfer set, too")
+        if has_answer.all():
+            return transfer, self.table.notes
+        rows = np.flatnonzero(has_answer)
+        counts = {**transfer.counts, "without an answer": len(has_answer) - len(rows)}
+        return (replace(transfer, sentences=transfer.sentences.take(rows), source=transfer.source[rows], counts=counts,
+                        key=checksum(transfer.key, rows)), (*self.table.notes, missing_note(has_answer)))
+
+
+@dataclass(frozen=True)
+class FunctionTeacher(Teacher):
+    """A function that is given texts, `TEXTS_PER_CALL` a call at most.
+
+    Its attribute ``fingerprint``, a text, tells its versions apart; without one the source of its module does. Its
+    attribute ``label_names`` names the columns, where they aren't in the order of the data's labels.
+    """
+
+    function: LogitsOfTexts
+    speller: Speller = field(repr=False)
+
+    chunk_sentences = TEXTS_PER_CALL
+
+    @classmethod
+    def of(cls, function: LogitsOfTexts, tokenizer: Tokenizer, label_names: Sequence[str]) -> FunctionTeacher:
+        """Return the teacher that asks ``function``; ``label_names`` are the run's."""
+        version = getattr(function, "fingerprint", None)
+        return cls(tokenizer, len(label_names), tuple(label_names), tokenizer.framing, None,
+                   checksum("function", source_of(function) if version is None else str(version)), function,
+                   Speller(tokenizer))
+
+    def reading(self, sentences: Sentences, texts: Sequence[Any] | None) -> FunctionTeacher:
+        return replace(self, speller=self.speller.knowing(sentences, texts))
+
+    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
+               threads: int | None = None) -> np.ndarray:
+        """Return the function's answers, float32 ``[n, classes]``.
+
+        Raises:
+            UserError: it fails, or answers something else; the message names the text.
+        """
+        answers = np.empty((len(sentences), self.num_classes), np.float32)
+        for start in range(0, len(sentences), TEXTS_PER_CALL):
+            rows = np.arange(start, min(start + TEXTS_PER_CALL, len(sentences)))
+            answers[rows] = self._ask(self.speller.spell(sentences.take(rows)))
+            if progress is not None:
+                progress(len(rows))
+        return answers
+
+    def _ask(self, texts: list[Text]) -> np.ndarray:
+        asked = f"{len(texts)} texts, the first {short(repr(texts[0]))}"
+        try:
+            answer = self.function(texts)
+        except Exception as error:  # somebody's own code: anything can come out
+            raise UserError(f"teacher: your function fails on {asked} ({type(error).__name__}: {error}); mend it and "
+                            "start again: what it has answered is kept") from error
+        try:
+            logits = np.asarray(answer, np.float32)
+        except (TypeError, ValueError, OverflowError):
+            raise UserError(f"teacher: your function answers {short(repr(answer))} to {asked}; it must be numbers "
+                            f"[{len(texts)}, {self.num_classes}]") from None
+        if logits.shape == (len(texts),) and self.num_classes == 1:
+            logits = logits[:, None]
+        if logits.shape != (len(texts), self.num_classes):
+            raise UserError(f"teacher: your function answers with the shape {list(logits.shape)} to {asked}; it must "
+                            f"be [{len(texts)}, {self.num_classes}], a logit for each of {', '.join(self.label_names)}")
+        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(bad):
+            raise UserError(f"teacher: your function answers {logits[bad[0]].tolist()} to "
+                            f"{short(repr(texts[bad[0]]))}; it must be finite numbers")
+        return logits

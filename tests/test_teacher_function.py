@@ -1,0 +1,97 @@
+"""A Python function as the teacher, and a tokenizer made of the training text."""
+
+from __future__ import annotations
+
+import pytest
+
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.teacher import label
+from paddleslim_bilstm.teacher.given import TEXTS_PER_CALL, FunctionTeacher
+from paddleslim_bilstm.tokens import load_tokenizer
+from paddleslim_bilstm.tokens.word_level import write_word_tokenizer
+
+TEXTS = [f"a film number {number}" for number in range(600)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("words")
+    write_word_tokenizer(TEXTS, 1, folder)
+    return load_tokenizer(folder)
+
+
+def lengths(texts):
+    return [[len(text), -len(text)] for text in texts]
+
+
+def test_words_are_cut_as_bert_cuts_them_and_the_same_each_time(tmp_path):
+    texts = ["The FILM, isn't it?", "the film 很好。", "Café", "cafe very"]
+    for folder in ("one", "other"):
+        write_word_tokenizer(texts, 2, tmp_path / folder)
+    assert (tmp_path / "one/tokenizer.json").read_bytes() == (tmp_path / "other/tokenizer.json").read_bytes()
+    write_word_tokenizer([("the film", "it"), ("good", "the film")], 2, tmp_path / "pairs")
+    assert load_tokenizer(tmp_path / "pairs").vocab[5:] == ["film", "the"]
+    tokenizer = load_tokenizer(tmp_path / "one")
+    assert sorted(tokenizer.vocab) == sorted(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "cafe"])
+    ids = tokenizer.encode(["The café[MASK] film很!"])
+    assert [tokenizer.vocab[token] for token in ids[0]] == ["the", "cafe", "[MASK]", "film", "[UNK]", "[UNK]"]
+    assert ids.word_starts.all()
+    with pytest.raises(UserError, match="min_count: no word of the training text occurs 9 times; .*tokenizer_dir"):
+        write_word_tokenizer(texts, 9, tmp_path / "none")
+
+
+def test_a_killed_run_asks_for_no_text_twice(tokenizer, tmp_path):
+    asked = []
+
+    def teacher(texts):
+        assert 0 < len(texts) <= TEXTS_PER_CALL
+        asked.extend(texts)
+        if len(asked) == 512:
+            raise ConnectionError("no answer")
+        return lengths(texts)
+
+    sentences = tokenizer.encode(TEXTS)
+    with pytest.raises(UserError, match=r"function fails on 256 texts, the first 'a film number 256' \(Connection"):
+        label(FunctionTeacher.of(teacher, tokenizer, ("a", "b")), sentences, tmp_path, "key", 1)
+    labels = label(FunctionTeacher.of(teacher, tokenizer, ("a", "b")), sentences, tmp_path, "key", 1)
+    assert len(asked) == 600 + 256 and sorted(set(asked)) == sorted(TEXTS)  # the call that failed is made again
+    assert labels.logits.tolist() == lengths(TEXTS) and labels.precision == "fp32"
+    label(FunctionTeacher.of(teacher, tokenizer, ("a", "b")), sentences, tmp_path, "key", 1)
+    assert len(asked) == 600 + 256
+
+
+def test_the_function_reads_what_was_written_and_pairs(tokenizer):
+    seen = []
+    teacher = FunctionTeacher.of(lambda texts: [seen.append(text) or 0.5 for text in texts], tokenizer, ("score",))
+    pairs = [("A  Film", "number 3"), ("film", "")]
+    answers = teacher.reading(tokenizer.encode(pairs), pairs).logits(tokenizer.encode([*pairs, ("a film", "a")]))
+    assert seen == [*pairs, ("a film", "a")] and answers.tolist() == [[0.5]] * 3
+
+
+def test_an_attribute_or_the_source_tells_functions_apart(tokenizer):
+    def one(texts):
+        return lengths(texts)
+
+    def print_of(function):
+        return FunctionTeacher.of(function, tokenizer, ("a", "b")).fingerprint
+
+    assert print_of(one) == print_of(lengths)  # the module's source
+    one.fingerprint = "v1"
+    first = print_of(one)
+    one.fingerprint = "v2"
+    assert len({first, print_of(one), print_of(lengths)}) == 3
+
+
+@pytest.mark.parametrize(("answer", "message"), [
+    (lambda texts: [[1, 2, 3]] * len(texts), r"the shape \[2, 3\] to 2 texts, the first 'a film .*must be \[2, 2"),
+    (lambda texts: [[1, 2]], r"the shape \[1, 2\] to 2 texts"),
+    (lambda texts: [1, 2], r"the shape \[2\] to 2 texts"),
+    (lambda texts: [[1, 2], [float("nan"), 3]], r"answers \[nan, 3.0\] to 'a film number 1'; it must be finite"),
+    (lambda texts: [[1, 2], [3]], r"answers \[\[1, 2\], \[3\]\] to 2 texts"),
+    (lambda texts: None, r"shape \[\] to 2 texts|answers None"),
+    (lambda texts: 1 / 0, r"fails on 2 texts, .*\(ZeroDivisionError: division by zero\)"),
+])
+def test_wrong_answers_name_the_text(tokenizer, answer, message):
+    teacher = FunctionTeacher.of(answer, tokenizer, ("a", "b"))
+    with pytest.raises(UserError, match=f"^teacher: your function .*({message})"):
+        teacher.logits(tokenizer.encode(TEXTS[:2]))
