@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import paddle
 import pytest
 from onnx_teachers import OnnxClassifier, put_onnx_teacher
 from reviews import make_reviews
 from teachers import VOCABULARY
 
+from paddleslim_bilstm import compress
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.report.measure import DevSet, measure_teacher, teacher_parameters
 from paddleslim_bilstm.teacher import label, load_teacher, load_teachers
@@ -123,3 +125,18 @@ def test_what_several_cost_is_the_sum_and_each_ones_quality_is_told(folders, tmp
     assert row.parameters == teacher_parameters(both) == sum(map(teacher_parameters, alone))
     assert row.flops > 0 and row.latency_ms.p50 > 0 and "Paddle Inference" in row.runtime and "ONNX" in row.runtime
     assert "one (100.0 %)" in row.notes[0] and f"{paddle_one.name} (" in row.notes[0]
+
+
+def test_a_student_of_onnx_and_paddle_teachers_takes_the_first_ones_place(folders, tmp_path, tiny_teacher):
+    places = [str(folders / "one" / "model.onnx"), str(tiny_teacher()), str(folders / "translated")]
+    config = {"Global": {"model_dir": places, "save_dir": str(tmp_path / "out"), "cache_dir": str(tmp_path / "cache"),
+                         "max_seq_length": 64},
+              "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "train_alone": False},
+              "DataAugmentation": {"n_iter": 1}, "TrainConfig": {"epochs": 1}}
+    result = compress(config, train=[(text, ["bad", "good"][label]) for text, label in make_reviews(200, seed=0)],
+                      dev=[(text, ["bad", "good"][label]) for text, label in make_reviews(60, seed=1)])
+    session = onnxruntime.InferenceSession(str(result.save_dir / "model.onnx"))
+    assert [feed.name for feed in session.get_inputs()] == ["input_ids", "attention_mask"]
+    teacher = result.report.models[0]
+    assert (teacher.name, teacher.agreement) == ("teacher", 1.0) and "translated (" in teacher.notes[0]
+    assert (result.save_dir / "vocab.txt").read_text() == (folders / "one" / "vocab.txt").read_text()
