@@ -96,7 +96,7 @@ def prepare(job: dict) -> dict:
     """
     work = Path(job["work"])
     with tempfile.TemporaryDirectory() as scratch:
-        network, tokenizer_folder = load_pretrained(job["teacher"], job["classes"], Path(scratch))
+        network, _, tokenizer_folder = load_pretrained(job["teacher"], job["classes"], Path(scratch))
         (work / "teacher").mkdir()
         save_classifier(network, [str(number) for number in range(job["classes"])], tokenizer_folder,
                         work / "teacher")
@@ -155,7 +155,7 @@ def stages(job: dict) -> dict:
 def sentence_flops(teacher: Teacher, sentences: Sentences) -> float:
     """Return the matrix products' mean operations for one of ``sentences``: a quadratic function of its length."""
     tokens = np.array([8, 16, 32])
-    factors = np.polyfit(tokens, [flops(teacher.prefix, int(length)) for length in tokens], 2)
+    factors = np.polyfit(tokens, [flops(teacher.model_file.with_suffix(""), int(length)) for length in tokens], 2)
     return float(np.polyval(factors, sentences.lengths + 2).mean())
 
 

@@ -1,0 +1,130 @@
+"""Teachers of every family: loaded and asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import safetensors.numpy
+from encoders import KINDS, PAIRS, TEXTS, make_encoder_teacher
+
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.teacher import load_teacher
+from paddleslim_bilstm.teacher.families import read_encoder
+from paddleslim_bilstm.teacher.weights import read_config, read_weights
+
+NAMES = {  # some of Hugging Face's, written out
+    "bert": ["bert.encoder.layer.1.attention.output.LayerNorm.bias", "bert.pooler.dense.weight", "classifier.weight"],
+    "roberta": ["roberta.embeddings.token_type_embeddings.weight", "classifier.dense.weight",
+                "classifier.out_proj.bias", "roberta.encoder.layer.0.intermediate.dense.weight"],
+    "mpnet": ["mpnet.encoder.relative_attention_bias.weight", "mpnet.encoder.layer.0.attention.attn.q.weight",
+              "mpnet.encoder.layer.1.attention.LayerNorm.weight", "classifier.out_proj.weight"],
+    "distilbert": ["distilbert.transformer.layer.1.attention.q_lin.weight", "pre_classifier.weight",
+                   "distilbert.transformer.layer.0.sa_layer_norm.bias", "distilbert.transformer.layer.0.ffn.lin1.bias"],
+    "electra": ["electra.embeddings_project.weight", "electra.encoder.layer.0.attention.self.query.weight"],
+    "albert": ["albert.encoder.embedding_hidden_mapping_in.weight", "albert.pooler.weight",
+               "albert.encoder.albert_layer_groups.0.albert_layers.0.full_layer_layer_norm.weight",
+               "albert.encoder.albert_layer_groups.0.albert_layers.0.attention.dense.weight"],
+}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """The folder of each kind in each form, with PaddleNLP's own network, made when it is first asked for."""
+    known = {}
+
+    def make(kind: str, form: str = "huggingface"):
+        if (kind, form) not in known:
+            folder = tmp_path_factory.mktemp("families") / f"{kind}-{form}"
+            known[kind, form] = folder, make_encoder_teacher(folder, kind, form)
+        return known[kind, form]
+
+    return make
+
+
+def own_answers(network, teacher, sentences) -> np.ndarray:
+    """What PaddleNLP answers, each sentence alone."""
+    paddle.disable_static()
+    try:
+        rows = []
+        for row in range(len(sentences)):
+            arrays = teacher.framing.batch(sentences, np.array([row]))
+            feeds = {feed.name: paddle.to_tensor(array) for feed, array in zip(teacher.framing.feeds, arrays)}
+            rows.append(network(**feeds).numpy())
+    finally:
+        paddle.enable_static()
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_teacher_answers_as_paddlenlp_in_padded_batches_and_pairs(kind, made, tmp_path):
+    folder, network = made(kind)
+    names = safetensors.numpy.load_file(str(folder / "model.safetensors"))
+    assert set(NAMES.get(kind, [])) <= set(names)
+    teacher = load_teacher(folder, tmp_path)
+    with_types = kind in ("bert", "ernie", "electra", "albert")
+    assert [feed.name for feed in teacher.framing.feeds] == ["input_ids", "token_type_ids"][:1 + with_types]
+    assert teacher.max_length == (62 if kind.endswith("roberta") else 64)
+    for texts in (TEXTS[:20], [*PAIRS[:19], ("", "fun")]):
+        sentences = teacher.tokenizer.encode(texts).truncate(40)
+        answers = teacher.logits(sentences)
+        assert np.ptp(answers, axis=0).min() > 0.01
+        np.testing.assert_allclose(answers, own_answers(network, teacher, sentences), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_paddlenlps_names_and_hugging_faces_are_one_teacher(kind, made):
+    (theirs, _), (ours, _) = made(kind), made(kind, "paddlenlp")
+    found = [read_encoder(folder / "config.json", read_config(folder / "config.json"),
+                          read_weights([folder / "model.safetensors"]), 0) for folder in (theirs, ours)]
+    (one, arrays), (other, others) = found
+    assert one.shapes == other.shapes and one.order == other.order
+    assert one.first_position == other.first_position == (2 if KINDS[kind][1] else 0)
+    for name in one.shapes:
+        np.testing.assert_array_equal(arrays[name], others[name])
+
+
+def test_paddlenlp_is_not_imported_for_a_family_of_ours(made, tmp_path, monkeypatch):
+    folder, _ = made("roberta")
+    for name in [name for name in sys.modules if name.split(".")[0] == "paddlenlp"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "paddlenlp", None)  # so that an import fails
+    assert load_teacher(folder, tmp_path).num_classes == 2
+
+
+def test_the_longest_sentence_is_labelled(made, tmp_path):
+    """RoBERTa's positions begin behind the padding's, so 62 of 64 are left."""
+    teacher = load_teacher(made("roberta")[0], tmp_path)
+    longest = teacher.tokenizer.encode([" ".join(TEXTS)]).truncate(teacher.max_length - 2)
+    assert longest.lengths[0] == 60
+    assert np.isfinite(teacher.logits(longest)).all()
+
+
+def changed(folder: Path, target: Path, **settings) -> Path:
+    target.mkdir()
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    config = {**json.loads((folder / "config.json").read_text()), **settings}
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"num_hidden_layers": 5}, "lacks 48 of the model's weights, such as roberta.encoder.layer.2."),
+    ({"num_hidden_layers": 10 ** 9}, "num_hidden_layers is 1000000000.*ONNX file"),
+    ({"hidden_act": "snake"}, "hidden_act is 'snake'"),
+    ({"num_attention_heads": 5}, "num_attention_heads is 5"),
+    ({"hidden_size": "wide"}, "hidden_size is 'wide'"),
+    ({"pad_token_id": 80}, "max_position_embeddings is 64"),
+    ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'.*label with it elsewhere"),
+    ({"model_type": "gpt9"}, "none of the families that we load ourselves"),
+])
+def test_what_is_no_such_encoder_is_refused_in_one_line(settings, message, made, tmp_path):
+    folder = changed(made("roberta")[0], tmp_path / "teacher", **settings)
+    with pytest.raises(UserError, match=message) as error:
+        load_teacher(folder, tmp_path / "work")
+    assert "\n" not in str(error.value)
