@@ -233,7 +233,7 @@ def _check_task(config: Config, written: Source) -> None:
     metrics = [one.name for one in task_named(task).metrics]
     if metric is not None and metric not in metrics:
         raise written.error(("Global", "metric"), f"{metric} is no metric of a {task}; valid: {', '.join(metrics)}")
-    if "threshold" in config.global_.model_fields_set and not task_named(task).thresholds:
+    if config.global_.threshold != GlobalConfig().threshold and not task_named(task).thresholds:
         raise written.error(("Global", "threshold"), f"a {task} has none; remove it, or set Global.task to multi_label")
 
 
