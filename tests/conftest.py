@@ -19,6 +19,14 @@ from paddleslim_bilstm.cpu import apply_cpu_settings
 apply_cpu_settings()  # before a test computes anything; the processes that tests start inherit them
 
 
+@pytest.fixture
+def in_old_programs():
+    """For tests that build programs of their own with ``paddle.static``, as a callback of ours finds Paddle."""
+    from paddleslim_bilstm.old_programs import old_programs
+    with old_programs():
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with ``data/`` and ``teachers/``: $PADDLESLIM_BILSTM_TEST_DATA, or ``shared`` beside the checkout."""
