@@ -1,4 +1,4 @@
-"""Teachers of every family: loaded, labelled, distilled; the student is a drop-in for each."""
+"""Teachers of every family: loaded and asked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,8 @@ import paddle
 import pytest
 import safetensors.numpy
 from encoders import KINDS, PAIRS, TEXTS, make_encoder_teacher
-from pair_reviews import make_pairs
-from reviews import make_reviews
 
-from paddleslim_bilstm import compress
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.finetune.finetune import best_dev_metric, finetune
-from paddleslim_bilstm.predict import Predictor
-from paddleslim_bilstm.predict.runtimes import batch_logits, onnx_logits, paddle_logits
 from paddleslim_bilstm.teacher import load_teacher
 from paddleslim_bilstm.teacher.families import read_encoder
 from paddleslim_bilstm.teacher.weights import read_config, read_weights
@@ -58,8 +52,9 @@ def own_answers(network, teacher, sentences) -> np.ndarray:
     try:
         rows = []
         for row in range(len(sentences)):
-            feeds = teacher.framing.batch(sentences, np.array([row]))
-            rows.append(network(*map(paddle.to_tensor, feeds)).numpy())
+            arrays = teacher.framing.batch(sentences, np.array([row]))
+            feeds = {feed.name: paddle.to_tensor(array) for feed, array in zip(teacher.framing.feeds, arrays)}
+            rows.append(network(**feeds).numpy())
     finally:
         paddle.enable_static()
     return np.concatenate(rows)
@@ -133,79 +128,3 @@ def test_what_is_no_such_encoder_is_refused_in_one_line(settings, message, made,
     with pytest.raises(UserError, match=message) as error:
         load_teacher(folder, tmp_path / "work")
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("kind", ["roberta", *(pytest.param(kind, marks=pytest.mark.slow) for kind in (
-    "xlm-roberta", "mpnet", "distilbert", "electra", "albert"))])
-def test_the_student_is_a_drop_in(kind, made, tmp_path):
-    """Pairs, or for XLM-R the words of single sentences, by the default hooks and all that change words."""
-    words = kind == "xlm-roberta"
-    rows = make_reviews(160, seed=3) if words else make_pairs(160, seed=3)
-    folder, settings = made(kind)[0], {"embed_dim": 8, "hidden_size": 8, **({"vocabulary": "words"} if words else {})}
-    result = compress(
-        {"Global": {"model_dir": str(folder), "save_dir": str(tmp_path / "out"), "cache_dir": str(tmp_path / "cache"),
-                    "max_seq_length": 40}, "bert_to_bilstm": {"student": settings, "train_alone": False},
-         "DataAugmentation": {"n_iter": 2, "hooks": [{"masking": {"whole_word": True}}, "pos_replacement",
-                                                     {"ngram_sampling": {"unit": "word"}}, "crossover"]},
-         "TrainConfig": {"train_iter": 30, "eval_iter": 15}, "QuantBiLSTM": {"max_accuracy_drop": 1.0}},
-        train=rows[:120], dev=rows[120:])
-    texts = [text for text, _ in rows[120:]]
-    teacher, student = load_teacher(folder, tmp_path / "cache" / "teachers"), Predictor(result.save_dir, "onnx")
-    if words:
-        sentences = student._words.encode(texts, 40)
-        reader = student._words
-        assert {"film", "Film", "."} & set(reader.words) and "\u2581" not in "".join(reader.words)
-    else:
-        sentences, reader = teacher.tokenizer.encode(texts), teacher.framing
-        assert {feed.name for feed in student._spec.feeds} == {feed.name for feed in teacher.framing.feeds}
-        assert (student._spec.pad_id, student._spec.separators) == (KINDS[kind][1], 2 if KINDS[kind][1] else 1)
-    expected = student.logits(texts)
-    for run in (onnx_logits(result.save_dir / "model.onnx"), paddle_logits(result.save_dir / "model")):
-        np.testing.assert_allclose(batch_logits(run, sentences, reader, 16), expected, atol=1e-4)
-    assert np.ptp(expected) > 0.01
-
-
-@pytest.mark.parametrize("kind", ["distilbert", *(pytest.param(kind, marks=pytest.mark.slow) for kind in (
-    "roberta", "mpnet", "electra", "albert"))])
-def test_finetune_takes_a_family_and_paddlenlp_loads_what_it_writes(kind, made, tmp_path):
-    """A pretrained encoder without the layers of a classifier gets fresh ones."""
-    folder, _ = made(kind)
-    pretrained = changed(folder, tmp_path / "pretrained", pooler=None)
-    weights = safetensors.numpy.load_file(str(folder / "model.safetensors"))
-    bare = {name: array / (1 if "orm" in name else 5) for name, array in weights.items() if "classifier" not in name}
-    safetensors.numpy.save_file(bare, str(pretrained / "model.safetensors"))
-    rows = [(text, ["bad", "good"][label]) for text, label in make_reviews(200, seed=4)]
-    teacher = finetune({"Global": {"model_dir": str(tmp_path / "teacher"), "cache_dir": str(tmp_path / "cache"),
-                                   "max_seq_length": 40}, "bert_to_bilstm": {},
-                        "Finetune": {"model": str(pretrained), "epochs": 6, "learning_rate": 0.003, "batch_size": 16}},
-                       train=rows[:160], dev=rows[160:])
-    assert best_dev_metric(teacher) > 0.8
-    loaded = load_teacher(teacher, tmp_path / "work")
-    assert loaded.label_names == ("bad", "good")
-    paddle.disable_static()
-    from paddlenlp.transformers import AutoModelForSequenceClassification
-    network = AutoModelForSequenceClassification.from_pretrained(str(teacher))
-    network.eval()
-    sentences = loaded.tokenizer.encode([text for text, _ in rows[160:170]])
-    np.testing.assert_allclose(loaded.logits(sentences), own_answers(network, loaded, sentences), atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_strong_teacher_of_another_family_answers_as_the_reference(shared, tmp_path):
-    packed = shared / "teachers" / "mpnet-sst2"
-    if not packed.is_dir():
-        pytest.skip("needs teachers/mpnet-sst2")
-    arrays = safetensors.numpy.load_file(str(packed / "model.int8.safetensors"))
-    weights = {name.removesuffix(".int8"): value.astype(np.float32) * arrays[name.replace(".int8", ".scale")]
-               if name.endswith(".int8") else value.astype(np.float32)
-               for name, value in arrays.items() if not name.endswith(".scale")}
-    folder = tmp_path / "mpnet"
-    folder.mkdir()
-    safetensors.numpy.save_file(weights, str(folder / "model.safetensors"))
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((packed / name).read_bytes())
-    teacher = load_teacher(folder, tmp_path / "work")
-    lines = (shared / "data" / "sst2" / "dev.tsv").read_text(encoding="utf-8").split("\n")[1:13]
-    logits = teacher.logits(teacher.tokenizer.encode([line.split("\t")[0] for line in lines]))
-    np.testing.assert_allclose(logits, np.load(packed / "dev_logits.npy")[:12], atol=1e-3)
-    assert teacher.max_length == 512 and teacher.framing.separators == 2

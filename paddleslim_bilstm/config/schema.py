@@ -414,7 +414,7 @@ class FinetuneConfig(Section):
     """Fine-tuning of the teacher with AdamW, the tutorial's first step."""
 
     model: Optional[FilePath] = None
-    """A pretrained BERT or ERNIE: a folder, or PaddleNLP's name for it."""
+    """A pretrained encoder, such as BERT, ERNIE or RoBERTa: a folder, or PaddleNLP's name for it."""
     epochs: Count = 3
     """Passes over the training text."""
     learning_rate: Annotated[float, Field(gt=0, le=1), BeforeValidator(as_number)] = 5e-5
