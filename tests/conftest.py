@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -43,6 +44,15 @@ def quick_collections():
     """A run collects garbage a dozen times: what imports and earlier modules have left need not be gone through."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def messages():
+    """The command line shows messages by itself, and does so from then on: later tests look for them elsewhere."""
+    logger = logging.getLogger("paddleslim_bilstm")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session", autouse=True)
