@@ -11,7 +11,8 @@ import os
 import zlib  # noqa: F401  Paddle 2.6 exports zlib's symbols; loaded later, zlib fails in other extensions
 
 from .cpu import AT_IMPORT, SWITCH, apply_cpu_settings
-from .host.imports import before_paddle, follow_imports
+from .host.imports import follow_imports
+from .host.versions import before_paddle
 
 __version__ = "0.1.0"
 __all__ = ["BiLSTMClassifier", "Predictor", "UserError", "augmentation_hook", "compress", "distillation_loss"]

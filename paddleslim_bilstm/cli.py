@@ -14,7 +14,7 @@ from typing import Sequence
 
 from . import __version__
 from .errors import UserError
-from .host.imports import UnsupportedVersion
+from .host.versions import UnsupportedVersion
 from .stopping import Terminated
 
 USER_ERROR = 2

@@ -13,10 +13,12 @@ from .augment import check_hooks
 from .config import Config, load_config
 from .config.schema import WORDS
 from .errors import UserError
-from .host.imports import before_paddle
+from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
 from .host.rehearsal import check_strategies
+from .host.versions import before_paddle, check_newer_paddle
 from .models import Models, export_students, measure_models, run_strategies, write_onnx_models
+from .old_programs import old_programs
 from .report.measure import ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
@@ -68,6 +70,7 @@ class CompressionResult:
         return self.report.table
 
 
+@old_programs()
 def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *,
             inside_paddleslim: bool = False, has_loader: bool = False, needs_teacher: bool = True) -> Config:
     """Read a configuration and check all that can be checked before any work starts.
@@ -105,9 +108,11 @@ def _check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None
 def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
+    check_newer_paddle()
     paddle.enable_static()
 
 
+@old_programs()
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
              dev: Any = None, unlabeled: Any = None, train_dataloader: Any = None,
              eval_callback: Evaluate | None = None, fresh: bool = False,
@@ -142,7 +147,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
-    job = Job(settings, train, dev, unlabeled, train_dataloader, eval_callback, teacher)
+    job = Job(settings, train, dev, unlabeled, old_loader(train_dataloader), eval_callback, teacher)
     with explained_write_errors(run.save_dir, run.cache_dir), run:
         return _compress(job, run)
 

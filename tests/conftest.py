@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -17,6 +18,14 @@ from teachers import make_tiny_teacher
 from paddleslim_bilstm.cpu import apply_cpu_settings
 
 apply_cpu_settings()  # before a test computes anything; the processes that tests start inherit them
+
+
+@pytest.fixture
+def in_old_programs():
+    """For tests that build programs of their own with ``paddle.static``, as a callback of ours finds Paddle."""
+    from paddleslim_bilstm.old_programs import old_programs
+    with old_programs():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +44,15 @@ def quick_collections():
     """A run collects garbage a dozen times: what imports and earlier modules have left need not be gone through."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def messages():
+    """The command line shows messages by itself, and does so from then on: later tests look for them elsewhere."""
+    logger = logging.getLogger("paddleslim_bilstm")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -82,6 +82,32 @@ class OnnxClassifier:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
 
 
+def with_int8_words(model: onnx.ModelProto, dtype: type = np.int8, behind: bool = True,
+                    by_row: bool = False) -> onnx.ModelProto:
+    """Store a model's word embeddings in int8 or uint8, as onnxruntime's ``quantize_dynamic`` does.
+
+    Args:
+        behind: what is looked up becomes numbers; else the whole table does before.
+        by_row: a scale for each row, of a table that becomes numbers before.
+    """
+    graph = model.graph
+    words = next(one for one in graph.initializer if one.name == "words")
+    table = numpy_helper.to_array(words)
+    scale = np.float32(np.abs(table).max(axis=1) if by_row else np.abs(table).max()) / np.float32(127)
+    zero = np.full(scale.shape, 128 if dtype == np.uint8 else 0, dtype)
+    rounded = (np.round(table / np.reshape(scale, (-1, 1))) + np.reshape(zero, (-1, 1)).astype(int)).astype(dtype)
+    graph.initializer.remove(words)
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in
+                             (("words_quantized", rounded), ("words_scale", scale), ("words_zero_point", zero)))
+    lookup = next(node for node in graph.node if node.op_type == "Gather" and node.input[0] == "words")
+    source, target = ("embedded_quantized", "embedded") if behind else ("words_quantized", "words")
+    node = helper.make_node("DequantizeLinear", [source, "words_scale", "words_zero_point"], [target], axis=0)
+    if behind:
+        lookup.input[0], lookup.output[0] = "words_quantized", source
+    graph.node.insert(list(graph.node).index(lookup) + behind, node)
+    return model
+
+
 def put_onnx_teacher(folder: Path, model: onnx.ModelProto, name: str = "model.onnx",
                      label_names: Sequence[str] | None = None, vocabulary: Sequence[str] = VOCABULARY,
                      mask_token: str = "[MASK]", **save: object) -> Path:

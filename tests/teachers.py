@@ -50,12 +50,14 @@ def make_tiny_teacher(folder: Path, kind: str = "paddlenlp", num_classes: int = 
     """
     import paddle
 
+    from paddleslim_bilstm.old_programs import old_programs
+
     paddle.disable_static()
+    folder.mkdir(parents=True, exist_ok=True)
+    save = {"paddlenlp": _save_paddlenlp, "huggingface": _save_hugging_face, "exported": _save_exported}[kind]
     try:
-        model = _model(architecture, num_classes, label_names, seed, config)
-        folder.mkdir(parents=True, exist_ok=True)
-        save = {"paddlenlp": _save_paddlenlp, "huggingface": _save_hugging_face, "exported": _save_exported}[kind]
-        save(model, folder)
+        with old_programs():
+            save(_model(architecture, num_classes, label_names, seed, config), folder)
     finally:
         paddle.enable_static()
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")

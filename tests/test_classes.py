@@ -60,7 +60,7 @@ def task_texts(monkeypatch):
     return importlib.import_module("task_texts")
 
 
-@pytest.mark.parametrize("make", ["ticket", "review"])
+@pytest.mark.parametrize("make", ["ticket", "review", "letter"])
 def test_the_benchmarks_texts_differ_repeat_and_hold_phrases_back(task_texts, make):
     train, dev, unlabeled = task_texts.rows(getattr(task_texts, make), 800, 300, 800)
     texts = [text for text, _ in train + dev + unlabeled]
@@ -90,12 +90,13 @@ def test_the_benchmark_fine_tunes_distils_and_prints_its_table(task_texts, tiny_
                 "--json", str(tmp_path / "tasks.json"), "-o", "Finetune.epochs=1", "TrainConfig.train_iter=3",
                 "DataAugmentation.n_iter=0", "Global.max_seq_length=32", "bert_to_bilstm.student.hidden_size=8"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert [line.split(" | ")[1] for line in lines[2:]] == ["macro-F1 %", "accuracy %", "Pearson", "Spearman"]
+    assert [line.split(" | ")[1] for line in lines[2:]] == [
+        "macro-F1 %", "accuracy %", "Pearson", "Spearman", "micro-F1 %", "macro-F1 %", "exact %", "mAP %"]
     found = json.loads((tmp_path / "tasks.json").read_text())
     assert set(found["reviews"]["Pearson"]) == set(tasks.MODELS)
 
 
-@pytest.mark.parametrize("name", ["classes", "regression"])
+@pytest.mark.parametrize("name", ["classes", "regression", "multilabel"])
 def test_the_shipped_configs_read_what_their_comments_show(name, tmp_path):
     source = ROOT / "configs" / f"{name}.yaml"
     shown = [line[4:] for line in source.read_text().splitlines() if line.startswith("#   ")]
@@ -104,5 +105,6 @@ def test_the_shipped_configs_read_what_their_comments_show(name, tmp_path):
     config = load_config(source, [f"Global.{part}_file={tmp_path / 'rows.csv'}" for part in ("train", "dev")])
     data = load_dataset(config.global_)
     assert len(data.train_texts) == len(rows) + 1
-    assert config.global_.chosen_metric == {"classes": "macro_f1", "regression": "pearson"}[name]
+    assert config.global_.chosen_metric == {"classes": "macro_f1", "regression": "pearson",
+                                            "multilabel": "micro_f1"}[name]
     assert config.finetune.model and "QuantBiLSTM" in config.strategies

@@ -185,7 +185,7 @@ def test_the_task_chooses_the_metric():
 
 @pytest.mark.parametrize("name, instead", [
     ("ChannelPrune", "no channels"), ("TransformerPrune", "no attention heads"),
-    ("HyperParameterOptimization", "smac"), ("MultiTeacherDistillation", "one teacher")])
+    ("HyperParameterOptimization", "smac"), ("MultiTeacherDistillation", "model_dir: [ONE, OTHER]")])
 def test_strategies_that_make_no_sense_are_refused_with_the_reason(written, name, instead):
     path = written(YAML + f"{name}: {{}}\n")
     message = error_of(path)
@@ -540,3 +540,21 @@ def test_the_student_of_a_shipped_config_is_smaller_than_its_teacher(path):
     student = load_config(path).distill.student
     spec = StudentSpec(student.embed_dim, student.hidden_size, student.num_layers, ("0", "1"), 0, 128, pairs=True)
     assert sum(math.prod(shape) for shape in weight_shapes(spec, rows=30_522).values()) < 22.7e6
+
+
+def test_several_teachers():
+    config = load_config({"bert_to_bilstm": {}, "Global": {"model_dir": ["one", "other/model.onnx"]}})
+    assert config.global_.teachers == ("one", "other/model.onnx")
+    assert config.global_.teacher_folders == ("one", "other")
+    assert load_config(config.to_dict()) == config
+    assert load_config({"bert_to_bilstm": {}, "Global": {"model_dir": "one"}}).global_.teachers == ("one",)
+
+
+@pytest.mark.parametrize("settings, reason", [
+    ({"Global": {"model_dir": ["one", "one"]}}, "Global.model_dir: must be a path, or a list of two or more"),
+    ({"Global": {"model_dir": ["one"]}}, "Global.model_dir: must be a path, or a list of two or more"),
+    ({"Global": {"model_dir": ["one", "two"], "model_filename": "x"}}, "Global.model_filename: is of one teacher"),
+    ({"Global": {"model_dir": ["one", "two"]}, "Finetune": {"model": "m"}}, "Finetune.model: makes one teacher")])
+def test_several_teachers_that_are_wrong_are_refused(settings, reason):
+    with pytest.raises(UserError, match=reason):
+        load_config({"bert_to_bilstm": {}, **settings})

@@ -109,8 +109,11 @@ def run(block: Block) -> tuple[dict[str, Any], str]:
     return names, printed.getvalue()
 
 
+ELSEWHERE = ('Path("texts")', "teacher=teacher")  # in blocks that need what `augment` writes
+
+
 @pytest.mark.parametrize("block", [named(block) for block in distinct(blocks("python"))
-                                   if block.page != DEVELOPMENT])
+                                   if block.page != DEVELOPMENT and not any(one in block.code for one in ELSEWHERE)])
 def test_python_runs_as_it_stands(block, distilled, workplace):
     names, printed = distilled if "import compress" in block.code else run(block)
     if "import compress" in block.code:
@@ -127,6 +130,22 @@ def test_python_runs_as_it_stands(block, distilled, workplace):
         assert (workplace / "output" / "trained-on" / "student.json").is_file()
 
 
+def test_labels_from_elsewhere_as_the_guide_has_them(distilled, workplace, capsys):
+    code, = [block for block in blocks("yaml") if block.code.startswith("# elsewhere.yaml")]
+    sections = {**yaml.safe_load(code.code), **QUICK}
+    sections["Global"].update(SHORT)
+    (workplace / "elsewhere.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+    label, function = [block for block in blocks("python") if any(one in block.code for one in ELSEWHERE)]
+    commands = [line for block in blocks("bash") for line in block.code.splitlines() if "elsewhere.yaml" in line]
+    for step in (commands[0], label, commands[1]):
+        if isinstance(step, Block):
+            run(step)
+        else:
+            assert cli.main(shlex.split(step, comments=True)[1:]) == 0, capsys.readouterr().err
+    assert "distilled" in capsys.readouterr().out and (workplace / "output/elsewhere/tokenizer.json").is_file()
+    assert "distilled" in run(function)[1]
+
+
 def test_something_of_each_kind_is_run():
     code = "".join(block.code for block in blocks("python"))
     for name in ("import compress", "AutoCompression(", "Predictor(", "create_predictor", "Trainer(",
@@ -140,7 +159,8 @@ def test_yaml_is_checked_as_before_a_run(block, workplace):
     """PaddleSlim's strategies in it are rehearsed on a tiny student."""
     sections = yaml.safe_load(block.code)
     assert load_config(sections)
-    sections["Global"] = {"model_dir": "teachers/minilm-sst2", **sections.get("Global", {}), "save_dir": "checked"}
+    teacher = {} if "teacher_labels" in sections.get("Global", {}) else {"model_dir": "teachers/minilm-sst2"}
+    sections["Global"] = {**teacher, **sections.get("Global", {}), "save_dir": "checked"}
     prepare(sections)
 
 
@@ -209,7 +229,7 @@ def test_commands_and_their_options_exist(words, workplace):
         parsed = cli._parser(arguments).parse_args(arguments)
         if getattr(parsed, "config", None):
             file = parsed.config if Path(parsed.config).is_file() else "sst2.yaml"
-            assert file == parsed.config or parsed.config == "mine.yaml"
+            assert file == parsed.config or parsed.config in ("mine.yaml", "elsewhere.yaml")
             assert load_config(file, parsed.override)
     elif program == "python":
         script = ROOT / arguments[0]

@@ -98,6 +98,7 @@ def test_the_student_answers_any_feeds_as_berts(tmp_path, feeds, width, separato
     assert read_spec(tmp_path) == spec
 
 
+@pytest.mark.usefixtures("in_old_programs")
 def test_the_students_feeds_are_the_teachers_by_name_order_and_type(tmp_path):
     weights, spec = random_student()
     spec = replace(spec, feeds=ODD, width=16)

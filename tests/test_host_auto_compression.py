@@ -13,6 +13,7 @@ from reviews import make_reviews, write_reviews
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.host.auto_compression import _written, extend
+from paddleslim_bilstm.old_programs import old_programs
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.student.losses import LOSSES, check_loss
 from paddleslim_bilstm.teacher import load_teacher
@@ -42,14 +43,17 @@ def contents(folder):
 def script_loader(tokenizer, texts):
     """A loader as in PaddleSlim's NLP example: feed_list, return_list=False, padded int64 batches."""
     sentences = tokenizer.encode(texts)
-    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in ("input_ids", "token_type_ids")]
 
     def collate(rows):
         return tokenizer.framing.batch(sentences, np.array(rows))
 
-    return paddle.io.DataLoader(list(range(len(texts))), feed_list=feeds, batch_size=16, collate_fn=collate,
-                                return_list=False, places=paddle.CPUPlace())
+    loader = paddle.io.DataLoader(list(range(len(texts))), feed_list=feeds, batch_size=16, collate_fn=collate,
+                                  return_list=False, places=paddle.CPUPlace())
+    loader.program = program  # as a script's default program, it must live as long as its variables
+    return loader
 
 
 def script_evaluation(tokenizer, rows):
@@ -90,13 +94,14 @@ def test_a_script_in_paddleslims_style_needs_only_the_import(exported, tmp_path,
     final = models[3]["metric"]
 
     evaluate = script_evaluation(load_tokenizer(exported), make_reviews(120, seed=1)[:40])
-    executor = paddle.static.Executor(paddle.CPUPlace())
     assert {file.name for file in out.glob("*.pd*")} == {"inference.pdmodel", "inference.pdiparams"}
-    program, feeds, fetches = paddle.static.load_inference_model(
-        str(out), executor, model_filename="inference.pdmodel", params_filename="inference.pdiparams")
-    assert evaluate(executor, program, feeds, fetches) == final == compression.final_metric
-    for name in ("embedding_int8", "linear_0.w_0", "linear_1.w_0"):
-        assert np.array(paddle.static.global_scope().find_var(name).get_tensor()).dtype == np.int8
+    with old_programs():  # Paddle 3's own loader reads no .pdmodel without; Paddle Inference does
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        program, feeds, fetches = paddle.static.load_inference_model(
+            str(out), executor, model_filename="inference.pdmodel", params_filename="inference.pdiparams")
+        assert evaluate(executor, program, feeds, fetches) == final == compression.final_metric
+        for name in ("embedding_int8", "linear_0.w_0", "linear_1.w_0"):
+            assert np.array(paddle.static.global_scope().find_var(name).get_tensor()).dtype == np.int8
     assert Predictor(out, "paddle").predict(["a good film ."])[0].probabilities.shape == (2,)
 
     assert f"==> The metric of final model is {final:.4f}" in caplog.text

@@ -13,6 +13,8 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.host.data_hook import augmented_loader
 from paddleslim_bilstm.tokens import BERT_FEEDS, Feed, Framing, load_tokenizer
 
+pytestmark = pytest.mark.usefixtures("in_old_programs")
+
 MASKED = (Feed("x0", "ids"), Feed("x1", "mask"), Feed("x2", "types"))
 EVERYTHING = {"DataAugmentation": {"hooks": [{"masking": {"p_mask": 0.3}}, {"crossover": {"p_cross": 1.0}}]},
               "QuantAware": None}

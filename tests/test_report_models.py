@@ -15,6 +15,8 @@ from paddleslim_bilstm.report.measure import DevSet, measure_model
 from paddleslim_bilstm.teacher import load_teacher
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
+pytestmark = pytest.mark.usefixtures("in_old_programs")
+
 VOCAB, EMBED, HIDDEN, CLASSES = 50, 8, 6, 2
 WIDTH, HEADS, FEED_FORWARD, TRANSFORMER_LAYERS = 16, 2, 32, 2
 

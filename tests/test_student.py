@@ -26,6 +26,8 @@ from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.task import NO_LABEL
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
+pytestmark = pytest.mark.usefixtures("in_old_programs")
+
 VOCABULARY, PAD, CLS, SEP = 40, 0, 2, 3
 SPEC = StudentSpec(embed_dim=12, hidden_size=8, num_layers=1, label_names=("neg", "pos"), pad_id=PAD, max_seq_length=32)
 TOKENIZER = Tokenizer(None, [str(i) for i in range(VOCABULARY)], PAD, 1, CLS, SEP, None)

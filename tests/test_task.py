@@ -30,6 +30,8 @@ from paddleslim_bilstm.task import (
 )
 from paddleslim_bilstm.text import load_dataset
 
+pytestmark = pytest.mark.usefixtures("in_old_programs")
+
 
 class Stars(Task):
     """A label is a number of stars from 1 to 5, which the one output answers, rounded."""

@@ -19,6 +19,8 @@ from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
 from paddleslim_bilstm.teacher.weights import read_pdparams
 from paddleslim_bilstm.tokens import BERT_FEEDS
 
+pytestmark = pytest.mark.usefixtures("in_old_programs")
+
 paddle.enable_static()
 
 TEXTS = ["the film is great !", "a boring plot , and the acting was awful .", "not bad", "fun", "",

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..config import load_config
     load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
     end_on_sigterm()
-    from ..host.imports import before_paddle
+    from ..host.versions import before_paddle
     before_paddle()
     from ..pipeline import augment
     end_on_sigterm()  # Paddle has put its own handler in place

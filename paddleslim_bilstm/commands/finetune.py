@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..config import load_config
 
     config = load_config(arguments.config, arguments.override)  # a wrong setting is told before Paddle is imported
-    from ..host.imports import before_paddle
+    from ..host.versions import before_paddle
     before_paddle()
     from ..finetune.finetune import best_dev_metric, finetune
     from ..task import metrics_by_name

@@ -169,7 +169,7 @@ def _leave_to_the_script(written: Source, has_loader: bool) -> None:
         for key in [key for key in section if key not in valid] if isinstance(section, dict) else ():
             del section[key]
             hint = nearest(str(key), valid, _SLIP)  # else task_name looks like a slip for task
-            left.append(".".join(map(str, (*keys, key))) + (f" ({hint[2:]})" if "mean" in hint else ""))
+            left.append(".".join(map(str, (*keys, key))) + (f" ({hint[2:]})" if "did you mean" in hint else ""))
 
     global_, train = written.values.get("Global"), written.values.get("TrainConfig")
     ours = [key for key in GlobalConfig.model_fields if key != "dataset" or not has_loader]
@@ -180,7 +180,7 @@ def _leave_to_the_script(written: Source, has_loader: bool) -> None:
         if value is None or isinstance(value, str) and value in valid:
             continue
         hint = nearest(str(value), valid, _SLIP)
-        if "mean" in hint:
+        if "did you mean" in hint:
             raise written.error(("Global", key), f"{_shown(value)} is none of ours{hint}")
         left.append(f"Global.{key} ({_shown(value)}{hint})")
         del global_[key]
@@ -233,7 +233,7 @@ def _check_task(config: Config, written: Source) -> None:
     metrics = [one.name for one in task_named(task).metrics]
     if metric is not None and metric not in metrics:
         raise written.error(("Global", "metric"), f"{metric} is no metric of a {task}; valid: {', '.join(metrics)}")
-    if "threshold" in config.global_.model_fields_set and not task_named(task).thresholds:
+    if config.global_.threshold != GlobalConfig().threshold and not task_named(task).thresholds:
         raise written.error(("Global", "threshold"), f"a {task} has none; remove it, or set Global.task to multi_label")
 
 

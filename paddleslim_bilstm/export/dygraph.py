@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from ..errors import UserError
+from ..old_programs import old_programs
 from ..storage import copy_whole
 from ..student.network import TOKEN_MAP, StudentNetwork, rows_of_feeds
 from ..student.spec import StudentSpec
@@ -100,6 +101,7 @@ class BiLSTMClassifier(nn.Layer):
         arrays = {name: parameter.numpy() for name, parameter in self._parameters_by_weight().items()}
         return {**arrays, TOKEN_MAP: getattr(self, TOKEN_MAP).numpy()}
 
+    @old_programs()
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the student as ``compress`` does: for Paddle Inference, for ONNX Runtime, and in float for this class.
 

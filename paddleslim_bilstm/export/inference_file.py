@@ -12,11 +12,14 @@ import paddle
 from google.protobuf.message import DecodeError
 from paddle.base.proto.framework_pb2 import ProgramDesc, VarType
 
+from ..old_programs import old_programs
+
 _CALL_STACK = "op_callstack"
 _ITEM_BYTES = {VarType.BOOL: 1, VarType.UINT8: 1, VarType.INT8: 1, VarType.FP16: 2, VarType.BF16: 2, VarType.INT16: 2,
                VarType.INT32: 4, VarType.FP32: 4, VarType.INT64: 8, VarType.FP64: 8}
 
 
+@old_programs()
 def save_inference_model(prefix: Path, feeds: list, outputs: list, executor: Any, program: Any) -> None:
     """Write ``<prefix>.pdmodel`` and ``<prefix>.pdiparams`` as ``paddle.static.save_inference_model`` does.
 
@@ -32,6 +35,7 @@ def save_inference_model(prefix: Path, feeds: list, outputs: list, executor: Any
     Path(f"{prefix}.pdiparams").write_bytes(parameters)
 
 
+@old_programs()
 def forget_call_stacks(model: Path) -> None:
     """Take the Python call stack of each operator out of a ``.pdmodel``.
 

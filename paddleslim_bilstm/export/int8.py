@@ -10,6 +10,7 @@ from typing import Iterable
 import numpy as np
 import paddle
 
+from ..old_programs import old_programs
 from ..predict.runtimes import batch_logits, onnx_logits
 from ..storage import whole_file
 from ..student.encoders import encoder_named
@@ -140,6 +141,7 @@ class _Attempt:
     agreement: float
 
 
+@old_programs()
 def put_int8_embedding(source: Path, folder: Path, spec: StudentSpec, table: Int8Array) -> None:
     """Write the student at the prefix ``source`` into ``folder``, its embedding replaced, all else as it is.
 
@@ -176,5 +178,6 @@ def put_int8_embedding(source: Path, folder: Path, spec: StudentSpec, table: Int
                 ("lookup_table_v2", {"W": scale, "Ids": ids}, row_scale, {}),
                 ("elementwise_mul", {"X": whole, "Y": row_scale}, rows, {"axis": -1}))):
             block._insert_op(position, type=kind, inputs=inputs, outputs={"Out": output}, attrs=attributes)
+        whole.desc.set_dtype(paddle.base.core.VarDesc.VarType.FP32)  # Paddle 3 takes the input's
         block._remove_var(parameter)
         save_inference_model(folder / MODEL_NAME, [block.var(name) for name in feed_names], outputs, executor, program)

@@ -9,6 +9,7 @@ from typing import Iterator
 import numpy as np
 import paddle
 
+from ..old_programs import old_programs
 from ..student.graph import Int8Array, Weights
 from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_weights, student_feeds, write_weights
 from ..student.spec import StudentSpec
@@ -50,9 +51,9 @@ def student_logits(spec: StudentSpec, weights: Weights, *batch: np.ndarray) -> n
 def _built(spec: StudentSpec, weights: Weights) -> Iterator[tuple]:
     """Yield executor, program, feeds and logits of the drop-in student; its weights are in the current scope."""
     place = paddle.CPUPlace()
-    executor, program = paddle.static.Executor(place), paddle.static.Program()
-    with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard(), \
-            paddle.static.program_guard(program, paddle.static.Program()):
+    with old_programs(), paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard(), \
+            paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        executor, program = paddle.static.Executor(place), paddle.static.default_main_program()
         feeds = student_feeds(spec)
         embedding = weights["embedding"]
         network = StudentNetwork(spec, rows=1 if isinstance(embedding, Int8Array) else len(embedding))
@@ -92,9 +93,11 @@ class _Int8Embedding(paddle.nn.Layer):
         as_float = block.create_var(name="embedding_as_float", dtype="float32", shape=[-1, -1, self._units])
         block.append_op(type="dequantize_abs_max", inputs={"X": [looked_up], "Scale": [self._one]},
                         outputs={"Out": [as_float]}, attrs={"max_range": 1.0})
+        as_float.desc.set_dtype(paddle.base.core.VarDesc.VarType.FP32)  # Paddle 3 takes the input's
         return as_float * paddle.nn.functional.embedding(rows, self._row_scale)
 
 
+@old_programs()
 def read_paddle_model(prefix: Path, spec: StudentSpec) -> Weights:
     """Read the weights back from a student's inference model, as PaddleSlim left it.
 
@@ -114,6 +117,7 @@ def read_paddle_model(prefix: Path, spec: StudentSpec) -> Weights:
     return weights
 
 
+@old_programs()
 def parameter_names(spec: StudentSpec) -> dict[str, str]:
     """Return the names that the weights have in an exported student, by the weights' own names."""
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()), \

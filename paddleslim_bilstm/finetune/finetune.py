@@ -14,7 +14,7 @@ import paddle
 
 from ..config import Config, load_config
 from ..errors import UserError
-from ..host.imports import before_paddle
+from ..host.versions import before_paddle
 from ..run import cache_root
 from ..storage import checksum, make_writable_folder, whole_folder, write_json
 from ..teacher.checkpoint import dynamic_mode

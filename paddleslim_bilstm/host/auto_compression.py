@@ -17,7 +17,8 @@ from ..report.tables import score_of
 from ..run import published_name
 from ..storage import copy_whole
 from . import STRATEGY
-from .imports import UnsupportedVersion
+from .on_paddle3 import old_loader, paddleslim_at_work
+from .versions import UnsupportedVersion
 
 _DATA_HOOK = "DataAugmentation"
 _GLOBAL_ARGUMENTS = ("model_dir", "model_filename", "params_filename", "save_dir")
@@ -44,6 +45,9 @@ def extend(cls: type) -> None:
     @functools.wraps(original_init)
     def __init__(self, *args, **kwargs):
         arguments = signature.bind(self, *args, **kwargs).arguments
+        for name in ("train_dataloader", "eval_dataloader"):
+            if name in arguments:
+                arguments[name] = old_loader(arguments[name])
         written = _written(arguments.get("config"))
         self._distillation = None
         if STRATEGY in written.values:
@@ -57,16 +61,19 @@ def extend(cls: type) -> None:
             return
         self._plain_dataloader = None
         if _DATA_HOOK not in written.values:
-            return original_init(**arguments)
+            with paddleslim_at_work():
+                return original_init(**arguments)
         from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
         plain = arguments.get("train_dataloader")
-        original_init(**{**arguments, "train_dataloader": augmented_loader(written, arguments)})
-        self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
+        with paddleslim_at_work():
+            original_init(**{**arguments, "train_dataloader": augmented_loader(written, arguments)})
+            self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
 
     @functools.wraps(original_compress)
     def compress(self):
         if self._distillation is None:
-            return original_compress(self)
+            with paddleslim_at_work():
+                return original_compress(self)
         self.result = self._distillation.run()
         self.final_metric = self._distillation.final_metric(self.result)
         if self._distillation.has_eval_callback:
@@ -87,7 +94,8 @@ def extend(cls: type) -> None:
     @functools.wraps(original_export)
     def export_onnx(self, model_name="quant_model.onnx", deploy_backend="tensorrt"):
         if self._distillation is None:
-            return original_export(self, model_name, deploy_backend)
+            with paddleslim_at_work():
+                return original_export(self, model_name, deploy_backend)
         return _export_onnx(Path(self.final_dir), model_name)
 
     __init__.knows_bert_to_bilstm = True

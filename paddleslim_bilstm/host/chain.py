@@ -17,11 +17,13 @@ from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 
 from ..cpu import use_all_cores
 from ..errors import UserError
+from ..old_programs import old_programs
 from ..student.batches import plan_batches
 from ..student.network import student_feeds
 from ..student.spec import StudentSpec
 from ..tokens import Feed, Reader, Sentences
 from .loader_text import loader_batches
+from .on_paddle3 import paddleslim_at_work, tell_ranges
 from .optimizer import DEFAULT_LEARNING_RATE, missing_length
 
 _LONGEST = 200
@@ -88,6 +90,7 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
                         "section, and the same command goes on from them") from failed.__cause__
 
 
+@paddleslim_at_work()
 def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train, train_dataloader, eval_callback,
               work_dir: Path, on_step: OnStep) -> None:
     """Do the work of `run_chain`.
@@ -150,7 +153,9 @@ class _Chain(AutoCompression):
         if strategy_idx > 0:
             self.updated_model_dir = str(Path(self.tmp_dir) / f"strategy_{strategy_idx}")
         super().single_strategy_compress(strategy, config, strategy_idx, train_config)
-        self._on_step(self.step, Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}")
+        made = Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}"
+        tell_ranges(made / self.model_filename)
+        self._on_step(self.step, made)
 
 
 def chain_dataloader(sentences: Sentences, reader: Reader, spec: StudentSpec, batch_size: int,
@@ -172,6 +177,7 @@ def converted_loader(loader: Any, spec: StudentSpec) -> paddle.io.DataLoader:
     return feeds_loader(_UsersBatches(loader, spec.feeds), spec)
 
 
+@old_programs()
 def feeds_loader(batches: paddle.io.Dataset, spec: StudentSpec) -> paddle.io.DataLoader:
     """Return a loader of ``batches``, each the student's feeds as arrays."""
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):

@@ -8,6 +8,7 @@ import paddle
 from paddleslim.auto_compression.create_compressed_program import _create_optimizer
 
 from ..errors import UserError
+from ..old_programs import old_programs
 
 DEFAULT_LEARNING_RATE = 2e-3
 # what a schedule calls its own length, filled in with the run's steps where the config leaves it out
@@ -51,6 +52,7 @@ def _check_classes(options: dict) -> None:
                             "of its classes")
 
 
+@old_programs()
 def check_optimizer(train) -> None:
     """Build the optimizer once in a program that is thrown away.
 

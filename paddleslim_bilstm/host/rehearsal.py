@@ -21,6 +21,7 @@ from ..config import Config
 from ..config.schema import WORDS
 from ..errors import UserError
 from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
+from ..old_programs import old_programs
 from ..student.spec import WORD_FEEDS, StudentSpec
 from ..student.weights import first_weights
 from ..task import task_named
@@ -68,6 +69,7 @@ def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
             for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
 
 
+@old_programs()
 def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
     """Run the chain on an untrained student of 8 units, a batch a step, as silently as if it had not been.
 

@@ -15,6 +15,7 @@ from paddlenlp.trainer.trainer_utils import EvalPrediction, has_length
 from ..config import Config
 from ..config.source import read_source
 from ..errors import UserError
+from ..old_programs import old_programs
 from ..pipeline import CompressionResult, prepare
 from ..pipeline import compress as run_job
 from ..storage import make_writable_folder, whole_folder
@@ -33,6 +34,7 @@ _EVAL_BATCH_SIZE = 64
 _LOSSES = (None, "loss", "eval_loss")  # values of ``metric_for_best_model`` that name nothing in ``compute_metrics``
 
 
+@old_programs()
 def distil(trainer: Any, custom_evaluate: None = None,
            config: str | Path | Mapping[str, Any] | None = None) -> CompressionResult:
     """Distil the model of a PaddleNLP ``Trainer`` into a Bi-LSTM, with the trainer's data sets.
@@ -177,6 +179,7 @@ def read_examples(trainer: Any, name: str) -> Examples | None:
     return Examples(input_ids, token_type_ids, np.concatenate(labels) if labels else None, pad_id, task)
 
 
+@old_programs()
 def examples_loader(examples: Examples, settings: Config) -> paddle.io.DataLoader:
     """Return a loader of the teacher's feeds and the labels, in the one form that ``QuantPost`` takes."""
     rng = np.random.default_rng([settings.global_.seed, 1])

@@ -77,7 +77,7 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     Raises:
         UserError: Paddle can't load it.
     """
-    from ..host.imports import before_paddle
+    from ..host.versions import before_paddle
     before_paddle()
     from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor

@@ -15,6 +15,7 @@ import onnxruntime
 import paddle
 
 from ..cpu import physical_cores
+from ..old_programs import old_programs
 from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
 from ..task import CLASSIFICATION, Task, metrics_by_name
@@ -127,9 +128,10 @@ _FLATTENED = {"mul": "Y", "fc": "W"}  # operator -> its weight, [contracted, out
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 _COUNTED = {*_PRODUCTS, *_FLATTENED, *_CONVOLUTIONS, "rnn"}
 _NO_PRODUCT = {"lookup_table", "lookup_table_v2", "gather", "gather_nd", "cast", "layer_norm", "scale"}
-_FLOATING = {paddle.float32, paddle.float64, paddle.float16, paddle.bfloat16}
+_WEIGHTS = ("float32", "float64", "float16", "bfloat16", "int8", "uint8")
 
 
+@old_programs()
 def flops(prefix: Path, tokens: int, pairs: bool = False) -> int:
     """Return the floating-point operations for one sentence of ``tokens`` tokens, ``[CLS]`` and ``[SEP]`` included.
 
@@ -159,6 +161,7 @@ def flops(prefix: Path, tokens: int, pairs: bool = False) -> int:
     return sum(_operations(op, shapes) for op in counted)
 
 
+@old_programs()
 def parameters(prefix: Path) -> int:
     """Return how many weights the model holds, float or int8.
 
@@ -244,12 +247,13 @@ def _warn_of_uncounted(program: paddle.static.Program) -> None:
 
 def _is_weight(var) -> bool:
     return (var.persistable and var.name not in ("feed", "fetch")
-            and var.dtype in _FLOATING | {paddle.int8, paddle.uint8})
+            and var.dtype in [getattr(paddle, name) for name in _WEIGHTS])
 
 
 _NUMBERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(bool)": np.bool_}
 
 
+@old_programs()
 def metric_of_onnx(path: Path, evaluate: Evaluate, output: str = "logits") -> float:
     """Run an ``eval_callback`` on an ONNX file: its executor asks ONNX Runtime, whatever the program.
 

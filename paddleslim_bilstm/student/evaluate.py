@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from ..old_programs import old_programs
 from ..task import Task, task_of_outputs
 from ..tokens import Reader, Sentences
 
@@ -39,6 +40,7 @@ def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = 
     return evaluate
 
 
+@old_programs()
 def metric_of(prefix, evaluate) -> float:
     """Run an ``eval_callback`` on the inference model at ``prefix`` (path without ``.pdmodel``)."""
     executor = paddle.static.Executor(paddle.framework._current_expected_place())

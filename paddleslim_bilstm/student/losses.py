@@ -114,7 +114,8 @@ def check_loss(name: str, num_classes: int) -> None:
     """
     import paddle
     function = loss_function(name)
-    with paddle.static.program_guard(paddle.static.Program()), paddle.utils.unique_name.guard():
+    from ..old_programs import old_programs
+    with old_programs(), paddle.static.program_guard(paddle.static.Program()), paddle.utils.unique_name.guard():
         student, teacher = (paddle.static.data(of, [-1, num_classes], "float32") for of in ("student", "teacher"))
         student.stop_gradient = False
         try:

@@ -12,6 +12,7 @@ import paddle
 
 from ..cpu import keep_freed_memory, use_all_cores
 from ..errors import UserError
+from ..old_programs import old_programs
 from ..progress import progress_bar
 from ..text.rows import Where
 from ..tokens import Sentences
@@ -84,6 +85,7 @@ class TrainedStudent:
     evaluations: list
 
 
+@old_programs()
 def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan, loss: StaticLoss | None,
                   make_optimizer: MakeOptimizer, evaluate: Evaluate | None, checkpoint: Path | None = None,
                   stage: str = "train student", logging_iter: int | None = None) -> TrainedStudent:

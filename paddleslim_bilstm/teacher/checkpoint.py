@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from ..errors import UserError
 from ..export.inference_file import save_inference_model
+from ..old_programs import old_programs
 from ..storage import is_write_error
 from .encoder import EncoderClassifier
 from .families import OTHER_WAYS, read_encoder
@@ -24,6 +25,7 @@ FEED_NAMES = ("input_ids", "token_type_ids")
 _PLAIN_OUTPUT = {"use_cache": False, "return_dict": False, "output_hidden_states": False, "output_attentions": False}
 
 
+@old_programs()
 def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, scratch: Path, prefix: Path) -> None:
     """Write the classifier as the inference model ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
 

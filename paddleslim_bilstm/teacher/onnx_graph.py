@@ -111,8 +111,9 @@ class OnnxFile:
 
     def parameters(self) -> int:
         """Return how many weights the model holds, float or int8, without single numbers and scales."""
-        scales = {name for node in self._graph.node if "QuantizeLinear" in node.op_type or "Integer" in node.op_type
-                  for name in node.input[1 if "QuantizeLinear" in node.op_type else 2:]}
+        first = {"QuantizeLinear": 1, "DequantizeLinear": 1, "MatMulInteger": 2, "ConvInteger": 2}
+        scales = {name for node in self._graph.node if node.op_type in first
+                  for name in node.input[first[node.op_type]:]}
         return sum(_size(tensor) for name, tensor in self._constants.items()
                    if tensor.data_type in (*_FLOATS, *_BYTES) and _size(tensor) > 1 and name not in scales)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,8 +49,8 @@ class OnnxEngine:
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own classes, by what is damaged
-            raise UserError(f"{file}: ONNX Runtime can't load it ({_reason(error)}); export the model again, or with "
-                            "an older opset") from None
+            raise UserError(f"{file}: ONNX Runtime can't load it ({_reason(error, file)}); export the model again, "
+                            "or with an older opset") from None
         self._file, self._output = file, output
         self._names = [one.name for one in self._session.get_inputs()]
 
@@ -75,7 +76,7 @@ class OnnxEngine:
             return dict(zip(names, self._session.run(names, dict(zip(self._names, batch)))))
         except Exception as error:
             raise UserError(f"{self._file}: ONNX Runtime can't run it on {list(batch[0].shape)} token ids "
-                            f"({_reason(error)}); {_REMEDY}") from None
+                            f"({_reason(error, self._file)}); {_REMEDY}") from None
 
 
 _DTYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32", "tensor(bool)": "bool"}
@@ -199,9 +200,10 @@ def _longest(engine: OnnxEngine, framing: Framing, tokenizer: Tokenizer, rows: i
     return next((tokens for tokens in (rows, rows - 1 - framing.pad_id) if takes(tokens)), most)
 
 
-def _reason(error: Exception) -> str:
-    """Return what ONNX Runtime says, in a line that isn't too long."""
-    text = " ".join(str(error).split())
+def _reason(error: Exception, file: Path) -> str:
+    """Return what ONNX Runtime says, in a line that isn't too long and doesn't name the file again."""
+    text = " ".join(str(error).replace(str(file), "").split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : |Load model from failed:", "", text)
     return text if len(text) <= 160 else f"{text[:160]}..."
 
 

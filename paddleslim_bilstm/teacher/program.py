@@ -12,6 +12,7 @@ import paddle
 
 from ..errors import UserError
 from ..export.inference_file import save_inference_model
+from ..old_programs import old_programs
 from ..tokens.framing import IDS, MASK, Feed
 from .feeds import Input, read_feeds
 
@@ -50,6 +51,7 @@ class Signature:
     max_length: int | None
 
 
+@old_programs()
 def read_signature(model_file: Path) -> Signature:
     """Read the interface of an exported classifier from its ``.pdmodel``.
 
@@ -81,6 +83,7 @@ def read_signature(model_file: Path) -> Signature:
                      min((size for size in (width, longest) if size), default=None))
 
 
+@old_programs()
 def save_logits_only(prefix: Path, signature: Signature) -> None:
     """Save the model at ``prefix`` again, with the logits as its only output."""
     with paddle.static.scope_guard(paddle.static.Scope()):
@@ -91,6 +94,7 @@ def save_logits_only(prefix: Path, signature: Signature) -> None:
         save_inference_model(prefix, feeds, logits, executor, program)
 
 
+@old_programs()
 def read_parameter(prefix: Path, name: str) -> np.ndarray:
     """Return one parameter of the inference model at ``prefix`` as float32.
 

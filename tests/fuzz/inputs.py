@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 import yaml
 from hypothesis import strategies as st
+
+from paddleslim_bilstm.augment.words import row_hashes
+from paddleslim_bilstm.teacher.texts_to_label import id_of
+from paddleslim_bilstm.tokens import Sentences
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -139,3 +145,52 @@ _odd_rows = st.lists(st.one_of(st.tuples(texts, _labels), texts, odd_values,
                                st.dictionaries(st.sampled_from(_JSON_KEYS), odd_values)), max_size=2)
 records = st.builds(list.__add__, st.builds(list.__add__, st.just([("good", 1), ("bad", 0)]), _fine_rows),
                     st.one_of(st.just([]), st.just([]), _odd_rows))
+
+# Labels from elsewhere
+
+LABELLED = Sentences.from_lists([[7], [7, 8], [], [9, 9, 9], [8, 7]])  # what the labels are of
+_LABEL_IDS = [id_of(hash_) for hash_ in row_hashes(LABELLED).tolist()]
+_numbers_given = st.one_of(st.floats(-9, 9), st.integers(-3, 3), st.sampled_from([np.nan, np.inf, 1e39, 10**400, True]),
+                           values)
+_answers = st.one_of(
+    st.lists(st.floats(-9, 9), min_size=2, max_size=2).map(lambda value: {"logits": value}),
+    st.floats(0, 1).map(lambda share: {"probabilities": [share, 1 - share]}),
+    st.floats(0, 1).map(lambda share: {"probabilities": {"good": share, "bad": 1 - share}}),
+    st.sampled_from(["good", "bad", 0, "1"]).map(lambda value: {"label": value}))
+_odd_answers = st.dictionaries(st.sampled_from(["logits", "probabilities", "label", "id", "text", "more"]),
+                               st.one_of(values, st.lists(_numbers_given, max_size=3),
+                                         st.dictionaries(st.sampled_from(["good", "bad"]), _numbers_given)), max_size=3)
+_ids = st.one_of(st.sampled_from(_LABEL_IDS), st.sampled_from(_LABEL_IDS), st.sampled_from(["0" * 16, "x", "f" * 17]))
+_label_rows = st.one_of(
+    st.lists(st.sampled_from(_LABEL_IDS), unique=True, min_size=1).flatmap(
+        lambda ids: st.tuples(*[_answers.map(lambda answer, id_=id_: {"id": id_, **answer}) for id_ in ids])),
+    st.lists(st.builds(lambda id_, answer: {"id": id_, **answer}, _ids, st.one_of(_answers, _answers, _odd_answers)),
+             max_size=5))
+_jsonl_of_labels = _label_rows.map(lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+_rows_given = st.sampled_from([5, 5, 5, 4, 0])
+_arrays = st.builds(lambda rows, width, kind, odd: np.full((rows, width) if width else rows, odd, kind), _rows_given,
+                    st.sampled_from([2, 2, 0, 1, 3]), st.sampled_from(["<f4", "<f4", "<f2", "<i8"]),
+                    st.sampled_from([0.5, 0, 1]))
+_tensors = st.dictionaries(st.sampled_from(["logits", "probabilities", "labels", "more"]), _arrays, max_size=2)
+label_files = st.tuples(  # (name, content) of each file beside the texts
+    st.sampled_from([False, True, True]),
+    st.lists(st.one_of(
+        st.tuples(st.just("answers.jsonl"), st.one_of(_jsonl_of_labels, _jsonl_of_labels,
+                                                      st.builds(edited, _jsonl_of_labels, edits))),
+        st.tuples(st.sampled_from(["part-00000.npy", "part-00000.npy", "part-00001.npy"]),
+                  st.one_of(_arrays.map(_npy), st.builds(edited, _arrays.map(_npy), edits))),
+        st.tuples(st.just("part-00000.safetensors"), st.one_of(
+            _tensors.map(safetensors.numpy.save), st.builds(edited, _tensors.map(safetensors.numpy.save), edits))),
+        st.tuples(st.just("manifest.json"), st.one_of(
+            st.sampled_from([["good", "bad"], ["bad", "good"], ["a"], None]).map(
+                lambda names: json.dumps({"label_names": names}).encode()), st.binary(max_size=9)))),
+        min_size=1, max_size=2))
+part_of_texts = "".join(json.dumps({"id": id_, "text": "x"}) + "\n" for id_ in _LABEL_IDS).encode()

@@ -28,7 +28,7 @@ from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.text import load_dataset
 
 from . import inputs
-from .workshop import STUDENT_FILES, TEACHER_FILES, Workshop
+from .workshop import ONNX_FILES, STUDENT_FILES, TEACHER_FILES, Workshop
 
 ACCEPTED, REFUSED = "accepted", "refused"
 
@@ -156,6 +156,41 @@ def teacher_weights(workshop: Workshop, case: tuple[str, bytes | list]) -> str:
     return ACCEPTED
 
 
+def label_files(workshop: Workshop, case: tuple[bool, list[tuple[str, bytes]]]) -> str:
+    """Labels from elsewhere are a row of finite numbers, or none, for each text; or refused."""
+    from paddleslim_bilstm.task import CLASSIFICATION
+    from paddleslim_bilstm.teacher.label_files import read_answers
+    with_texts, files = case
+    for name, content in [*([("part-00000.jsonl", inputs.part_of_texts)] if with_texts else []), *files]:
+        workshop.put(name, content)
+    try:
+        table = read_answers([str(workshop.desk)], CLASSIFICATION).table(["good", "bad"])
+        table.check_known(inputs.LABELLED)
+    except UserError as error:
+        return _one_line(error)
+    logits = table.logits_of(inputs.LABELLED)
+    assert logits.dtype == np.float32 and len(logits) == 5 and not np.isinf(logits).any()
+    assert (np.isnan(logits).all(axis=1) == np.isnan(logits).any(axis=1)).all() and np.isfinite(logits).any()
+    return ACCEPTED
+
+
+def onnx_teacher(workshop: Workshop, case: tuple[str, bytes | list]) -> str:
+    """An ONNX file with its tokenizer answers numbers to texts, or is refused."""
+    from paddleslim_bilstm.report.onnx_costs import onnx_parameters
+    from paddleslim_bilstm.teacher import load_teacher
+    for name, content in _with_damage(workshop.onnx_files, case).items():
+        workshop.put(name, content)
+    try:
+        teacher = load_teacher(workshop.desk, workshop.desk)
+        logits = teacher.logits(teacher.tokenizer.encode(["the film is good", ""]), threads=1)
+        assert teacher.embeddings is None or teacher.embeddings.ndim == 2
+        assert onnx_parameters(teacher.model_file) >= 0
+    except UserError as error:
+        return _one_line(error)
+    assert logits.shape == (2, teacher.num_classes)
+    return ACCEPTED
+
+
 def _with_damage(files: dict[str, bytes], case: tuple[str, bytes | list]) -> dict[str, bytes]:
     """Return ``files`` with one of them replaced, or edited."""
     name, damage = case
@@ -249,6 +284,8 @@ TARGETS = {
                                   st.integers(-1, 9)), predictor),
     "student folder": Target(_damage(STUDENT_FILES), student_folder),
     "teacher weights": Target(_damage(TEACHER_FILES), teacher_weights),
+    "label files": Target(inputs.label_files, label_files),
+    "ONNX teacher": Target(_damage(ONNX_FILES), onnx_teacher),
     "command line": Target(st.tuples(_commands, inputs.data_bytes, st.one_of(inputs.data_bytes, inputs.yaml_files)),
                            command_line),
 }

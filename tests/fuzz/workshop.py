@@ -11,10 +11,13 @@ from typing import Iterator
 
 import numpy as np
 import safetensors.numpy
+from onnx_teachers import OnnxClassifier
 from student_reference import output_folder
+from teachers import VOCABULARY
 
 STUDENT_FILES = ("model.onnx", "student.json", "vocab.txt", "tokenizer_config.json", "tokenizer.json")
 TEACHER_FILES = ("config.json", "model_state.pdparams", "model.safetensors", "model.safetensors.index.json")
+ONNX_FILES = ("model.onnx", "config.json", "vocab.txt")
 
 
 class Workshop:
@@ -34,6 +37,9 @@ class Workshop:
                               "model_state.pdparams": pickle.dumps({**weights, "StructuredToParameterName@@": {}}),
                               "model.safetensors": safetensors.numpy.save(weights),
                               "model.safetensors.index.json": shards}
+        self.onnx_files = {"model.onnx": OnnxClassifier(positions=20).model().SerializeToString(),
+                           "config.json": b'{"id2label": {"0": "a", "1": "b"}, "max_position_embeddings": 20}',
+                           "vocab.txt": "\n".join(VOCABULARY).encode()}
 
     def clear(self) -> None:
         """Empty the desk."""

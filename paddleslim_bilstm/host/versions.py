@@ -1,0 +1,101 @@
+"""The versions of PaddleSlim and Paddle whose internals this room knows, and what comes before Paddle."""
+
+from __future__ import annotations
+
+import logging
+import re
+from importlib import metadata
+
+from ..cpu import apply_cpu_settings
+
+PADDLESLIM_VERSIONS = ("2.6.0",)
+OLDEST_PADDLE, NEWEST_PADDLE = "2.6", "3.3"  # series; docs/versions.md says what was tried with each
+_PADDLES = ("paddlepaddle", "paddlepaddle-gpu")
+_log = logging.getLogger(__name__)
+
+
+class UnsupportedVersion(ImportError):
+    """The installed PaddleSlim or Paddle is not one that the package works with."""
+
+
+def check_versions(installed: dict[str, str] | None = None) -> None:
+    """Refuse another PaddleSlim than those known, and a Paddle that is older.
+
+    A newer Paddle is not refused here: `check_newer_paddle` tries it. What is not installed is not refused: a machine
+    that only predicts has neither.
+
+    Args:
+        installed: versions by package name; those of this environment by default.
+
+    Raises:
+        UnsupportedVersion: with one line that says which versions work.
+    """
+    installed = _installed() if installed is None else installed
+    slim = installed.get("paddleslim")
+    if slim is not None and slim not in PADDLESLIM_VERSIONS:
+        raise _refusal(f"paddleslim {slim} is installed")
+    for name in _PADDLES:
+        version = installed.get(name)
+        if version is not None and _series(version) < _series(OLDEST_PADDLE):
+            raise _refusal(f"{name} {version} is installed")
+
+
+def check_newer_paddle(installed: dict[str, str] | None = None) -> None:
+    """Try a Paddle that is newer than those known, once: with a warning if it can do our work, or else it is refused.
+
+    Args:
+        installed: as for `check_versions`.
+
+    Raises:
+        UnsupportedVersion: it can't build, train, export or run a tiny student.
+    """
+    installed = _installed() if installed is None else installed
+    for name in _PADDLES:
+        version = installed.get(name)
+        if version is None or _series(version) <= _series(NEWEST_PADDLE) or version in _tried:
+            continue
+        from .self_check import try_student
+        try:
+            try_student()
+        except Exception as error:  # whatever a Paddle that nobody here knows raises
+            reason = " ".join(str(error).split())[:200]
+            raise _refusal(f"{name} {version} is installed, which can't train and export a student "
+                           f"({type(error).__name__}: {reason})") from error
+        _tried.add(version)
+        _log.warning("%s %s is newer than all that paddleslim_bilstm was tried with (%s); a tiny student was trained "
+                     "and exported, so it goes on", name, version, NEWEST_PADDLE)
+
+
+_tried: set[str] = set()  # newer versions that have passed in this process
+
+
+def _refusal(what: str) -> UnsupportedVersion:
+    slim = PADDLESLIM_VERSIONS[-1]
+    return UnsupportedVersion(f"{what}, but paddleslim_bilstm works with paddleslim {slim} and paddlepaddle "
+                              f"{OLDEST_PADDLE} to {NEWEST_PADDLE}: pip install 'paddleslim=={slim}' "
+                              f"'paddlepaddle=={NEWEST_PADDLE}.*'")
+
+
+def _series(version: str) -> tuple[int, ...]:
+    """Return the first two numbers: ``"3.3.1" -> (3, 3)``."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def _installed() -> dict[str, str]:
+    versions = {}
+    for name in ("paddleslim", *_PADDLES):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def before_paddle() -> None:
+    """Check the versions and apply the CPU settings; doing it again changes nothing.
+
+    Raises:
+        UnsupportedVersion: see `check_versions`.
+    """
+    check_versions()
+    apply_cpu_settings()
