@@ -12,8 +12,10 @@ from paddle import nn
 from .families import EncoderSpec
 
 _MASKED = -1e4
-_ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate=True), "relu": F.relu, "silu": F.silu,
-                "tanh": paddle.tanh, "mish": F.mish, "linear": lambda x: x}
+_ACTIVATIONS = {  # looked up when called: Paddle 3 has other functions for old programs
+    "gelu": lambda x: F.gelu(x), "gelu_tanh": lambda x: F.gelu(x, approximate=True), "relu": lambda x: F.relu(x),
+    "silu": lambda x: F.silu(x), "tanh": lambda x: paddle.tanh(x), "mish": lambda x: F.mish(x), "linear": lambda x: x,
+}
 
 
 class EncoderClassifier(nn.Layer):
