@@ -145,6 +145,8 @@ class Task(ABC):
     other_rows: str = "with other labels"
     answer_field: str = ""
     thresholds: tuple[float, ...] = ()
+    what_to_label: str = "what the data has as labels"
+    smooths_labels: bool = True
 
     def with_thresholds(self, thresholds: Sequence[float]) -> Task:
         """Return the task with other thresholds."""
@@ -153,8 +155,6 @@ class Task(ABC):
     def fitted(self, labels: np.ndarray, logits: np.ndarray) -> Task:
         """Return the task with the thresholds that are best for a model's ``logits`` on a labelled dev set."""
         return self
-    what_to_label: str = "what the data has as labels"
-    smooths_labels: bool = True
 
     # models
 

@@ -67,6 +67,17 @@ def row_hashes(sentences: Sentences) -> np.ndarray:
     return _mix(hashes[::2] * _MIX_1 + hashes[1::2])
 
 
+def find_hashes(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each of ``wanted`` lies in the ascending ``known``, and whether it is there, bool ``[n]``.
+
+    Where it is not, the place is any that ``known`` has, unless that is empty.
+    """
+    if not len(known):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return places, known[places] == wanted
+
+
 def _mix(values: np.ndarray) -> np.ndarray:
     """Scramble ``values`` in place (the finalizer of SplitMix64, a bijection)."""
     values ^= values >> np.uint64(30)

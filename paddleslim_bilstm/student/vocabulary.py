@@ -11,7 +11,7 @@ from typing import Sequence
 import numpy as np
 
 from ..augment.speech import Spelling, join_chinese_words
-from ..augment.words import chunks_of, part_of, sequence_hashes, word_spans
+from ..augment.words import chunks_of, find_hashes, part_of, sequence_hashes, word_spans
 from ..errors import UserError
 from ..storage import whole_file
 from ..tokens import Framing, Sentences, Tokenizer
@@ -212,8 +212,8 @@ class WordVocabulary:
             found = np.array([self._row.get(word, _UNKNOWN_ROW) for word in words], np.int32)[inverse]
         else:
             hashes, rows = self._known
-            place = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-            found = np.where(hashes[place] == wanted, rows[place], np.int32(_UNKNOWN_ROW))
+            place, known = find_hashes(hashes, wanted)
+            found = np.where(known, rows[place], np.int32(_UNKNOWN_ROW))
         if self.tokenizer.mask_id is not None and len(starts):
             found[np.logical_or.reduceat(sentences.tokens == self.tokenizer.mask_id, starts)] = _MASK_ROW
         return Sentences(found, np.searchsorted(starts, sentences.offsets), np.ones(len(starts), bool))

@@ -59,8 +59,8 @@ class EncoderClassifier(nn.Layer):
         for place, number in enumerate(order):
             hidden = self.layers[number](hidden, mask, relation, place == len(order) - 1)
         head = _ACTIVATIONS[self.spec.head_activation]
-        pooled = head(self.pool(self._dropped(hidden[:, 0], self.spec.head_dropout)))
-        return self.classifier(self._dropped(pooled, self.spec.head_dropout))
+        pooled = head(self.pool(_dropped(self, hidden[:, 0], self.spec.head_dropout)))
+        return self.classifier(_dropped(self, pooled, self.spec.head_dropout))
 
     def _embedded(self, ids, types, length):
         spec, embedded = self.spec, self.word(ids)
@@ -70,7 +70,7 @@ class EncoderClassifier(nn.Layer):
             embedded = embedded + (self.types.weight[0] if types is None or spec.types == 1 else self.types(types))
         if self.task is not None:
             embedded = embedded + self.task.weight[spec.task]
-        embedded = self._dropped(self.norm(embedded), spec.hidden_dropout)
+        embedded = _dropped(self, self.norm(embedded), spec.hidden_dropout)
         return embedded if self.project is None else self.project(embedded)
 
     def _relation(self, length) -> Callable | None:
@@ -86,7 +86,7 @@ class EncoderClassifier(nn.Layer):
             return lambda layer, query, key, first_only: bias[:, :, :1] if first_only else bias
         table = self.relative.weight if self.relative_norm is None else self.relative_norm(self.relative.weight)
         # a row for each distance of a key behind a query, ascending: DeBERTa counts the other way round
-        table = paddle.flip(paddle.gather(self._dropped(table, spec.hidden_dropout), rows), axis=[0])
+        table = paddle.flip(paddle.gather(_dropped(self, table, spec.hidden_dropout), rows), axis=[0])
 
         def relation(layer: _Layer, query, key, first_only: bool):
             """Content to position, and position to content; the query is scaled already, the key isn't."""
@@ -101,9 +101,6 @@ class EncoderClassifier(nn.Layer):
             return to_position + paddle.transpose(to_content, [0, 1, 3, 2])
 
         return relation
-
-    def _dropped(self, x, share: float):
-        return F.dropout(x, share, training=True) if self.training and share else x
 
 
 class _Layer(nn.Layer):
@@ -126,19 +123,21 @@ class _Layer(nn.Layer):
         scores = paddle.matmul(query, key, transpose_y=True)
         if relation is not None:
             scores = scores + relation(self, query, key, first_only)
-        shares = self._dropped(F.softmax(scores + mask), self.spec.attention_dropout)
+        shares = _dropped(self, F.softmax(scores + mask), self.spec.attention_dropout)
         mixed = paddle.transpose(paddle.matmul(shares, value), [0, 2, 1, 3])
         mixed = self.attended(paddle.reshape(mixed, [0, 0, self.spec.hidden]))
-        attended = self.attended_norm(read + self._dropped(mixed, self.spec.hidden_dropout))
+        attended = self.attended_norm(read + _dropped(self, mixed, self.spec.hidden_dropout))
         outer = self.outer(_ACTIVATIONS[self.spec.activation](self.inner(attended)))
-        return self.outer_norm(attended + self._dropped(outer, self.spec.hidden_dropout))
+        return self.outer_norm(attended + _dropped(self, outer, self.spec.hidden_dropout))
 
     def split(self, x):
         """``[batch, length, hidden] -> [batch, heads, length, hidden / heads]``."""
         return paddle.transpose(paddle.reshape(x, [0, 0, self.spec.heads, self.size]), [0, 2, 1, 3])
 
-    def _dropped(self, x, share: float):
-        return F.dropout(x, share, training=True) if self.training and share else x
+
+def _dropped(layer: nn.Layer, x, share: float):
+    """Return ``x`` with a share of it dropped where ``layer`` is being trained."""
+    return F.dropout(x, share, training=True) if layer.training and share else x
 
 
 def _by_place(by_distance, length):

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 import numpy as np
 import safetensors.numpy
 
-from ..augment.words import row_hashes
+from ..augment.words import find_hashes, row_hashes
 from ..errors import UserError, short
 from ..task import LEAST_PROBABILITY, SMOOTHING, Task
 from ..text.files import json_objects
@@ -53,9 +53,8 @@ class LabelTable:
 
     def logits_of(self, sentences: Sentences) -> np.ndarray:
         """Return the logits of each sentence, float32 ``[n, classes]``; NaN where there is no answer."""
-        wanted = row_hashes(sentences)
-        place = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
-        return np.where((self.hashes[place] == wanted)[:, None], self.logits[place], np.float32(np.nan))
+        place, found = find_hashes(self.hashes, row_hashes(sentences))
+        return np.where(found[:, None], self.logits[place], np.float32(np.nan))
 
     def check_known(self, *texts: Sentences) -> None:
         """Refuse answers to other texts than ``texts``.

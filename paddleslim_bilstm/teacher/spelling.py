@@ -9,7 +9,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..augment.words import row_hashes
+from ..augment.words import find_hashes, row_hashes
 from ..text import Text
 from ..tokens import Sentences, Tokenizer
 
@@ -62,10 +62,7 @@ class Speller:
 
     def _found(self, sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
         """Return which sentences are known, bool ``[n]``, and the texts of these."""
-        if not len(self._hashes):
-            return np.zeros(len(sentences), bool), np.empty(0, object)
-        place = np.minimum(np.searchsorted(self._hashes, wanted := row_hashes(sentences)), len(self._hashes) - 1)
-        known = self._hashes[place] == wanted
+        place, known = find_hashes(self._hashes, row_hashes(sentences))
         return known, self._texts[place[known]]
 
     def _decoded(self, sentences: Sentences) -> list[Text]:
