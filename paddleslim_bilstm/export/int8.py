@@ -92,7 +92,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8 again.
 
     Args:
-        weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
+        weights: the float student, as `student.weights.load_student` returns it; zeros stay zero.
         sentences, labels: the dev set, cut to what is served; such as class numbers, int ``[n]``.
         reader: feeds ``sentences`` to the student.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.

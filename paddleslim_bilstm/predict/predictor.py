@@ -9,7 +9,7 @@ from typing import Collection, Sequence, Tuple, Union
 import numpy as np
 
 from ..errors import UserError
-from ..student.spec_file import read_spec
+from ..student.spec import read_spec
 from ..task import Answer
 from ..text.rows import check_surrogates
 from ..tokens import Framing, Sentences, load_tokenizer
