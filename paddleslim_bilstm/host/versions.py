@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 from importlib import metadata
 
 from ..cpu import apply_cpu_settings
+from ..errors import UserError
 
 PADDLESLIM_VERSIONS = ("2.6.0",)
 OLDEST_PADDLE, NEWEST_PADDLE = "2.6", "3.3"  # series; docs/versions.md says what was tried with each
@@ -89,6 +91,23 @@ def _installed() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def need_paddlenlp(what: str, other: str) -> None:
+    """Import PaddleNLP, which few things need, and which isn't always installed.
+
+    Args:
+        what: who needs it, the beginning of a message.
+        other: what to do without it.
+
+    Raises:
+        UserError: it can't be imported.
+    """
+    try:
+        importlib.import_module("paddlenlp")
+    except ImportError as error:
+        raise UserError(f"{what} needs PaddleNLP, which can't be imported ({error}); pip install "
+                        f"\"paddleslim-bilstm[paddlenlp]\" (Python 3.12 at most), or {other}") from None
 
 
 def before_paddle() -> None:
