@@ -17,10 +17,10 @@ PREDICT = ["onnxruntime>=1.16"]
 # Everything that compressing needs beside Paddle itself, of which users bring their own build.
 COMPRESS = PREDICT + [
     "paddleslim==2.6.0",
-    "numpy<2; python_version < '3.13'",  # paddleslim pins an opencv-python that was built for NumPy 1
-    "setuptools<81",                     # paddleslim imports pkg_resources, which later versions dropped
-    "decorator", "requests", "six",      # paddleslim imports them without naming them
-    "pydantic>=2.7",                     # describes keys by the text under them
+    "numpy<2; python_version < '3.13'",     # paddleslim pins an opencv-python that was built for NumPy 1
+    "setuptools<81",                        # paddleslim imports pkg_resources, which later versions dropped
+    "decorator", "pip", "requests", "six",  # paddleslim imports them without naming them
+    "pydantic>=2.7",                        # describes keys by the text under them
     "filelock", "jieba", "matplotlib", "onnx>=1.14", "textblob",
 ]
 

@@ -91,12 +91,11 @@ def _model(architecture, num_classes, label_names, seed, config):
 
 def _own_encoder(prefix, settings):
     """Our encoder in place of PaddleNLP's classifier ``prefix``."""
-    import pytest
-
     from paddleslim_bilstm.teacher.encoder import EncoderClassifier
     from paddleslim_bilstm.teacher.families import FAMILIES, EncoderSpec
 
     if settings.get("use_cache"):
+        import pytest
         pytest.skip("needs PaddleNLP, whose classifiers return keys and values")
     types = settings.get("type_vocab_size", 2)
     family = next(family for family in FAMILIES if family.paddle_class == prefix)
