@@ -20,7 +20,7 @@ from .stopping import Terminated
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
-_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "pydantic": "cpu", "onnxruntime": "predict"}
+_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "paddlenlp", "pydantic": "cpu", "onnxruntime": "predict"}
 
 
 @dataclass(frozen=True)
