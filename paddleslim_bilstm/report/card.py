@@ -14,8 +14,7 @@ from ..student.spec import StudentSpec
 from ..task import metrics_by_name
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, ZEROS, Feed
 from .measure import TEACHER
-from .report import Report
-from .tables import compact, label_table, markdown_table, quality
+from .report import Report, compact, label_table, markdown_table, quality
 
 # our metrics -> what hubs call them
 _HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "macro_f1": "f1", "micro_f1": "f1",

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from ..metrics import AGREEMENT, Metric
 from ..task import likenesses, metrics_by_name
 from .measure import ALONE, TEACHER, ModelRow
-from .tables import compact, score_of
+from .report import compact, score_of
 
 _LARGEST_DOT_POINTS = 36  # diameter
 _SMALLEST_DOT_POINTS = 6

@@ -1,4 +1,4 @@
-"""The report of a run: report.json for programs, report.md and report.png for people, README.md for model hubs."""
+"""The files of a report: report.json for programs, report.md and report.png for people, README.md for model hubs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,43 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from ..run import CARD_FILE
+from ..config.schema import WORDS
+from ..run import CARD_FILE, published_name
 from ..storage import whole_file, write_json
 from ..student.spec import StudentSpec
+from ..task import metrics_by_name
 from ..tokens import BERT_FEEDS
 from .card import feeds_code, model_card
-from .machine import hardware, versions
-from .markdown import markdown_report
-from .measure import ModelRow
+from .machine import describe, hardware, versions
+from .measure import BATCH_SIZE, PASSES, SINGLE_SENTENCES, ModelRow
 from .plot import save_plot
-from .report import Report
+from .report import Report, data_table, label_table, markdown_table
+
+_LOADING = '''\
+```python
+import zlib  # before Paddle: Paddle 2.6 brings its own copy
+from paddle.inference import Config, create_predictor
+
+config = Config("MODEL.pdmodel", "MODEL.pdiparams")
+config.set_cpu_math_library_num_threads(1)
+predictor = create_predictor(config)
+
+FEEDS
+for name in predictor.get_input_names():
+    predictor.get_input_handle(name).copy_from_cpu(feeds[name])
+predictor.run()
+logits = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()  # [batch, classes]
+```'''
+_TOKENS = {
+    "what": "The model takes the feeds of the BERT that it replaces and returns logits of the same shape, so code that "
+            "serves the teacher runs it unchanged.",
+    "tokenizer": "The tokenizer is the teacher's; its files lie beside the model.",
+}
+_WORDS = {
+    "what": "The model takes words of its own and their number, and returns logits of the teacher's shape.",
+    "tokenizer": "`words.txt` holds the words, the first line has id 0. A word is a group of the teacher's tokens, "
+                 "whose tokenizer lies beside it; Chinese words are cut by jieba.",
+}
 
 
 def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping[str, Any],
@@ -39,7 +66,7 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
     if not rows:
         raise ValueError("a report needs at least one model")
     report = Report(tuple(rows), config, seconds, data_counts, transfer_set, versions(), hardware(), metric,
-                    tuple(notes), chosen_by, _labels(spec, labels) if rows[0].by_label else ())
+                    tuple(notes), chosen_by, _label_facts(spec, labels) if rows[0].by_label else ())
     folder, feeds = Path(save_dir), feeds_code(*((spec.feeds, spec.pad_id, spec.width) if spec else (BERT_FEEDS, 0)))
     with whole_file(folder / "report.png") as partial:
         save_plot(report.models, partial, metric)
@@ -52,6 +79,89 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
     return report
 
 
-def _labels(spec: StudentSpec, labels: np.ndarray) -> tuple[Mapping[str, Any], ...]:
+def _label_facts(spec: StudentSpec, labels: np.ndarray) -> tuple[Mapping[str, Any], ...]:
     return tuple({"label": name, "dev_rows": int(count), "threshold": threshold}
                  for name, count, threshold in zip(spec.label_names, labels.sum(axis=0), spec.thresholds))
+
+
+def markdown_report(report: Report, feeds: str) -> str:
+    """Return report.md: the headline, the table, where the time went, how it was measured, how to load the model.
+
+    Args:
+        feeds: code that makes the model's feeds.
+    """
+    parts = [f"# A Bi-LSTM in place of BERT\n\n{report.headline}",
+             markdown_table(report.models),
+             "![quality against latency](report.png)",
+             _label_part(report),
+             _notes(report),
+             f"## Where the time went\n\n{_seconds(report)}",
+             f"## The data\n\n{data_table(report.data, report.transfer_set)}",
+             f"## How it was measured\n\n{_method(report)}",
+             f"## How to load the model\n\n{_loading(report, feeds)}"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _label_part(report: Report) -> str:
+    return f"## Label by label\n\n{label_table(report.labels, report.models)}" if report.labels else ""
+
+
+def _notes(report: Report) -> str:
+    notes = [f"- {note}" for note in report.notes]
+    notes += [f"- {row.name}: {note}" for row in report.models for note in row.notes]
+    return "## Notes\n\n" + "\n".join(notes) if notes else ""
+
+
+def _seconds(report: Report) -> str:
+    total = sum(report.seconds.values())
+    lines = [f"| {stage} | {_duration(value)} | {value / total * 100 if total else 0:.0f} % |"
+             for stage, value in report.seconds.items()]
+    return "\n".join(["| stage | time | share |", "|---|---:|---:|", *lines, f"| all | {_duration(total)} | |"])
+
+
+def _method(report: Report) -> str:
+    runtimes = ", ".join(dict.fromkeys(row.runtime for row in report.models if row.runtime))
+    flops_tokens = ", ".join(str(tokens) for tokens in dict.fromkeys(row.flops_tokens for row in report.models))
+    settings = ", ".join(f"{name}={value}" for name, value in report.hardware["cpu_settings"].items()) or "none"
+    packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return "\n".join([
+        *report.task.how_measured(_sentences(report)),
+        f"- The best checkpoint is chosen by {report.chosen_by or metrics_by_name()[report.metric].title}.",
+        "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
+        "the model's files on disk.",
+        f"- **FLOPs**: two for each multiply-add of matrix products, convolutions and LSTMs in the exported program, "
+        f"for one sentence of {flops_tokens} tokens, `[CLS]` and `[SEP]` included.",
+        f"- **p50, p99**: milliseconds from token ids to logits at batch 1, over up to {SINGLE_SENTENCES} "
+        f"{_sentences(report)} in {runtimes}; each sentence counts with its median of {PASSES} passes after a "
+        "warm-up, so p99 shows the long sentences.",
+        f"- **sent./s**: batches of {BATCH_SIZE} {_sentences(report)} of similar length, same runtime, median of "
+        f"{PASSES} passes.",
+        f"- **Machine**: {describe(dict(report.hardware))}.",
+        f"- **CPU settings**: {settings}.",
+        f"- **Software**: {packages}.",
+    ])
+
+
+def _sentences(report: Report) -> str:
+    """Say what models are compared on: training sentences where no dev set was named."""
+    return "dev sentences" if report.data.get("dev") else "training sentences"
+
+
+def _loading(report: Report, feeds: str) -> str:
+    mkl = report.hardware["cpu_settings"].get("MKL_DEBUG_CPU_TYPE")
+    words = report.config.get("bert_to_bilstm", {}).get("student", {}).get("vocabulary") == WORDS
+    parts = _WORDS if words else _TOKENS
+    name = published_name(report.config.get("Global", {}).get("model_filename"))
+    code = _LOADING.replace("FEEDS", feeds).replace("MODEL", name)
+    text = f"{parts['what']} In this folder:\n\n{code}\n\n{parts['tokenizer']}"
+    if mkl is None:
+        return text
+    return (f"{text} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
+            "must be there before Paddle loads; without it Paddle is slower on AMD processors.")
+
+
+def _duration(seconds: float) -> str:
+    """``4521 -> "75 min 21 s"``, ``3.24 -> "3.2 s"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
