@@ -25,7 +25,7 @@ COMPRESS = PREDICT + [
     "setuptools<81",           # paddleslim imports pkg_resources, which later versions dropped
     "six", "decorator",        # paddleslim imports them without naming them
     "pydantic>=2.7",           # describes keys by the text under them; paddlenlp brings it
-    "filelock", "matplotlib", "onnx>=1.14", "textblob",
+    "filelock", "jinja2", "matplotlib", "onnx>=1.14", "textblob",
 ]
 
 setup(
@@ -50,7 +50,8 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["paddleslim_bilstm", "paddleslim_bilstm.*"]),
-    package_data={"paddleslim_bilstm": ["py.typed"], "paddleslim_bilstm.quickstart": ["quickstart.yaml"]},
+    package_data={"paddleslim_bilstm": ["py.typed"], "paddleslim_bilstm.quickstart": ["quickstart.yaml"],
+                  "paddleslim_bilstm.report": ["page.html"]},
     python_requires=">=3.9",
     install_requires=BASE,
     extras_require={

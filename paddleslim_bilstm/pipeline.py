@@ -17,9 +17,10 @@ from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
 from .host.rehearsal import check_strategies
 from .host.versions import before_paddle, check_newer_paddle
-from .models import Models, export_students, measure_models, run_strategies, write_onnx_models
+from .models import Models, export_students, final_logits, measure_models, run_strategies, write_onnx_models
 from .old_programs import old_programs
-from .report.measure import ModelRow, measure_teacher
+from .report.comparison import Comparison, Said
+from .report.measure import ALONE, DISTILLED, ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
 from .run import RunFolder
@@ -29,6 +30,7 @@ from .stages import (
     Origins,
     answered_part,
     examine_teacher,
+    examples_of,
     label_transfer_set,
     lesson,
     make_transfer_set,
@@ -41,11 +43,12 @@ from .student.embeddings import check_embeddings
 from .student.encoders import encoder_named
 from .student.losses import check_loss
 from .student.start import Student
-from .student.train import Evaluate
+from .student.train import Evaluate, TrainedStudent
 from .task import Task, task_named
 from .teacher import Labels, Teacher
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts
 from .teacher.spelling import Speller
+from .teacher.text import TrainingText
 from .teacher.texts_to_label import write_texts
 from .verify import verify
 
@@ -173,13 +176,16 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     steps = stage("chain", run_strategies, settings, run, student, exported[-1], job.train_dataloader, evaluate)
     models = stage("onnx", write_onnx_models, settings, run, student.spec, [*exported, *steps], dev_set)
     rows = stage("measure", _measured, job, run, teacher, examined, models)
+    comparison = stage("compare", _compared, teacher, text, examined, models)
+    examples = examples_of(settings, teacher, text, transfer_set, labels)
     stage("verify", _assemble_and_verify, run, student, models)
     notes = (*text.notes, *student.notes, *examined.doubts, *models.doubts, *examined.notes, *answer_notes,
              *_precision_note(teacher, labels, dev_set.task))
     report = stage("publish", _publish, run, rows, config=settings.to_dict(), seconds=run.seconds,
                    data_counts={**text.counts, **student.text.counts}, transfer_set=transfer_set.counts, notes=notes,
                    metric=dev_set.metric, chosen_by=_chosen_by(job.eval_callback, evaluate), spec=models.spec,
-                   language=CHINESE if transfer_set.corpus.chinese else None, labels=dev_set.labels)
+                   language=CHINESE if transfer_set.corpus.chinese else None, labels=dev_set.labels,
+                   training=_histories(alone, distilled), comparison=comparison, examples=examples)
     return CompressionResult(run.save_dir, report)
 
 
@@ -219,6 +225,20 @@ def _measured(job: Job, run: RunFolder, teacher: Teacher, examined: Examined, mo
     known = examined.dev_set.teacher_predictions is not None
     return [*([measure_teacher(teacher, examined.dev_set, examined.metric)] if known else ()),
             *measure_models(job.settings, run, models, job.eval_callback)]
+
+
+def _compared(teacher: Teacher, text: TrainingText, examined: Examined, models: Models) -> Comparison | None:
+    if examined.said is None:
+        return None
+    texts = Speller(teacher.tokenizer).spell(text.dev) if text.dev_texts is None else text.dev_texts
+    return Comparison(texts, text.dev_labels, examined.said, Said(final_logits(models), models.dev_set.task),
+                      text.dev.lengths, text.label_names, "dev texts" if text.counts.get("dev") else "training texts")
+
+
+def _histories(alone: TrainedStudent | None, distilled: TrainedStudent) -> dict[str, list]:
+    """Return how the trainings went, by their models' names in the report."""
+    trained = {ALONE: alone, DISTILLED: distilled}
+    return {name: student.evaluations for name, student in trained.items() if student is not None}
 
 
 def _assemble_and_verify(run: RunFolder, student: Student, models: Models) -> None:

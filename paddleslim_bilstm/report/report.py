@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Mapping, Sequence
 
 from ..task import CLASSIFICATION, Task, likenesses, metrics_by_name, task_named
@@ -30,6 +30,7 @@ class Report:
         notes: what a reader should know about the run as a whole.
         chosen_by: what chose the best checkpoint, if not ``metric``.
         labels: where a text has several, ``{"label", "dev_rows", "threshold"}`` of each output.
+        training: of each trained student by its name, ``[step, metric on the dev set, loss]`` of every evaluation.
     """
 
     models: tuple[ModelRow, ...]
@@ -43,6 +44,7 @@ class Report:
     notes: tuple[str, ...] = ()
     chosen_by: str | None = None
     labels: tuple[Mapping[str, Any], ...] = ()
+    training: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:

@@ -1,4 +1,4 @@
-"""The files of a report: report.json for programs, report.md and report.png for people, README.md for model hubs."""
+"""The files of a report: report.json for programs, report.html, .md and .png for people, README.md for model hubs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from ..storage import whole_file, write_json
 from ..student.spec import StudentSpec
 from ..task import metrics_by_name
 from ..tokens import BERT_FEEDS
-from .card import feeds_code, model_card
+from .card import card_title, feeds_code, model_card
+from .comparison import Comparison
 from .machine import describe, hardware, versions
 from .measure import BATCH_SIZE, PASSES, SINGLE_SENTENCES, ModelRow
+from .page import Variant, report_page
 from .plot import save_plot
 from .report import Report, data_table, label_table, markdown_table
 
@@ -50,8 +52,10 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
                  seconds: Mapping[str, float], data_counts: Mapping[str, Any],
                  transfer_set: Mapping[str, Any], notes: Sequence[str] = (),
                  metric: str = "accuracy", chosen_by: str | None = None, spec: StudentSpec | None = None,
-                 language: str | None = None, labels: np.ndarray | None = None) -> Report:
-    """Write report.json, report.md, report.png and, of a student, its model card into ``save_dir``; return the report.
+                 language: str | None = None, labels: np.ndarray | None = None,
+                 training: Mapping[str, Sequence[Sequence[float]]] | None = None, comparison: Comparison | None = None,
+                 examples: Sequence[Sequence[Variant]] = ()) -> Report:
+    """Write report.json, .md, .html and .png and, of a student, its model card into ``save_dir``; return the report.
 
     Args:
         rows: teacher first, the final model last.
@@ -62,16 +66,22 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
         spec: the student that the card is about; no card without one.
         language: of the text, as ISO 639-1 has it, where it is known.
         labels: of the dev set, as the task has them; None where it has none.
+        training: see `Report`.
+        comparison: of the teacher and the final model on the dev set; None where the teacher's answers aren't known.
+        examples: of the transfer set, see `report_page`.
     """
     if not rows:
         raise ValueError("a report needs at least one model")
     report = Report(tuple(rows), config, seconds, data_counts, transfer_set, versions(), hardware(), metric,
-                    tuple(notes), chosen_by, _label_facts(spec, labels) if rows[0].by_label else ())
+                    tuple(notes), chosen_by, _label_facts(spec, labels) if rows[0].by_label else (), training or {})
     folder, feeds = Path(save_dir), feeds_code(*((spec.feeds, spec.pad_id, spec.width) if spec else (BERT_FEEDS, 0)))
+    sections = _sections(report, feeds)
     with whole_file(folder / "report.png") as partial:
         save_plot(report.models, partial, metric)
     with whole_file(folder / "report.md") as partial:
-        partial.write_text(markdown_report(report, feeds), encoding="utf-8")
+        partial.write_text(_markdown(report, sections), encoding="utf-8")
+    with whole_file(folder / "report.html") as partial:
+        partial.write_text(report_page(report, card_title(report), sections, comparison, examples), encoding="utf-8")
     if spec is not None:
         with whole_file(folder / CARD_FILE) as partial:
             partial.write_text(model_card(report, spec, language), encoding="utf-8")
@@ -84,32 +94,24 @@ def _label_facts(spec: StudentSpec, labels: np.ndarray) -> tuple[Mapping[str, An
                  for name, count, threshold in zip(spec.label_names, labels.sum(axis=0), spec.thresholds))
 
 
-def markdown_report(report: Report, feeds: str) -> str:
-    """Return report.md: the headline, the table, where the time went, how it was measured, how to load the model.
-
-    Args:
-        feeds: code that makes the model's feeds.
-    """
-    parts = [f"# A Bi-LSTM in place of BERT\n\n{report.headline}",
-             markdown_table(report.models),
-             "![quality against latency](report.png)",
-             _label_part(report),
-             _notes(report),
-             f"## Where the time went\n\n{_seconds(report)}",
-             f"## The data\n\n{data_table(report.data, report.transfer_set)}",
-             f"## How it was measured\n\n{_method(report)}",
-             f"## How to load the model\n\n{_loading(report, feeds)}"]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def _markdown(report: Report, sections: Mapping[str, str]) -> str:
+    """Return report.md: the headline, the table, the sections."""
+    parts = [f"# A Bi-LSTM in place of BERT\n\n{report.headline}", markdown_table(report.models),
+             "![quality against latency](report.png)", *(f"## {title}\n\n{text}" for title, text in sections.items())]
+    return "\n\n".join(parts) + "\n"
 
 
-def _label_part(report: Report) -> str:
-    return f"## Label by label\n\n{label_table(report.labels, report.models)}" if report.labels else ""
-
-
-def _notes(report: Report) -> str:
-    notes = [f"- {note}" for note in report.notes]
-    notes += [f"- {row.name}: {note}" for row in report.models for note in row.notes]
-    return "## Notes\n\n" + "\n".join(notes) if notes else ""
+def _sections(report: Report, feeds: str) -> dict[str, str]:
+    """Return what stands below the table, Markdown by title; ``feeds`` is code that makes the model's feeds."""
+    notes = [f"- {note}" for note in (*report.notes, *(f"{row.name}: {note}" for row in report.models
+                                                       for note in row.notes))]
+    parts = {"Label by label": label_table(report.labels, report.models) if report.labels else "",
+             "Notes": "\n".join(notes),
+             "Where the time went": _seconds(report),
+             "The data": data_table(report.data, report.transfer_set),
+             "How it was measured": _method(report),
+             "How to load the model": _loading(report, feeds)}
+    return {title: text for title, text in parts.items() if text}
 
 
 def _seconds(report: Report) -> str:
