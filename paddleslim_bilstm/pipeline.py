@@ -11,7 +11,7 @@ import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
 from .augment import check_hooks
 from .config import Config, load_config
-from .config.schema import WORDS
+from .config.schema import BEST_ON_DEV, WORDS
 from .errors import UserError
 from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
@@ -19,11 +19,12 @@ from .host.rehearsal import check_strategies
 from .host.versions import before_paddle, check_newer_paddle
 from .models import Models, export_students, final_logits, measure_models, run_strategies, write_onnx_models
 from .old_programs import old_programs
+from .predict.predictor import Predictor
 from .report.comparison import Comparison, Said
 from .report.measure import ALONE, DISTILLED, ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
-from .run import RunFolder
+from .run import RunFolder, cache_root
 from .stages import (
     Examined,
     Job,
@@ -33,6 +34,7 @@ from .stages import (
     examples_of,
     label_transfer_set,
     lesson,
+    load_fitting_teacher,
     make_transfer_set,
     read,
     recipe_of,
@@ -50,6 +52,7 @@ from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts
 from .teacher.spelling import Speller
 from .teacher.text import TrainingText
 from .teacher.texts_to_label import write_texts
+from .text import Rows
 from .verify import verify
 
 CHINESE = "zh"  # the one language that is told by its letters
@@ -219,6 +222,33 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
                   task_named(settings.global_.task), text.label_names, tokens)
         run.clear()
     return folder
+
+
+@old_programs()
+def compare(predictor: Predictor, config: Mapping[str, Any], rows: Rows, batch_size: int = 32) -> Comparison:
+    """Return what a finished student and its teacher say of texts.
+
+    Args:
+        config: the run's section ``Global``, and an empty ``bert_to_bilstm``.
+        rows: of the student's kind; ``labels`` are None where there are none.
+
+    Raises:
+        UserError: the teacher can't be loaded, or labels and student don't go together.
+    """
+    _begin()
+    settings, task, names = load_config(config), predictor.task, predictor.label_names
+    teacher = load_fitting_teacher(settings, make_writable_folder(
+        cache_root(settings.global_.cache_dir) / "teachers", "Global.cache_dir"))
+    if teacher.num_classes != len(names):
+        raise UserError(f"{settings.global_.model_dir}: has {teacher.num_classes} outputs, the student {len(names)}; "
+                        "name the student's own teacher with --teacher")
+    labels = None if rows.labels is None else task.scheme(None, rows, len(names), names).ids_of(rows.labels)
+    sentences = teacher.tokenizer.encode(rows.texts)
+    sentences = sentences.truncate(settings.global_.max_seq_length - teacher.framing.special_tokens(sentences.pairs))
+    logits = teacher.reading(sentences, rows.texts).logits(sentences)
+    own = task if labels is None or settings.global_.threshold != BEST_ON_DEV else task.fitted(labels, logits)
+    return Comparison(rows.texts, labels, Said(logits, own), Said(predictor.logits(rows.texts, batch_size), task),
+                      sentences.lengths, names, f"texts of {rows.source}")
 
 
 def _measured(job: Job, run: RunFolder, teacher: Teacher, examined: Examined, models: Models) -> list[ModelRow]:

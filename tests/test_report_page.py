@@ -144,7 +144,7 @@ def test_a_regression_shows_the_largest_differences_and_no_classes(tmp_path):
 
 
 def test_long_lists_are_cut_and_say_so():
-    page = Page(comparison_page(_comparison(size=2000), "mine", "so it is", most_cases=20))
+    page = Page(comparison_page(_comparison(size=2000), "mine", most_cases=20))
     assert page.count("article", "case") == 40        # what the student has not learned, and the teacher's errors
     assert "20 of them are shown" in page.text
 

@@ -61,9 +61,10 @@ def report_page(report: Report, title: str, sections: Mapping[str, str], compari
         **_compared(comparison, report.metric, MOST_CASES) if comparison else {})
 
 
-def comparison_page(comparison: Comparison, title: str, headline: str, most_cases: int) -> str:
+def comparison_page(comparison: Comparison, title: str, most_cases: int) -> str:
     """Return a page of nothing but where the two differ, with up to ``most_cases`` in each list."""
-    return _page(title, headline, **_compared(comparison, comparison.task.metrics[0].name, most_cases))
+    parts = _compared(comparison, comparison.task.metrics[0].name, most_cases)
+    return _page(title, parts.pop("agreement"), **parts)
 
 
 def _page(title: str, headline: str, **parts: Any) -> str:
@@ -141,11 +142,12 @@ def _look(name: str) -> str:
 
 def _compared(comparison: Comparison, metric: str, most: int) -> dict[str, Any]:
     """Return the parts of a page that show a comparison."""
-    return {"agreement": _agreement(comparison), "groups": _groups(comparison, most),
+    return {"agreement": told(comparison), "groups": _groups(comparison, most),
             "confusions": _confusion_tables(comparison), **_behaviour(comparison, metric)}
 
 
-def _agreement(comparison: Comparison) -> str:
+def told(comparison: Comparison) -> str:
+    """Return in a sentence or two on how many texts the two differ."""
     total, differ = len(comparison.texts), comparison.disagreements
     if comparison.teacher.chosen is None:
         return f"How far the student's numbers are from its teacher's, on {total:,} {comparison.where}."
