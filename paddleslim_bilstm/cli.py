@@ -45,6 +45,7 @@ COMMANDS = {
     "config": Command("Check a configuration and print it in full, or print the JSON schema", "commands.config"),
     "cache": Command("List or clear what earlier runs have computed", "commands.cache"),
     "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "commands.evaluate"),
+    "explain": Command("List the texts on which a student and its teacher differ", "commands.explain"),
 }
 
 _EXAMPLES = """\

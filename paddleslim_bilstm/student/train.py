@@ -79,7 +79,8 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """The best student of a run: its weights, its metric on the dev set, and every ``(step, metric)`` on the way."""
+    """The best student of a run: its weights, its metric on the dev set, and its history: ``[step, metric, mean loss
+    since the evaluation before]`` of each evaluation."""
 
     weights: Weights
     metric: float | None
@@ -147,7 +148,7 @@ def _train(run: _Run, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate 
             if not all(np.isfinite(value).all() for value in state.values()):
                 raise _diverged("a weight is no longer a finite number", data, batches[position], progress, checkpoint)
             metric = run.evaluate(evaluate)
-            progress.evaluations.append([progress.step, metric])
+            progress.evaluations.append([progress.step, metric, float(np.mean(losses))])
             if metric is None or progress.best_metric is None or metric > progress.best_metric:
                 progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
             bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric, refresh=False)
