@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
+from . import ranks
 from .augment import check_hooks
 from .config import Config, load_config
 from .config.schema import BEST_ON_DEV, WORDS
@@ -63,16 +64,16 @@ class CompressionResult:
 
     Attributes:
         save_dir: the folder with the final inference model (``model.pdmodel``), the report and the steps' models.
-        report: every model's figures; ``report.table`` is the table on the screen.
+        report: every model's figures; ``report.table`` is the table on the screen. None in other ranks than the first.
     """
 
     save_dir: Path
-    report: Report
+    report: Report | None
 
     @property
     def table(self) -> str:
         """The models side by side, for a terminal."""
-        return self.report.table
+        return self.report.table if self.report else ""
 
 
 @old_programs()
@@ -139,6 +140,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
             on behind them; a text in its attribute ``fingerprint`` tells its versions apart, or else the source of its
             module does.
 
+    Under Paddle's launcher all ranks call it alike and share the labelling and the training.
+
     Returns:
         The folder of the inference model, and the report.
 
@@ -153,7 +156,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
     job = Job(settings, train, dev, unlabeled, old_loader(train_dataloader), eval_callback, teacher)
-    with explained_write_errors(run.save_dir, run.cache_dir), run:
+    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), run:
         return _compress(job, run)
 
 
@@ -173,6 +176,8 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     if settings.distill.train_alone and text.train_labels is not None:
         alone = stage("train alone", recipe.train_alone, student, text.train_labels, text.where)
     distilled = stage("distil", recipe.distil, student, lesson(settings, student, labels, origins))
+    if not ranks.is_first():  # the rest is not worth sharing
+        return CompressionResult(run.save_dir, None)
 
     exported = stage("export", export_students, run, student.spec, alone, distilled, dev_set)
     steps = stage("chain", run_strategies, settings, run, student, exported[-1], job.train_dataloader, evaluate)
