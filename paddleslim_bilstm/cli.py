@@ -20,7 +20,7 @@ from .stopping import Terminated
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
-_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "pydantic": "cpu", "onnxruntime": "predict"}
+_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "paddlenlp", "pydantic": "cpu", "onnxruntime": "predict"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ COMMANDS = {
     "config": Command("Check a configuration and print it in full, or print the JSON schema", "commands.config"),
     "cache": Command("List or clear what earlier runs have computed", "commands.cache"),
     "evaluate": Command("Measure a distilled Bi-LSTM on labelled text", "commands.evaluate"),
+    "explain": Command("List the texts on which a student and its teacher differ", "commands.explain"),
 }
 
 _EXAMPLES = """\

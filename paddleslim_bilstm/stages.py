@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import ranks
-from .augment import Corpus, TransferSet, build_transfer_set, transfer_set_fingerprint
+from .augment import Corpus, TransferSet, build_transfer_set, hook_samples, transfer_set_fingerprint
 from .config import Config
 from .config.schema import BEST_ON_DEV
 from .cpu import physical_cores
@@ -18,7 +18,9 @@ from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import make_optimizer_of
 from .host.rehearsal import check_strategies
+from .report.comparison import Said
 from .report.measure import DevSet, metric_of_onnx, teacher_parameters
+from .report.page import Variant
 from .run import RunFolder
 from .storage import Need, check_room, checksum
 from .student.checkpoint import CHECKPOINT_STUDENTS
@@ -31,12 +33,16 @@ from .task import task_named
 from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
 from .teacher.label_files import GivenAnswers, read_answers
+from .teacher.spelling import Speller
 from .teacher.text import TrainingText, read_rows, read_training_text, tokenized
 from .thresholds import HALF
+from .tokens import Sentences
 
 _log = logging.getLogger(__name__)
 
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
+_EXAMPLES, _EXAMPLE_VARIANTS, _EXAMPLE_TOKENS = 4, 3, 14  # how many, with so many sentences of the transfer set each
+_SEEN_BY_HOOKS = 200  # sentences, which for a look are enough
 _MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
 
 
@@ -70,11 +76,13 @@ class Examined:
 
     Attributes:
         dev_set: as it reads it, with its answers.
+        said: of the dev set; None where some answers are missing.
         metric: the result of the user's own evaluation.
         doubts, notes: for the report.
     """
 
     dev_set: DevSet
+    said: Said | None
     metric: float | None
     doubts: tuple[str, ...]
     notes: tuple[str, ...]
@@ -161,7 +169,7 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
     Raises:
         UserError: its metric is not ``TrainConfig.origin_metric``.
     """
-    dev_set, notes = _answered(job.settings, run, teacher, text)
+    dev_set, said, notes = _answered(job.settings, run, teacher, text)
     by_callback = job.eval_callback is not None and ranks.is_first()
     metric = own = _metric_by(job.eval_callback, teacher) if by_callback else None
     if own is None and dev_set.labels is not None and dev_set.teacher_predictions is not None:
@@ -173,12 +181,12 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
     doubts = _doubts(teacher, dev_set, text.label_names)
     for doubt in (*doubts, *notes):
         _log.warning("%s", doubt)
-    return Examined(dev_set, own, tuple(doubts), notes)
+    return Examined(dev_set, said, own, tuple(doubts), notes)
 
 
 def _answered(settings: Config, run: RunFolder, teacher: Teacher,
-              text: TrainingText) -> tuple[DevSet, tuple[str, ...]]:
-    """Return the dev set with the teacher's answers, unless some are missing, and then a note.
+              text: TrainingText) -> tuple[DevSet, Said | None, tuple[str, ...]]:
+    """Return the dev set with the teacher's answers, and what it said, unless some are missing, and then a note.
 
     They are judged by thresholds of the teacher's own where the settings ask for them.
     """
@@ -201,7 +209,8 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
                             "or a number between 0 and 1")
         own = task if missing else task.fitted(text.dev_labels, logits)
     return DevSet(text.dev, text.dev_labels, None if missing else own.answers_of(logits), teacher.num_classes,
-                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each))), notes
+                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each))), \
+        None if missing else Said(logits, own), notes
 
 
 def _doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, ...]) -> list[str]:
@@ -243,6 +252,32 @@ def answered_part(teacher: Teacher, transfer_set: TransferSet,
         UserError: see `GivenLabels.answered`.
     """
     return teacher.answered(transfer_set, text.dev) if isinstance(teacher, GivenLabels) else (transfer_set, ())
+
+
+def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer_set: TransferSet,
+                labels: Labels) -> list[list[Variant]]:
+    """Return a few originals, each with what every hook by itself makes of it, and with some of the transfer set's."""
+    hooks, seen = settings.augmentation.hooks, np.arange(min(_SEEN_BY_HOOKS, len(text.train)))
+    if not hooks or not settings.augmentation.n_iter:
+        return []
+    sentences, texts = text.train.take(seen), None if text.train_texts is None else text.train_texts[:len(seen)]
+    speller = Speller(teacher.tokenizer).knowing(sentences, texts)
+    by_hook = hook_samples(Corpus.create(sentences, teacher.tokenizer, texts), hooks, settings.global_.seed,
+                           int(text.train.lengths.max()))
+    examples: list[list[Variant]] = []
+    for row in np.argsort(abs(sentences.lengths - _EXAMPLE_TOKENS), kind="stable"):
+        made = np.flatnonzero(transfer_set.source == row)[:1 + _EXAMPLE_VARIANTS]
+        if not len(made):  # the same text stands above
+            continue
+        changed = Sentences.concatenate([samples.take(np.array([row])) for _, samples in by_hook])
+        answers = teacher.logits(changed) if teacher.answers_anything else [None] * len(by_hook)
+        original, *others = zip(speller.spell(transfer_set.sentences.take(made)), labels.logits[made])
+        by_itself = zip((name for name, _ in by_hook), speller.spell(changed), answers)
+        examples.append([Variant("original", *original), *(Variant(*one) for one in by_itself),
+                         *(Variant("all hooks", *one) for one in others)])
+        if len(examples) == _EXAMPLES:
+            break
+    return examples
 
 
 def start_checked_student(settings: Config, teacher: Teacher, text: TrainingText, transfer_set: TransferSet) -> Student:

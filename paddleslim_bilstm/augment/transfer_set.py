@@ -157,6 +157,7 @@ def _header(dtype: np.dtype, length: int) -> bytes:
 
 
 _FORMAT = 1  # of transfer sets: counts up when the same input would give another one
+_SPACED_FORMAT = 2  # of those whose tokens hold spaces
 _FILE = "transfer_set.json"
 _ARRAYS = {"tokens": np.int32, "offsets": np.int64, "word_starts": np.bool_, "source": np.int32,
            "split": np.int64}  # no split: single sentences
@@ -249,7 +250,8 @@ def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: i
     texts = [] if corpus.texts is None else corpus.texts
     text_parts = [checksum("\0".join(texts[first:first + 100_000])) for first in range(0, len(texts), 100_000)]
     sentences = corpus.sentences
-    return checksum(_FORMAT, sentences.tokens, sentences.offsets, sentences.word_starts, text_parts,
+    return checksum(_SPACED_FORMAT if corpus.tokenizer.pieces.marks_spaces else _FORMAT,
+                    sentences.tokens, sentences.offsets, sentences.word_starts, text_parts,
                     corpus.texts is None, corpus.pairs, corpus.tokenizer.vocab, corpus.tokenizer.mask_id,
                     corpus.tagger.name, hooks, augmentation.n_iter, seed, max_tokens, np.__version__)
 
@@ -301,6 +303,27 @@ def _changed(corpus: Corpus, first: int, last: int, hooks: Sequence[HookConfig],
         return apply_hooks(hooks, *corpus.part(first, last), rng)
     sides, view = corpus.part(2 * first, 2 * last)
     return change_in_turn(sides, apply_hooks(hooks, sides, view, rng), round_ - 1 + first)
+
+
+_ATTEMPTS = 5  # to draw a change
+
+
+def hook_samples(corpus: Corpus, hooks: Sequence[HookConfig], seed: int,
+                 max_tokens: int) -> list[tuple[str, Sentences]]:
+    """Return what each hook by itself makes of every original: name and sentences, or pairs; to be looked at.
+
+    A sentence that a hook leaves as it is gets a few more chances; of pairs both sides may change.
+    """
+    originals, found = corpus.originals, []
+    for number, hook in enumerate(hooks):
+        attempts = []
+        for attempt in range(_ATTEMPTS):
+            made = apply_hooks([hook], *corpus.part(0, len(corpus)), np.random.default_rng([seed, number, attempt]))
+            attempts.append((Sentences.from_sides(made) if corpus.pairs else made).truncate(max_tokens))
+        changed = np.stack([row_hashes(one) for one in attempts]) != row_hashes(originals)
+        rows = changed.argmax(axis=0) * len(originals) + np.arange(len(originals))
+        found.append((hook.name, Sentences.concatenate(attempts).take(rows)))
+    return found
 
 
 def _reason(error: Exception) -> str:

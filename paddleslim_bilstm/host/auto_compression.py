@@ -14,7 +14,7 @@ from ..config.reading import import_plugins
 from ..config.source import Source, read_sections, read_source, section_names
 from ..errors import UserError
 from ..ranks import of_first
-from ..report.tables import score_of
+from ..report.report import score_of
 from ..run import published_name
 from ..storage import copy_whole
 from . import STRATEGY

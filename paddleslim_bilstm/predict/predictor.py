@@ -42,8 +42,7 @@ class Predictor:
         >>> Predictor("output/mrpc").predict([("He left .", "He went away .")])[0].label
         '1'
 
-    The int8 model rounds activations in steps that depend on the largest of the batch, so a text's probabilities
-    vary a little (0.001 mostly, up to 0.02) with the texts beside it; ``batch_size=1`` makes each text's its own.
+    A text's answer doesn't depend on the texts beside it, in int8 neither: activations are rounded in fixed steps.
     """
 
     def __init__(self, folder: str | Path, runtime: str | None = None, threads: int = 1):

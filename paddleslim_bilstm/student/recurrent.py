@@ -32,6 +32,7 @@ class RecurrentEncoder(Encoder):
     cell: type
     gates: int
     onnx_gates: tuple[int, ...]
+    bound = 1.0  # states are a tanh times a share
 
     @abstractmethod
     def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> list[str]:

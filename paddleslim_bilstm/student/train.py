@@ -39,7 +39,8 @@ _RANK_SEED = 1_000_003  # sets the ranks' random streams apart
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """The best student of a run: its weights, its metric on the dev set, and every ``(step, metric)`` on the way."""
+    """The best student of a run: its weights, its metric on the dev set, and its history: ``[step, metric, mean loss
+    since the evaluation before]`` of each evaluation."""
 
     weights: Weights
     metric: float | None
@@ -119,7 +120,7 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
             if not all(np.isfinite(value).all() for value in state.values()):
                 raise _diverged("a weight is no longer a finite number", data, batches[position], progress, checkpoint)
             metric = ranks.of_first(lambda: run.evaluate(evaluate))
-            progress.evaluations.append([progress.step, metric])
+            progress.evaluations.append([progress.step, metric, float(np.mean(losses))])
             if metric is None or progress.best_metric is None or metric > progress.best_metric:
                 progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
             bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric, refresh=False)

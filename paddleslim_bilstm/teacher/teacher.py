@@ -162,6 +162,11 @@ class Teacher:
     """Where answers are dear: how many are kept at a time, and none is asked for twice, not even for a check."""
 
     @property
+    def answers_anything(self) -> bool:
+        """Whether it may be asked about any sentences, as often as one likes."""
+        return self.model_file is not None or bool(self.members)
+
+    @property
     def model_file(self) -> Path | None:
         """Its network in a file that can be measured, ``.pdmodel`` (weights beside it) or ``.onnx``, if it has one."""
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Sequence
 import numpy as np
 
 from ..errors import UserError
+from ..host.versions import need_paddlenlp
 from ..task import check_two_labels, task_named
 from .files import read_file
 from .rows import LABEL_COLUMNS, Rows, Text, check_kind, read_records
@@ -36,12 +37,10 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
     if not _NAME.fullmatch(path) or Path(path, f"{path}.py").exists():  # PaddleNLP would run a script that lies there
         raise UserError(f"Global.dataset: {path} is no name of a dataset, such as glue; name files of your own as "
                         "Global.train_file and Global.dev_file")
+    need_paddlenlp("Global.dataset:", "name files of your own as Global.train_file and Global.dev_file")
     try:
         from paddlenlp.datasets import load_dataset
-    except ImportError as error:
-        raise UserError(f"Global.dataset: needs PaddleNLP, which can't be imported ({error}); "
-                        "pip install paddleslim-bilstm[cpu], or name files instead") from None
-    try:
+
         train, dev = load_dataset(path, name, splits=["train", "dev"])
     except Exception as error:  # it downloads, unpacks and runs a dataset's own reader: anything can come out
         problem = " ".join(str(error).split())[:200] or type(error).__name__
