@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, TypeVar
+from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
 
 import numpy as np
 
@@ -98,7 +98,8 @@ def together() -> Iterator[None]:
                 failed = None
                 _tell_failure(f"{_own_name()}: ended by a signal; the same command goes on", SIGNALLED)
         elif isinstance(error, (UserError, OSError)):
-            error = UserError(f"{_own_name()}: {error}")
+            if not str(error).startswith(_own_name()):
+                error = UserError(f"{_own_name()}: {error}")
             _tell_failure(str(error), USER_ERROR)
         else:
             what = " ".join(str(error).split())[:200]
@@ -161,6 +162,14 @@ def arrays_of_first(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def sum_of_all(array: np.ndarray) -> np.ndarray:
     """Return the sum of the ranks' arrays, float32 ``[n]``, the same to the byte in every rank."""
     return _collective(lambda distributed, tensor: distributed.all_reduce(tensor), array) if count() > 1 else array
+
+
+def sum_tensors(tensors: Sequence[Any]) -> None:
+    """Replace tensors of dynamic mode by the sums over all ranks; all ranks have the same number of them."""
+    if count() > 1:
+        with _collectives() as distributed:
+            for tensor in tensors:
+                distributed.all_reduce(tensor)
 
 
 def check_agreement(what: str, key: str) -> None:
@@ -271,15 +280,27 @@ def _join_group(core: Any, store: Any) -> None:
 def _collective(work: Callable[[Any, Any], Any], array: np.ndarray) -> np.ndarray:
     """Return what ``work(paddle.distributed, tensor)`` makes of an array, in place."""
     import paddle
+    with _collectives() as distributed:
+        tensor = paddle.to_tensor(array)
+        work(distributed, tensor)
+        return tensor.numpy()
+
+
+@contextmanager
+def _collectives() -> Iterator[Any]:
+    """Yield ``paddle.distributed``, in dynamic mode.
+
+    Raises:
+        OtherRankFailed: the other end has gone.
+    """
+    import paddle
 
     from .teacher.checkpoint import dynamic_mode
     _meet()
     try:
-        with dynamic_mode():
-            tensor = paddle.to_tensor(array)
-            work(paddle.distributed, tensor)
-            return tensor.numpy()
-    except Exception as error:  # the other end is gone: its own class in each backend
+        with dynamic_mode(), paddle.no_grad():
+            yield paddle.distributed
+    except Exception as error:  # each backend has its own
         end = time.monotonic() + _FAREWELL_S
         while time.monotonic() < end:  # whoever failed may be about to say so
             if failed := _failure_of_others():

@@ -57,6 +57,14 @@ def test_an_error_of_any_rank_ends_all_with_one_line(stories):
 
 
 @forks
+def test_two_ranks_fine_tune_the_same_teacher(stories):
+    one, two = stories["finetuned"]
+    assert two["codes"] == [0, 0] and one["weights"].keys() == two["weights"].keys() and one["weights"], two["texts"]
+    for name, weight in one["weights"].items():
+        np.testing.assert_allclose(two["weights"][name], weight, atol=1e-3, err_msg=name)
+
+
+@forks
 def test_ranks_that_dont_meet_say_so_within_the_time_limit(stories):
     first, second = stories["missing"]
     assert first["codes"] == second["codes"] == stories["taken"]["codes"] == [2]
