@@ -17,7 +17,7 @@ from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
 from .host.rehearsal import check_strategies
 from .host.versions import before_paddle, check_other_paddle
-from .models import Models, export_students, measure_models, run_strategies, write_onnx_models
+from .models import Models, export_students, measure_models, run_strategies, verify, write_onnx_models
 from .old_programs import old_programs
 from .report.measure import ModelRow, measure_teacher
 from .report.report import Report
@@ -40,14 +40,13 @@ from .storage import explained_write_errors, make_writable_folder
 from .student.embeddings import check_embeddings
 from .student.encoders import encoder_named
 from .student.losses import check_loss
-from .student.start import Student
+from .student.recipe import Student
 from .student.train import Evaluate
 from .task import Task, task_named
 from .teacher import Labels, Teacher
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts
 from .teacher.spelling import Speller
 from .teacher.texts_to_label import write_texts
-from .verify import verify
 
 CHINESE = "zh"  # the one language that is told by its letters
 

@@ -15,7 +15,6 @@ from .config import Config
 from .cpu import give_back_freed_memory
 from .errors import UserError
 from .export.paddle_model import MODEL_NAME
-from .export.student_file import save_student
 from .storage import (
     checksum,
     copy_whole,
@@ -26,9 +25,8 @@ from .storage import (
     replace_folder,
     sync_folder,
 )
-from .student.spec import StudentSpec
-from .student.spec_file import SPEC_FILE
-from .student.weights import Weights
+from .student.spec import SPEC_FILE, StudentSpec
+from .student.weights import Weights, save_student
 from .tokens import TOKENIZER_FILES
 
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"

@@ -21,12 +21,10 @@ from .report.measure import DevSet, metric_of_onnx, teacher_parameters
 from .run import RunFolder
 from .storage import Need, check_room, checksum
 from .student.checkpoint import CHECKPOINT_STUDENTS
-from .student.evaluate import metric_of, metric_on
 from .student.losses import loss_function
 from .student.network import TOKEN_MAP
-from .student.recipe import Recipe
-from .student.start import Student, start_student
-from .student.train import Evaluate, TrainingSet
+from .student.recipe import Recipe, Student, start_student
+from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
 from .task import task_named
 from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes

@@ -18,8 +18,7 @@ from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
-from .engine import runs_on_gpu
-from .teacher import Engine, Teacher
+from .teacher import Engine, Teacher, runs_on_gpu
 
 _log = logging.getLogger(__name__)
 

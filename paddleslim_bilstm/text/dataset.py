@@ -1,28 +1,20 @@
-"""Training data by PaddleNLP's names (``Global.dataset``), through ``paddlenlp.datasets.load_dataset``."""
+"""The train and dev rows of a run, from files, or by PaddleNLP's names (``Global.dataset``)."""
 
 from __future__ import annotations
 
+import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
-from ..errors import UserError
-from ..host.versions import need_paddlenlp
-from ..task import task_named
-from .columns import LABEL_COLUMNS
-from .rows import Rows, read_records
-
-if TYPE_CHECKING:
-    from ..config import GlobalConfig
-import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from ..task import check_two_labels
+from ..errors import UserError
+from ..host.versions import need_paddlenlp
+from ..task import check_two_labels, task_named
 from .files import read_file
-from .rows import Text, check_kind
+from .rows import LABEL_COLUMNS, Rows, Text, check_kind, read_records
 
 if TYPE_CHECKING:  # predicting does without the configuration, and so without pydantic
     from ..config import GlobalConfig
@@ -60,7 +52,7 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
 
 
 def _split_rows(split: Sequence[dict[str, Any]], source: str, names: list[str] | None, config: GlobalConfig,
-          with_labels: bool) -> Rows:
+                with_labels: bool) -> Rows:
     rows = Rows(source, labels=[] if with_labels else None, from_list=True, task=task_named(config.task))
     return read_records(rows, enumerate(_named_labels(split, names)), config.text_column, config.label_column)
 
