@@ -21,7 +21,7 @@ COMPRESS = PREDICT + [
     "setuptools<81",                        # paddleslim imports pkg_resources, which later versions dropped
     "decorator", "pip", "requests", "six",  # paddleslim imports them without naming them
     "pydantic>=2.7",                        # describes keys by the text under them
-    "filelock", "jieba", "matplotlib", "onnx>=1.14", "textblob",
+    "filelock", "jieba", "jinja2", "matplotlib", "onnx>=1.14", "textblob",
 ]
 
 # Its data sets, models and vectors by name, its Trainer, and families of teachers that we don't have.
@@ -59,7 +59,8 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["paddleslim_bilstm", "paddleslim_bilstm.*"]),
-    package_data={"paddleslim_bilstm": ["py.typed"], "paddleslim_bilstm.quickstart": ["quickstart.yaml"]},
+    package_data={"paddleslim_bilstm": ["py.typed"], "paddleslim_bilstm.quickstart": ["quickstart.yaml"],
+                  "paddleslim_bilstm.report": ["page.html"]},
     python_requires=">=3.9",
     install_requires=BASE,
     extras_require={

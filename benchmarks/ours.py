@@ -172,7 +172,7 @@ def accuracies(job: dict) -> dict:
         settings = settings_of(job, TrainConfig={"epochs": job["epochs"], "eval_iter": epoch_steps})
         evaluate = evaluation(teacher, *sample["dev"])
         trained = distil(settings, teacher, text, made, labels, evaluate, folder)
-    return {"accuracies": [metric for _, metric in trained.evaluations], "sentences": len(made.sentences)}
+    return {"accuracies": [metric for _, metric, _ in trained.evaluations], "sentences": len(made.sentences)}
 
 
 def measure(job: dict) -> dict:

@@ -21,8 +21,8 @@ from .export.onnx_model import write_onnx
 from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
 from .host.chain import chain_dataloader, converted_loader, run_chain
 from .host.strategies import QUANT_BILSTM, strategies_of
-from .predict.runtimes import Logits, onnx_logits, paddle_logits
-from .report.measure import ALONE, DISTILLED, DevSet, ModelRow, measure_model, measure_onnx
+from .predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
+from .report.measure import ALONE, BATCH_SIZE, DISTILLED, DevSet, ModelRow, measure_model, measure_onnx
 from .run import RunFolder
 from .student.recipe import Student
 from .student.spec import StudentSpec
@@ -176,6 +176,14 @@ def measure_models(settings: Config, run: RunFolder, models: Models, eval_callba
     like = next(row for row in rows if row.name == DISTILLED)
     return rows + [measure_onnx(model.name, model.file, models.dev_set, like, model.file.name, model.notes,
                                 eval_callback) for model in models.onnx]
+
+
+def final_logits(models: Models) -> np.ndarray:
+    """Return what the last model of the report says of the dev set, float32 ``[n, outputs]``."""
+    dev_set = models.dev_set
+    if not models.onnx:
+        return _logits(models.final, dev_set)
+    return batch_logits(onnx_logits(models.onnx[-1].file), dev_set.sentences, dev_set.reader, BATCH_SIZE)
 
 
 def _fitted(settings: Config, model: PaddleModel, dev_set: DevSet) -> DevSet:

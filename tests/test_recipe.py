@@ -34,7 +34,7 @@ def test_small_data_is_gone_through_more_often(tmp_path, monkeypatch, train_conf
     assert [distilled.evaluations[-1][0], alone.evaluations[-1][0]] == [distilled_steps, alone_steps]
     for student in (distilled, alone):
         assert 10 <= len(student.evaluations) <= 13
-        assert student.metric == max(metric for _, metric in student.evaluations)
+        assert student.metric == max(metric for _, metric, _ in student.evaluations)
 
 
 def test_what_is_logged_makes_no_other_student(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from .. import ranks
 from ..augment import TransferSet
 from ..config import Config
 from ..config.schema import WORDS
@@ -179,7 +180,7 @@ class Recipe:
             first = {**first, "output.bias": bias}
         plan = self._plan(steps)
         checkpoint = self.folder / f"{name}-{self._key(spec, first, data, plan)}.safetensors"
-        if not checkpoint.is_file():
+        if ranks.is_first() and not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
         return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
                              f"train {name}", self.settings.train.logging_iter)

@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 from paddle.inference import Config, create_predictor
 
+from .. import ranks
 from ..cpu import physical_cores
 from ..tokens import Framing, Reader, Sentences, Tokenizer
 from .program import read_parameter, read_signature
@@ -29,7 +30,8 @@ _GPU_MEMORY_MB = 512
 class InferenceModel:
     """A classifier saved as ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``, run by Paddle Inference.
 
-    Runs on the first GPU where Paddle and the machine have one, otherwise through oneDNN on ``threads`` CPU threads.
+    Runs on the first GPU, or its rank's, where Paddle and the machine have one, otherwise through oneDNN on ``threads``
+    CPU threads.
 
     Args:
         prefix: path of the two files without their suffix.
@@ -42,7 +44,7 @@ class InferenceModel:
         config.disable_glog_info()
         config.enable_memory_optim()
         if runs_on_gpu():
-            config.enable_use_gpu(_GPU_MEMORY_MB, 0)
+            config.enable_use_gpu(_GPU_MEMORY_MB, ranks.gpu())
         else:
             config.disable_gpu()
             config.set_cpu_math_library_num_threads(threads)
@@ -158,6 +160,11 @@ class Teacher:
     """The teachers that it is made of, if it is made of several."""
     chunk_sentences: ClassVar[int | None] = None
     """Where answers are dear: how many are kept at a time, and none is asked for twice, not even for a check."""
+
+    @property
+    def answers_anything(self) -> bool:
+        """Whether it may be asked about any sentences, as often as one likes."""
+        return self.model_file is not None or bool(self.members)
 
     @property
     def model_file(self) -> Path | None:
