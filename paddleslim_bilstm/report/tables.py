@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Sequence
 
-from ..task import likenesses, metrics_by_name
+from ..task import in_table_order, likenesses, metrics_by_name
 from .measure import ALONE, TEACHER, ModelRow
 
 TABLE_WIDTH = 100
@@ -111,9 +111,10 @@ def times(ratio: float, more: str, less: str) -> str:
 
 def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
     """Return the header and a line a model, all text. A column that no model fills is left out."""
+    measured = [name for name in metrics_by_name() if any(row.figure(name) is not None for row in rows)]
     columns = {
         "model": [row.name for row in rows],
-        **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in metrics_by_name().values()},
+        **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in in_table_order(measured)},
         "metric": ["-" if row.metric is None else f"{row.metric:.4g}" for row in rows],
         **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in likenesses().values()},
         "params": [_known(compact, row.parameters) for row in rows],
