@@ -9,28 +9,33 @@ from typing import Any, Mapping, Sequence
 import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
+from . import ranks
 from .augment import check_hooks
 from .config import Config, load_config
-from .config.schema import WORDS
+from .config.schema import BEST_ON_DEV, WORDS
 from .errors import UserError
 from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
 from .host.rehearsal import check_strategies
-from .host.versions import before_paddle, check_newer_paddle
-from .models import Models, export_students, measure_models, run_strategies, write_onnx_models
+from .host.versions import before_paddle, check_other_paddle
+from .models import Models, export_students, final_logits, measure_models, run_strategies, verify, write_onnx_models
 from .old_programs import old_programs
-from .report.measure import ModelRow, measure_teacher
+from .predict.predictor import Predictor
+from .report.comparison import Comparison, Said
+from .report.measure import ALONE, DISTILLED, ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
-from .run import RunFolder
+from .run import RunFolder, cache_root
 from .stages import (
     Examined,
     Job,
     Origins,
     answered_part,
     examine_teacher,
+    examples_of,
     label_transfer_set,
     lesson,
+    load_fitting_teacher,
     make_transfer_set,
     read,
     recipe_of,
@@ -40,14 +45,15 @@ from .storage import explained_write_errors, make_writable_folder
 from .student.embeddings import check_embeddings
 from .student.encoders import encoder_named
 from .student.losses import check_loss
-from .student.start import Student
-from .student.train import Evaluate
+from .student.recipe import Student
+from .student.train import Evaluate, TrainedStudent
 from .task import Task, task_named
 from .teacher import Labels, Teacher
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts
 from .teacher.spelling import Speller
+from .teacher.text import TrainingText
 from .teacher.texts_to_label import write_texts
-from .verify import verify
+from .text import Rows
 
 CHINESE = "zh"  # the one language that is told by its letters
 
@@ -58,16 +64,16 @@ class CompressionResult:
 
     Attributes:
         save_dir: the folder with the final inference model (``model.pdmodel``), the report and the steps' models.
-        report: every model's figures; ``report.table`` is the table on the screen.
+        report: every model's figures; ``report.table`` is the table on the screen. None in other ranks than the first.
     """
 
     save_dir: Path
-    report: Report
+    report: Report | None
 
     @property
     def table(self) -> str:
         """The models side by side, for a terminal."""
-        return self.report.table
+        return self.report.table if self.report else ""
 
 
 @old_programs()
@@ -109,7 +115,7 @@ def check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
 def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
-    check_newer_paddle()
+    check_other_paddle()
     paddle.enable_static()
 
 
@@ -135,6 +141,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
             on behind them; a text in its attribute ``fingerprint`` tells its versions apart, or else the source of its
             module does.
 
+    Under Paddle's launcher all ranks call it alike and share the labelling and the training.
+
     Returns:
         The folder of the inference model, and the report.
 
@@ -149,7 +157,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
     job = Job(settings, train, dev, unlabeled, old_loader(train_dataloader), eval_callback, teacher)
-    with explained_write_errors(run.save_dir, run.cache_dir), run:
+    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), run:
         return _compress(job, run)
 
 
@@ -169,18 +177,23 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     if settings.distill.train_alone and text.train_labels is not None:
         alone = stage("train alone", recipe.train_alone, student, text.train_labels, text.where)
     distilled = stage("distil", recipe.distil, student, lesson(settings, student, labels, origins))
+    if not ranks.is_first():  # the rest is not worth sharing
+        return CompressionResult(run.save_dir, None)
 
     exported = stage("export", export_students, run, student.spec, alone, distilled, dev_set)
     steps = stage("chain", run_strategies, settings, run, student, exported[-1], job.train_dataloader, evaluate)
     models = stage("onnx", write_onnx_models, settings, run, student.spec, [*exported, *steps], dev_set)
     rows = stage("measure", _measured, job, run, teacher, examined, models)
+    comparison = stage("compare", _compared, teacher, text, examined, models)
+    examples = examples_of(settings, teacher, text, transfer_set, labels)
     stage("verify", _assemble_and_verify, run, student, models)
     notes = (*text.notes, *student.notes, *examined.doubts, *models.doubts, *examined.notes, *answer_notes,
              *_precision_note(teacher, labels, dev_set.task))
     report = stage("publish", _publish, run, rows, config=settings.to_dict(), seconds=run.seconds,
                    data_counts={**text.counts, **student.text.counts}, transfer_set=transfer_set.counts, notes=notes,
                    metric=dev_set.metric, chosen_by=_chosen_by(job.eval_callback, evaluate), spec=models.spec,
-                   language=CHINESE if transfer_set.corpus.chinese else None, labels=dev_set.labels)
+                   language=CHINESE if transfer_set.corpus.chinese else None, labels=dev_set.labels,
+                   training=_histories(alone, distilled), comparison=comparison, examples=examples)
     return CompressionResult(run.save_dir, report)
 
 
@@ -216,10 +229,51 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
     return folder
 
 
+@old_programs()
+def compare(predictor: Predictor, config: Mapping[str, Any], rows: Rows, batch_size: int = 32) -> Comparison:
+    """Return what a finished student and its teacher say of texts.
+
+    Args:
+        config: the run's section ``Global``, and an empty ``bert_to_bilstm``.
+        rows: of the student's kind; ``labels`` are None where there are none.
+
+    Raises:
+        UserError: the teacher can't be loaded, or labels and student don't go together.
+    """
+    _begin()
+    settings, task, names = load_config(config), predictor.task, predictor.label_names
+    teacher = load_fitting_teacher(settings, make_writable_folder(
+        cache_root(settings.global_.cache_dir) / "teachers", "Global.cache_dir"))
+    if teacher.num_classes != len(names):
+        raise UserError(f"{settings.global_.model_dir}: has {teacher.num_classes} outputs, the student {len(names)}; "
+                        "name the student's own teacher with --teacher")
+    labels = None if rows.labels is None else task.scheme(None, rows, len(names), names).ids_of(rows.labels)
+    sentences = teacher.tokenizer.encode(rows.texts)
+    sentences = sentences.truncate(settings.global_.max_seq_length - teacher.framing.special_tokens(sentences.pairs))
+    logits = teacher.reading(sentences, rows.texts).logits(sentences)
+    own = task if labels is None or settings.global_.threshold != BEST_ON_DEV else task.fitted(labels, logits)
+    return Comparison(rows.texts, labels, Said(logits, own), Said(predictor.logits(rows.texts, batch_size), task),
+                      sentences.lengths, names, f"texts of {rows.source}")
+
+
 def _measured(job: Job, run: RunFolder, teacher: Teacher, examined: Examined, models: Models) -> list[ModelRow]:
     known = examined.dev_set.teacher_predictions is not None
     return [*([measure_teacher(teacher, examined.dev_set, examined.metric)] if known else ()),
             *measure_models(job.settings, run, models, job.eval_callback)]
+
+
+def _compared(teacher: Teacher, text: TrainingText, examined: Examined, models: Models) -> Comparison | None:
+    if examined.said is None:
+        return None
+    texts = Speller(teacher.tokenizer).spell(text.dev) if text.dev_texts is None else text.dev_texts
+    return Comparison(texts, text.dev_labels, examined.said, Said(final_logits(models), models.dev_set.task),
+                      text.dev.lengths, text.label_names, "dev texts" if text.counts.get("dev") else "training texts")
+
+
+def _histories(alone: TrainedStudent | None, distilled: TrainedStudent) -> dict[str, list]:
+    """Return how the trainings went, by their models' names in the report."""
+    trained = {ALONE: alone, DISTILLED: distilled}
+    return {name: student.evaluations for name, student in trained.items() if student is not None}
 
 
 def _assemble_and_verify(run: RunFolder, student: Student, models: Models) -> None:

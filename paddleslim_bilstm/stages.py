@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .augment import Corpus, TransferSet, build_transfer_set, transfer_set_fingerprint
+from . import ranks
+from .augment import Corpus, TransferSet, build_transfer_set, hook_samples, transfer_set_fingerprint
 from .config import Config
 from .config.schema import BEST_ON_DEV
 from .cpu import physical_cores
@@ -17,27 +18,31 @@ from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import make_optimizer_of
 from .host.rehearsal import check_strategies
+from .report.comparison import Said
 from .report.measure import DevSet, metric_of_onnx, teacher_parameters
+from .report.page import Variant
 from .run import RunFolder
 from .storage import Need, check_room, checksum
 from .student.checkpoint import CHECKPOINT_STUDENTS
-from .student.evaluate import metric_of, metric_on
 from .student.losses import loss_function
 from .student.network import TOKEN_MAP
-from .student.recipe import Recipe
-from .student.start import Student, start_student
-from .student.train import Evaluate, TrainingSet
+from .student.recipe import Recipe, Student, start_student
+from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
 from .task import task_named
 from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
 from .teacher.label_files import GivenAnswers, read_answers
+from .teacher.spelling import Speller
 from .teacher.text import TrainingText, read_rows, read_training_text, tokenized
 from .thresholds import HALF
+from .tokens import Sentences
 
 _log = logging.getLogger(__name__)
 
 _ORIGIN_METRIC_TOLERANCE = 0.05  # PaddleSlim's
+_EXAMPLES, _EXAMPLE_VARIANTS, _EXAMPLE_TOKENS = 4, 3, 14  # how many, with so many sentences of the transfer set each
+_SEEN_BY_HOOKS = 200  # sentences, which for a look are enough
 _MODEL_COPIES = 11  # in save_dir at most, without strategies: steps, ONNX files, and what is put together for the end
 
 
@@ -71,11 +76,13 @@ class Examined:
 
     Attributes:
         dev_set: as it reads it, with its answers.
+        said: of the dev set; None where some answers are missing.
         metric: the result of the user's own evaluation.
         doubts, notes: for the report.
     """
 
     dev_set: DevSet
+    said: Said | None
     metric: float | None
     doubts: tuple[str, ...]
     notes: tuple[str, ...]
@@ -105,9 +112,10 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
     """
     settings = job.settings
     if settings.global_.model_dir is not None:
-        if teacher_is_missing(settings):
+        if ranks.of_first(lambda: teacher_is_missing(settings)):
             run.stage("fine-tune teacher", finetune, settings, train=job.train, dev=job.dev)
-        teacher = run.stage("load teacher", load_fitting_teacher, settings, run.cache("teachers"))
+        teacher = run.stage("load teacher", ranks.first_then_others, load_fitting_teacher, settings,
+                            run.cache("teachers"))
         text = run.stage("read text", read_training_text, settings, teacher, job.train, job.dev, job.unlabeled,
                          job.train_dataloader)
     else:
@@ -115,7 +123,8 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
         if job.teacher is None and settings.global_.teacher_labels is not None:
             answers = run.stage("read labels", read_answers, settings.global_.teacher_labels,
                                 task_named(settings.global_.task))
-        teacher, text = run.stage("read text", _read_without_model, job, answers, run.tokenizer_dir)
+        teacher, text = run.stage("read text", ranks.first_then_others, _read_without_model, job, answers,
+                                  run.tokenizer_dir)
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 
@@ -160,8 +169,9 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
     Raises:
         UserError: its metric is not ``TrainConfig.origin_metric``.
     """
-    dev_set, notes = _answered(job.settings, run, teacher, text)
-    metric = own = None if job.eval_callback is None else _metric_by(job.eval_callback, teacher)
+    dev_set, said, notes = _answered(job.settings, run, teacher, text)
+    by_callback = job.eval_callback is not None and ranks.is_first()
+    metric = own = _metric_by(job.eval_callback, teacher) if by_callback else None
     if own is None and dev_set.labels is not None and dev_set.teacher_predictions is not None:
         metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = job.settings.train.origin_metric
@@ -171,12 +181,12 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
     doubts = _doubts(teacher, dev_set, text.label_names)
     for doubt in (*doubts, *notes):
         _log.warning("%s", doubt)
-    return Examined(dev_set, own, tuple(doubts), notes)
+    return Examined(dev_set, said, own, tuple(doubts), notes)
 
 
 def _answered(settings: Config, run: RunFolder, teacher: Teacher,
-              text: TrainingText) -> tuple[DevSet, tuple[str, ...]]:
-    """Return the dev set with the teacher's answers, unless some are missing, and then a note.
+              text: TrainingText) -> tuple[DevSet, Said | None, tuple[str, ...]]:
+    """Return the dev set with the teacher's answers, and what it said, unless some are missing, and then a note.
 
     They are judged by thresholds of the teacher's own where the settings ask for them.
     """
@@ -199,7 +209,8 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
                             "or a number between 0 and 1")
         own = task if missing else task.fitted(text.dev_labels, logits)
     return DevSet(text.dev, text.dev_labels, None if missing else own.answers_of(logits), teacher.num_classes,
-                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each))), notes
+                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each))), \
+        None if missing else Said(logits, own), notes
 
 
 def _doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, ...]) -> list[str]:
@@ -228,7 +239,9 @@ def make_transfer_set(settings: Config, teacher: Teacher, text: TrainingText, ca
     corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
     limit = settings.global_.max_seq_length - teacher.framing.special_tokens(text.train.pairs)
     options = (corpus, settings.augmentation, settings.global_.seed)
-    return build_transfer_set(*options, cache / transfer_set_fingerprint(*options, limit), limit)
+    identity = transfer_set_fingerprint(*options, limit)
+    ranks.check_agreement("the training text, or how it is augmented,", identity)
+    return ranks.first_then_others(build_transfer_set, *options, cache / identity, limit)
 
 
 def answered_part(teacher: Teacher, transfer_set: TransferSet,
@@ -241,6 +254,32 @@ def answered_part(teacher: Teacher, transfer_set: TransferSet,
     return teacher.answered(transfer_set, text.dev) if isinstance(teacher, GivenLabels) else (transfer_set, ())
 
 
+def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer_set: TransferSet,
+                labels: Labels) -> list[list[Variant]]:
+    """Return a few originals, each with what every hook by itself makes of it, and with some of the transfer set's."""
+    hooks, seen = settings.augmentation.hooks, np.arange(min(_SEEN_BY_HOOKS, len(text.train)))
+    if not hooks or not settings.augmentation.n_iter:
+        return []
+    sentences, texts = text.train.take(seen), None if text.train_texts is None else text.train_texts[:len(seen)]
+    speller = Speller(teacher.tokenizer).knowing(sentences, texts)
+    by_hook = hook_samples(Corpus.create(sentences, teacher.tokenizer, texts), hooks, settings.global_.seed,
+                           int(text.train.lengths.max()))
+    examples: list[list[Variant]] = []
+    for row in np.argsort(abs(sentences.lengths - _EXAMPLE_TOKENS), kind="stable"):
+        made = np.flatnonzero(transfer_set.source == row)[:1 + _EXAMPLE_VARIANTS]
+        if not len(made):  # the same text stands above
+            continue
+        changed = Sentences.concatenate([samples.take(np.array([row])) for _, samples in by_hook])
+        answers = teacher.logits(changed) if teacher.answers_anything else [None] * len(by_hook)
+        original, *others = zip(speller.spell(transfer_set.sentences.take(made)), labels.logits[made])
+        by_itself = zip((name for name, _ in by_hook), speller.spell(changed), answers)
+        examples.append([Variant("original", *original), *(Variant(*one) for one in by_itself),
+                         *(Variant("all hooks", *one) for one in others)])
+        if len(examples) == _EXAMPLES:
+            break
+    return examples
+
+
 def start_checked_student(settings: Config, teacher: Teacher, text: TrainingText, transfer_set: TransferSet) -> Student:
     """Return the untrained student, after a rehearsal of the strategies that are to follow.
 
@@ -248,7 +287,8 @@ def start_checked_student(settings: Config, teacher: Teacher, text: TrainingText
         UserError: there is no such student, or a strategy can't do what it is set to do.
     """
     student = start_student(settings, teacher, text, transfer_set)
-    check_strategies(settings, student.spec)
+    if ranks.is_first():
+        check_strategies(settings, student.spec)
     own = sum(weight.size for name, weight in student.first.items() if name != TOKEN_MAP)
     others = teacher_parameters(teacher)
     if others is None or own <= others:
@@ -271,8 +311,9 @@ def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, trans
     mapped = 4 * len(sentences) * teacher.num_classes * (1 + len(teacher.members))
     cached = missing + mapped + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
     copies = _MODEL_COPIES + 2 * len(settings.strategies)
-    check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
-                                          Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
+    if ranks.is_first():
+        check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
+                                              Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
     return label(teacher, sentences, cache, transfer_set.key, physical_cores(), origins.where,
                  settings.global_.chosen_task)
 

@@ -274,6 +274,14 @@ class Task(ABC):
         """Return what of ``answers`` counts where two are compared for being the same, ``[n]`` or ``[n, ...]``."""
         return answers
 
+    def probabilities(self, logits: np.ndarray) -> np.ndarray | None:
+        """Return how probable each output is, from 0 to 1, same shape; None where outputs are no such thing."""
+        return None
+
+    def chosen(self, answers: np.ndarray, outputs: int) -> np.ndarray | None:
+        """Return which outputs ``answers`` (or labels) choose, bool ``[n, outputs]``; None as in `probabilities`."""
+        return None
+
     def all_the_same(self, answers: np.ndarray) -> bool:
         """Return whether every answer is the first."""
         decisions = self.decisions(answers)
@@ -394,6 +402,12 @@ class Classification(Task):
     def answers_of(self, logits: np.ndarray) -> np.ndarray:
         """The likeliest classes, int64 ``[n]``."""
         return logits.argmax(axis=1)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray | None:
+        return softmax(logits)
+
+    def chosen(self, answers: np.ndarray, outputs: int) -> np.ndarray | None:
+        return answers[:, None] == np.arange(outputs)
 
     def predictions(self, logits: np.ndarray, label_names: Sequence[str]) -> list[Answer]:
         return [Prediction(label_names[row.argmax()], row) for row in softmax(logits)]
@@ -653,6 +667,12 @@ class MultiLabel(Task):
 
     def decisions(self, answers: np.ndarray) -> np.ndarray:
         """Yes or no to each label, bool ``[n, outputs]``."""
+        return answers > 0
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray | None:
+        return sigmoid(logits)
+
+    def chosen(self, answers: np.ndarray, outputs: int) -> np.ndarray | None:
         return answers > 0
 
     def label_scores(self, labels: np.ndarray, answers: np.ndarray) -> tuple[float | None, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from paddleslim_bilstm.config import GlobalConfig
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.report.tables import data_table
+from paddleslim_bilstm.report.report import data_table
 from paddleslim_bilstm.text import load_dataset
 from paddleslim_bilstm.text.rows import count_oddities
 

@@ -50,7 +50,7 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(class_run, tiny_teacher):
     assert {"config", "versions", "hardware", "seconds"} <= report.keys()
     assert str(out) == os.path.realpath(class_run.config["Global"]["save_dir"]) and "QuantBiLSTM" in result.table
     assert {"model.pdmodel", "model.pdiparams", "model.onnx", "model.int8.onnx", "student.safetensors", "student.json",
-            "report.md", "report.png", "vocab.txt"} <= set(os.listdir(out))
+            "report.html", "report.md", "report.png", "vocab.txt"} <= set(os.listdir(out))
     assert not (out / "work").exists()
 
     tokenizer = load_tokenizer(out)

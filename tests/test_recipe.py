@@ -8,8 +8,7 @@ from test_student import SPEC, TOKENIZER, accuracy, adam, token_sum_task, weight
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.student import recipe as recipe_module
 from paddleslim_bilstm.student.losses import logit_mse
-from paddleslim_bilstm.student.recipe import Recipe
-from paddleslim_bilstm.student.start import Student, StudentText
+from paddleslim_bilstm.student.recipe import Recipe, Student, StudentText
 
 
 def student_of(data):
@@ -35,7 +34,7 @@ def test_small_data_is_gone_through_more_often(tmp_path, monkeypatch, train_conf
     assert [distilled.evaluations[-1][0], alone.evaluations[-1][0]] == [distilled_steps, alone_steps]
     for student in (distilled, alone):
         assert 10 <= len(student.evaluations) <= 13
-        assert student.metric == max(metric for _, metric in student.evaluations)
+        assert student.metric == max(metric for _, metric, _ in student.evaluations)
 
 
 def test_what_is_logged_makes_no_other_student(tmp_path):

@@ -11,7 +11,7 @@ from paddleslim_bilstm import metrics
 from paddleslim_bilstm.report import machine as hardware
 from paddleslim_bilstm.report import plot
 from paddleslim_bilstm.report.measure import ALONE, DISTILLED, TEACHER, Latency, ModelRow
-from paddleslim_bilstm.report.tables import TABLE_WIDTH, compact, headline, text_table, times
+from paddleslim_bilstm.report.report import TABLE_WIDTH, compact, headline, text_table, times
 from paddleslim_bilstm.report.write import write_report
 from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION
 

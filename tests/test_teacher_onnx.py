@@ -15,9 +15,14 @@ from teachers import VOCABULARY, make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.onnx_model import write_onnx
-from paddleslim_bilstm.report.measure import metric_of_onnx, teacher_parameters
-from paddleslim_bilstm.report.onnx_costs import onnx_flops, onnx_parameters, onnx_size_bytes
-from paddleslim_bilstm.student.evaluate import metric_on
+from paddleslim_bilstm.report.measure import (
+    metric_of_onnx,
+    onnx_flops,
+    onnx_parameters,
+    onnx_size_bytes,
+    teacher_parameters,
+)
+from paddleslim_bilstm.student.train import metric_on
 from paddleslim_bilstm.teacher import OnnxTeacher, PaddleTeacher, load_teacher
 from paddleslim_bilstm.tokens import Feed
 

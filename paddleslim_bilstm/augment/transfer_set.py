@@ -305,6 +305,27 @@ def _changed(corpus: Corpus, first: int, last: int, hooks: Sequence[HookConfig],
     return change_in_turn(sides, apply_hooks(hooks, sides, view, rng), round_ - 1 + first)
 
 
+_ATTEMPTS = 5  # to draw a change
+
+
+def hook_samples(corpus: Corpus, hooks: Sequence[HookConfig], seed: int,
+                 max_tokens: int) -> list[tuple[str, Sentences]]:
+    """Return what each hook by itself makes of every original: name and sentences, or pairs; to be looked at.
+
+    A sentence that a hook leaves as it is gets a few more chances; of pairs both sides may change.
+    """
+    originals, found = corpus.originals, []
+    for number, hook in enumerate(hooks):
+        attempts = []
+        for attempt in range(_ATTEMPTS):
+            made = apply_hooks([hook], *corpus.part(0, len(corpus)), np.random.default_rng([seed, number, attempt]))
+            attempts.append((Sentences.from_sides(made) if corpus.pairs else made).truncate(max_tokens))
+        changed = np.stack([row_hashes(one) for one in attempts]) != row_hashes(originals)
+        rows = changed.argmax(axis=0) * len(originals) + np.arange(len(originals))
+        found.append((hook.name, Sentences.concatenate(attempts).take(rows)))
+    return found
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{Path(error.filename or '').name}: {error.strerror}"

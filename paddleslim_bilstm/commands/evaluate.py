@@ -9,7 +9,7 @@ import time
 
 from ..errors import UserError
 from ..predict.predictor import Predictor
-from ..text import check_kind, read_file
+from ..text import Rows, check_kind, read_file
 from .predict import add_model_arguments
 
 
@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``evaluate`` to its subparser."""
     add_model_arguments(parser)
     parser.add_argument("--data", metavar="FILE", required=True, help="labelled text: .tsv, .csv or .jsonl")
+    add_column_arguments(parser)
+
+
+def add_column_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which a command finds text and label in a file."""
     parser.add_argument("--text-column", metavar="NAME", action="append",
                         help="column of the text, where it has no usual name; twice for pairs")
     parser.add_argument("--label-column", metavar="NAME", help="column of the label, where it has no usual name")
@@ -32,9 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
     task, outputs = predictor.task, len(predictor.label_names)
-    rows = read_file(arguments.data, "--data", text_column=_text_column(arguments.text_column),
-                     label_column=arguments.label_column, task=task)
-    check_kind(rows, predictor.pairs, "the texts of this student", "--text-column")
+    rows = read_rows(predictor, arguments, arguments.data, "--data")
     labels = task.scheme(None, rows, outputs, predictor.label_names).ids_of(rows.labels)
     start = time.perf_counter()
     found = task.answers_of(predictor.logits(rows.texts, arguments.batch_size))
@@ -46,6 +49,19 @@ def run(arguments: argparse.Namespace) -> int:
                "sentences_per_s": round(len(labels) / seconds, 1)}, sys.stdout)
     sys.stdout.write("\n")
     return 0
+
+
+def read_rows(predictor: Predictor, arguments: argparse.Namespace, file: str, setting: str,
+              with_labels: bool = True) -> Rows:
+    """Return the rows of ``file``, of the student's kind; `add_column_arguments` tells where its columns are.
+
+    Raises:
+        UserError: the file can't be read, or has pairs for a student of single sentences or the other way round.
+    """
+    rows = read_file(file, setting, text_column=_text_column(arguments.text_column),
+                     label_column=arguments.label_column, with_labels=with_labels, task=predictor.task)
+    check_kind(rows, predictor.pairs, "the texts of this student", "--text-column")
+    return rows
 
 
 def _text_column(names: list[str] | None) -> str | tuple[str, str] | None:

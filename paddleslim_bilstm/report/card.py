@@ -14,8 +14,7 @@ from ..student.spec import StudentSpec
 from ..task import metrics_by_name
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, ZEROS, Feed
 from .measure import TEACHER
-from .report import Report
-from .tables import compact, label_table, markdown_table, quality
+from .report import Report, compact, label_table, markdown_table, quality
 
 # our metrics -> what hubs call them
 _HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "macro_f1": "f1", "micro_f1": "f1",
@@ -30,7 +29,7 @@ def model_card(report: Report, spec: StudentSpec, language: str | None = None) -
     Args:
         language: of its text, as ISO 639-1 has it, where it is known.
     """
-    parts = [_head(report, spec, language), f"# {_title(report)}\n\n{_what(report, spec)}\n\n{report.headline}",
+    parts = [_head(report, spec, language), f"# {card_title(report)}\n\n{_what(report, spec)}\n\n{report.headline}",
              f"## How it was made\n\n{_making(report)}",
              f"## How good it is\n\n{markdown_table(report.models)}\n\n{_measured(report)}{_labels(report)}",
              f"## Limits\n\n{_limits(report, spec)}",
@@ -49,7 +48,8 @@ def _head(report: Report, spec: StudentSpec, language: str | None) -> str:
     return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True)}---"
 
 
-def _title(report: Report) -> str:
+def card_title(report: Report) -> str:
+    """Return what a student is called: by its teacher."""
     return f"{_teacher_name(report)}, distilled"
 
 
@@ -130,9 +130,6 @@ def _limits(report: Report, spec: StudentSpec) -> str:
         limits.append("It reads both texts apart and compares what it has read; BERT reads them together.")
     if spec.width:
         limits.append(f"Batches must be {spec.width} tokens wide, as its teacher's.")
-    if _has_int8(report):
-        limits.append("The int8 model rounds in steps that depend on the batch, so a text's probabilities vary a "
-                      "little with the texts beside it.")
     return "\n".join(f"- {limit}" for limit in [*limits, *report.notes])
 
 

@@ -1,10 +1,15 @@
-"""What a model can do and what it costs: quality, latency, throughput, size, FLOPs; a row of the report."""
+"""What a model can do and what it costs: quality, latency, throughput, size, FLOPs; a row of the report.
+
+A Paddle program's operations are counted operator by operator, those of somebody's ONNX model in a profile of its run.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import statistics
+import tempfile
 import time
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,8 +25,8 @@ from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
 from ..task import CLASSIFICATION, Task, metrics_by_name
 from ..teacher import InferenceModel, Teacher, logits_of
+from ..teacher.onnx_graph import OnnxFile
 from ..tokens import Reader, Sentences
-from .onnx_costs import onnx_flops, onnx_parameters, onnx_size_bytes
 
 SINGLE_SENTENCES = 200
 BATCH_SIZE = 32
@@ -248,6 +253,55 @@ def _warn_of_uncounted(program: paddle.static.Program) -> None:
 def _is_weight(var) -> bool:
     return (var.persistable and var.name not in ("feed", "fetch")
             and var.dtype in [getattr(paddle, name) for name in _WEIGHTS])
+
+
+_ONNX_PRODUCTS = ("MatMul", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+_ONNX_GEMMS = ("Gemm", "FusedGemm")
+_ONNX_RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
+_ONNX_NOT_COUNTED = ("Conv", "ConvInteger", "QLinearConv", "Einsum", "Attention", "QAttention", "MultiHeadAttention",
+                "GroupQueryAttention", "PackedAttention", "MatMulNBits", "FusedMatMul", "QGemm", "If", "Loop", "Scan")
+
+
+def onnx_parameters(file: Path) -> int:
+    """Return how many weights the model holds, float or int8."""
+    return OnnxFile(file).parameters()
+
+
+def onnx_size_bytes(file: Path) -> int:
+    """Return the bytes on disk of the model and of the files beside it that hold weights of its."""
+    return sum(one.stat().st_size for one in OnnxFile(file).files)
+
+
+def onnx_flops(file: Path, batch: tuple[np.ndarray, ...]) -> int | None:
+    """Return the floating-point operations for ``batch``, as `flops` counts them; None where it can't be told.
+
+    ONNX Runtime's profile tells the shapes that every matrix product has seen.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads, options.log_severity_level = 1, 4
+        options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session.run(None, dict(zip((one.name for one in session.get_inputs()), batch)))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    nodes = [event["args"] for event in events if event.get("name", "").endswith("_kernel_time")]
+    if any(node["op_name"] in _ONNX_NOT_COUNTED for node in nodes):
+        return None
+    return sum(map(_node_operations, nodes))
+
+
+def _node_operations(node: dict[str, Any]) -> int:
+    """Return the operations of one operator, given the shapes of its inputs and outputs."""
+    name = node["op_name"]
+    if name not in (*_ONNX_PRODUCTS, *_ONNX_GEMMS, *_ONNX_RECURRENT):
+        return 0
+    inputs, outputs = ([next(iter(one.values())) for one in node[key]] for key in ("input_type_shape",
+                                                                                   "output_type_shape"))
+    if name in _ONNX_RECURRENT:  # per step, every weight takes part in one multiply-add
+        return 2 * inputs[0][0] * inputs[0][1] * sum(math.prod(shape) for shape in inputs[1:3])
+    contracted = math.prod(inputs[0]) // outputs[0][0] if name in _ONNX_GEMMS else inputs[0][-1]
+    return 2 * contracted * math.prod(outputs[0])
 
 
 _NUMBERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(bool)": np.bool_}

@@ -13,8 +13,9 @@ from matplotlib.transforms import Bbox
 
 from ..metrics import AGREEMENT, Metric
 from ..task import likenesses, metrics_by_name
+from .charts import places_around
 from .measure import ALONE, TEACHER, ModelRow
-from .tables import compact, score_of
+from .report import compact, score_of
 
 _LARGEST_DOT_POINTS = 36  # diameter
 _SMALLEST_DOT_POINTS = 6
@@ -28,7 +29,7 @@ def save_plot(rows: Sequence[ModelRow], path: Path, metric: str = "accuracy") ->
     Without labels the y axis shows the user's own metric or, failing that, the agreement with the teacher.
     """
     rows = [row for row in rows if row.latency_ms is not None]  # of a teacher that isn't a file none is known
-    axis_label, values = _quality_axis(rows, metric)
+    axis_label, values = quality_axis(rows, metric)
     latencies = [row.latency_ms.p50 for row in rows]
     diameters = _dot_diameters([row.size_bytes for row in rows])
     figure = Figure(figsize=(8, 5), dpi=150)
@@ -57,7 +58,8 @@ def save_plot(rows: Sequence[ModelRow], path: Path, metric: str = "accuracy") ->
     canvas.print_png(str(path))
 
 
-def _quality_axis(rows: Sequence[ModelRow], metric: str) -> tuple[str, list[float]]:
+def quality_axis(rows: Sequence[ModelRow], metric: str) -> tuple[str, list[float]]:
+    """Return what an axis of the models' quality is called, and each model's figure on it."""
     scores = [score_of(row, metric) for row in rows]
     if None not in scores:
         figure = metrics_by_name()[metric]
@@ -92,7 +94,7 @@ def _place_labels(canvas: FigureCanvasAgg, axes, rows: Sequence[ModelRow], point
         row, radius = rows[index], diameters[index] / 2
         label = axes.annotate(f"{row.name} ({compact(row.size_bytes)}B)", points[index], fontsize=8.5, zorder=3,
                               xytext=(0, 0), textcoords="offset points", va="center", annotation_clip=False)
-        for distance, angle in _places():
+        for distance, angle in places_around():
             away = (radius + distance) * np.array([np.cos(angle), np.sin(angle)])
             label.set_position(away)
             label.set_horizontalalignment("left" if away[0] > 1 else "right" if away[0] < -1 else "center")
@@ -106,12 +108,6 @@ def _place_labels(canvas: FigureCanvasAgg, axes, rows: Sequence[ModelRow], point
             axes.annotate("", points[index], away, textcoords="offset points", zorder=2,
                           arrowprops={"arrowstyle": "-", "color": "#777777", "linewidth": 0.6,
                                       "shrinkA": 0, "shrinkB": 0})
-
-
-def _places() -> list[tuple[float, float]]:
-    """Distances from the dot's edge in points and directions in radians, best first."""
-    return [(distance, np.radians(angle)) for distance in (4, 9, 16, 24, 34, 46, 60, 76)
-            for angle in (0, 90, 270, 45, 315, 180, 135, 225, 20, 340, 70, 290)]
 
 
 def _box_around(centre: np.ndarray, radius: float) -> Bbox:
