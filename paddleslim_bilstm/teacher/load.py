@@ -42,7 +42,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     files = _model_files(place, model_filename, params_filename)
     tokenizer = load_tokenizer(tokenizer_dir or folder)
     if files[0].suffix == ".onnx":
-        return load_onnx_teacher(files[0], tokenizer, lambda classes: _label_names(folder, classes),
+        return load_onnx_teacher(files[0], tokenizer, lambda classes: label_names_in(folder, classes),
                                  _most_tokens(folder))
     return _load_paddle_teacher(folder, files, tokenizer, Path(work_dir))
 
@@ -85,7 +85,7 @@ def _load_paddle_teacher(folder: Path, files: list[Path], tokenizer: Tokenizer, 
             seal_folder(partial)
     signature = read_signature(copy / "model.pdmodel")
     _check_vocabulary(folder, tokenizer, signature)
-    return PaddleTeacher(tokenizer, signature.num_classes, _label_names(folder, signature.num_classes),
+    return PaddleTeacher(tokenizer, signature.num_classes, label_names_in(folder, signature.num_classes),
                          Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length, copy.name,
                          copy / "model")
 
@@ -142,7 +142,7 @@ def _check_vocabulary(folder: Path, tokenizer: Tokenizer, signature: Signature) 
                         f"{signature.vocab_size}; use the tokenizer files that the teacher was trained with")
 
 
-def _label_names(folder: Path, num_classes: int) -> tuple[str, ...] | None:
+def label_names_in(folder: Path, num_classes: int) -> tuple[str, ...] | None:
     """Return ``id2label`` of ``config.json``, unless it is missing or only counts ``LABEL_0``, ``LABEL_1``, …"""
     path = folder / "config.json"
     id2label = read_config(path).get("id2label") if path.is_file() else None
