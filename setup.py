@@ -1,4 +1,4 @@
-"""Packaging. ``pip install "paddleslim-bilstm[cpu]"`` brings everything; the bounds are why that works."""
+"""Packaging. ``pip install "paddleslim-bilstm[cpu]"`` brings all but PaddleNLP; the bounds are why that works."""
 
 import re
 from pathlib import Path
@@ -17,16 +17,23 @@ PREDICT = ["onnxruntime>=1.16"]
 # Everything that compressing needs beside Paddle itself, of which users bring their own build.
 COMPRESS = PREDICT + [
     "paddleslim==2.6.0",
+    "numpy<2; python_version < '3.13'",     # paddleslim pins an opencv-python that was built for NumPy 1
+    "setuptools<81",                        # paddleslim imports pkg_resources, which later versions dropped
+    "decorator", "pip", "requests", "six",  # paddleslim imports them without naming them
+    "pydantic>=2.7",                        # describes keys by the text under them
+    "filelock", "jieba", "jinja2", "matplotlib", "onnx>=1.14", "textblob",
+]
+
+# Its data sets, models and vectors by name, its Trainer, and families of teachers that we don't have.
+PADDLENLP = [f"{package}; python_version < '3.13'" for package in (
     "paddlenlp==2.8.1",
-    "numpy<2",                 # paddleslim pins an opencv-python that was built for NumPy 1
     "huggingface_hub<0.26",    # paddlenlp imports names that later versions dropped
     "aistudio_sdk<0.3",        # likewise
     "pyarrow>=21,<24",         # 24 needs NumPy 2; datasets, which paddlenlp imports, needs 21
-    "setuptools<81",           # paddleslim imports pkg_resources, which later versions dropped
-    "six", "decorator",        # paddleslim imports them without naming them
-    "pydantic>=2.7",           # describes keys by the text under them; paddlenlp brings it
-    "filelock", "jinja2", "matplotlib", "onnx>=1.14", "textblob",
-]
+)]
+
+# The Paddle that the whole test suite runs on; docs/versions.md has the others that were tried.
+PADDLE = ["{name}==2.6.2; python_version < '3.12'", "{name}>=3.3.1,<3.4; python_version >= '3.12'"]
 
 setup(
     name="paddleslim-bilstm",
@@ -45,6 +52,8 @@ setup(
         "Programming Language :: Python :: 3.9",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Text Processing :: Linguistic",
         "Typing :: Typed",
@@ -57,9 +66,10 @@ setup(
     extras_require={
         "predict": PREDICT,
         "compress": COMPRESS,
-        "cpu": COMPRESS + ["paddlepaddle==2.6.2"],
-        "gpu": COMPRESS + ["paddlepaddle-gpu==2.6.2"],
-        "test": ["hypothesis", "pytest", "ruff"],
+        "cpu": COMPRESS + [package.format(name="paddlepaddle") for package in PADDLE],
+        "gpu": COMPRESS + ["paddlepaddle-gpu==2.6.2"],  # the last in PyPI: Paddle 3's come from Paddle's own index
+        "paddlenlp": PADDLENLP,
+        "test": PADDLENLP + ["hypothesis", "pytest", "ruff", "sentencepiece"],
     },
     entry_points={"console_scripts": ["paddleslim-bilstm = paddleslim_bilstm.cli:main"]},
 )

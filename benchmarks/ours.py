@@ -20,11 +20,9 @@ from paddleslim_bilstm.finetune.pretrained import load_pretrained, save_classifi
 from paddleslim_bilstm.host.optimizer import make_optimizer_of
 from paddleslim_bilstm.report.measure import flops
 from paddleslim_bilstm.stages import Origins, lesson, make_transfer_set
-from paddleslim_bilstm.student.evaluate import metric_on
 from paddleslim_bilstm.student.losses import loss_function
-from paddleslim_bilstm.student.recipe import Recipe
-from paddleslim_bilstm.student.start import start_student
-from paddleslim_bilstm.student.train import Evaluate, TrainedStudent
+from paddleslim_bilstm.student.recipe import Recipe, start_student
+from paddleslim_bilstm.student.train import Evaluate, TrainedStudent, metric_on
 from paddleslim_bilstm.teacher import Labels, Teacher, label, load_teacher
 from paddleslim_bilstm.teacher.text import TrainingText
 from paddleslim_bilstm.tokens import Sentences

@@ -29,10 +29,9 @@ import numpy as np
 from paddleslim_bilstm import Predictor
 from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
-from paddleslim_bilstm.export.student_file import save_student
 from paddleslim_bilstm.quickstart.corpus import make_corpus
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.student.weights import first_weights, save_student
 
 _DISTINCT_TEXTS = 8_000
 _TEXTS_PER_CALL = 64

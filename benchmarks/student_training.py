@@ -104,9 +104,8 @@ def our_rate(job: dict, units: int, batch_size: int) -> float:
     from paddleslim_bilstm.config import load_config
     from paddleslim_bilstm.host.optimizer import make_optimizer_of
     from paddleslim_bilstm.student.losses import loss_function
-    from paddleslim_bilstm.student.recipe import Recipe
+    from paddleslim_bilstm.student.recipe import Recipe, Student, StudentText
     from paddleslim_bilstm.student.spec import StudentSpec
-    from paddleslim_bilstm.student.start import Student, StudentText
     from paddleslim_bilstm.student.train import TrainingSet
     from paddleslim_bilstm.student.weights import first_weights
     paddle.enable_static()
@@ -170,7 +169,7 @@ def torch_rate(job: dict, units: int, batch_size: int) -> float:
 
 def _rate(job: dict, batch_size: int, step: Callable) -> float:
     """Take ``step(rows, lengths, logits)`` on all batches twice, and return sentences a second of the second time."""
-    from paddleslim_bilstm.student.batches import plan_batches
+    from paddleslim_bilstm.tokens.sentences import plan_batches
     sentences, _, logits = _sample(job)
     plan = plan_batches(sentences.lengths, batch_size, np.random.default_rng([job["seed"], 0]))
     batches = [(sentences.padded(index, 0), sentences.lengths[index], logits[index]) for index in plan]

@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Sequence
 
-from . import __version__
+from . import __version__, ranks
 from .errors import UserError
 from .host.versions import UnsupportedVersion
 from .stopping import Terminated
@@ -20,7 +20,7 @@ from .stopping import Terminated
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
-_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "cpu", "pydantic": "cpu", "onnxruntime": "predict"}
+_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "paddlenlp", "pydantic": "cpu", "onnxruntime": "predict"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except UserError as error:
         return _fail(str(error))
+    except ranks.OtherRankFailed as other:
+        if ranks.is_first():  # whose output the launcher shows
+            _fail(str(other))
+        return other.code
     except UnsupportedVersion as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -79,7 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         goes_on = any(name in argv for name, command in COMMANDS.items() if command.goes_on)
         again = shlex.join(["paddleslim-bilstm", *(argument for argument in argv if argument != "--fresh")])
-        print(f"interrupted{f'; this goes on: {again}' if goes_on else ''}", file=sys.stderr)
+        if ranks.count() > 1:
+            again = f"the launcher with {again}"
+        if ranks.is_first():
+            print(f"interrupted{f'; this goes on: {again}' if goes_on else ''}", file=sys.stderr)
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader, such as `| head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -119,13 +126,13 @@ class _Plain(logging.Formatter):
 
 
 def _show_messages() -> None:
-    """Show the package's news (which stage runs) and warnings on standard error."""
+    """Show the package's news (which stage runs) and warnings on standard error; of several ranks the first does."""
     logger = logging.getLogger(__package__)
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(_Plain())
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.INFO if ranks.is_first() else logging.ERROR)
         logger.propagate = False
 
 

@@ -16,6 +16,8 @@ import os
 import sys
 from pathlib import Path
 
+from . import ranks
+
 _log = logging.getLogger(__name__)
 
 SWITCH = "PADDLESLIM_BILSTM_CPU_SETTINGS"
@@ -35,6 +37,7 @@ def apply_cpu_settings() -> dict[str, str]:
     """
     if os.environ.get(SWITCH) == NEVER:
         return {}
+    keep_to_own_cores(*ranks.on_this_machine())
     missing = {name: value for name, value in wanted_settings().items() if name not in os.environ}
     if _MKL_PATH in missing and _mkl_has_computed():
         _warn_of_slow_path(missing.pop(_MKL_PATH))
@@ -87,15 +90,33 @@ def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dic
 
 def physical_cores(cpuinfo: str | None = None) -> int:
     """Return how many physical cores this process may use; hyper-threads count once."""
+    return len(_processors_by_core(cpuinfo))
+
+
+def _processors_by_core(cpuinfo: str | None = None) -> list[list[int]]:
+    """Return the numbers of the processors that this process may use, those of a core together."""
     cpuinfo = _read_cpuinfo() if cpuinfo is None else cpuinfo
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = set()
+    cores: dict[tuple, list[int]] = {}
     for block in cpuinfo.split("\n\n"):
         fields = dict(line.split(":", 1) for line in block.splitlines() if ":" in line)
         fields = {name.strip(): value.strip() for name, value in fields.items()}
         if fields.get("processor", "").isdigit() and int(fields["processor"]) in allowed:
-            cores.add((fields.get("physical id"), fields.get("core id", fields["processor"])))
-    return len(cores) or len(allowed)
+            core = fields.get("physical id"), fields.get("core id", fields["processor"])
+            cores.setdefault(core, []).append(int(fields["processor"]))
+    return list(cores.values()) or [[processor] for processor in sorted(allowed)]
+
+
+@functools.lru_cache(maxsize=None)
+def keep_to_own_cores(part: int, parts: int) -> None:
+    """Keep this process, one of ``parts`` on this machine, to its own cores, where there is one for each; once.
+
+    Processes that all take all cores wait for each other's threads and are several times slower.
+    """
+    cores = _processors_by_core()
+    if parts > 1 and len(cores) >= parts and hasattr(os, "sched_setaffinity"):
+        own = cores[part * len(cores) // parts:(part + 1) * len(cores) // parts]
+        os.sched_setaffinity(0, [processor for core in own for processor in core])
 
 
 def use_all_cores(at_once: int = 1) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
+from . import ranks
 from .augment import check_hooks
 from .config import Config, load_config
 from .config.schema import BEST_ON_DEV, WORDS
@@ -16,8 +17,8 @@ from .errors import UserError
 from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
 from .host.rehearsal import check_strategies
-from .host.versions import before_paddle, check_newer_paddle
-from .models import Models, export_students, final_logits, measure_models, run_strategies, write_onnx_models
+from .host.versions import before_paddle, check_other_paddle
+from .models import Models, export_students, final_logits, measure_models, run_strategies, verify, write_onnx_models
 from .old_programs import old_programs
 from .predict.predictor import Predictor
 from .report.comparison import Comparison, Said
@@ -44,7 +45,7 @@ from .storage import explained_write_errors, make_writable_folder
 from .student.embeddings import check_embeddings
 from .student.encoders import encoder_named
 from .student.losses import check_loss
-from .student.start import Student
+from .student.recipe import Student
 from .student.train import Evaluate, TrainedStudent
 from .task import Task, task_named
 from .teacher import Labels, Teacher
@@ -53,7 +54,6 @@ from .teacher.spelling import Speller
 from .teacher.text import TrainingText
 from .teacher.texts_to_label import write_texts
 from .text import Rows
-from .verify import verify
 
 CHINESE = "zh"  # the one language that is told by its letters
 
@@ -64,16 +64,16 @@ class CompressionResult:
 
     Attributes:
         save_dir: the folder with the final inference model (``model.pdmodel``), the report and the steps' models.
-        report: every model's figures; ``report.table`` is the table on the screen.
+        report: every model's figures; ``report.table`` is the table on the screen. None in other ranks than the first.
     """
 
     save_dir: Path
-    report: Report
+    report: Report | None
 
     @property
     def table(self) -> str:
         """The models side by side, for a terminal."""
-        return self.report.table
+        return self.report.table if self.report else ""
 
 
 @old_programs()
@@ -114,7 +114,7 @@ def _check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None
 def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
-    check_newer_paddle()
+    check_other_paddle()
     paddle.enable_static()
 
 
@@ -140,6 +140,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
             on behind them; a text in its attribute ``fingerprint`` tells its versions apart, or else the source of its
             module does.
 
+    Under Paddle's launcher all ranks call it alike and share the labelling and the training.
+
     Returns:
         The folder of the inference model, and the report.
 
@@ -154,7 +156,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
     job = Job(settings, train, dev, unlabeled, old_loader(train_dataloader), eval_callback, teacher)
-    with explained_write_errors(run.save_dir, run.cache_dir), run:
+    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), run:
         return _compress(job, run)
 
 
@@ -174,6 +176,8 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     if settings.distill.train_alone and text.train_labels is not None:
         alone = stage("train alone", recipe.train_alone, student, text.train_labels, text.where)
     distilled = stage("distil", recipe.distil, student, lesson(settings, student, labels, origins))
+    if not ranks.is_first():  # the rest is not worth sharing
+        return CompressionResult(run.save_dir, None)
 
     exported = stage("export", export_students, run, student.spec, alone, distilled, dev_set)
     steps = stage("chain", run_strategies, settings, run, student, exported[-1], job.train_dataloader, evaluate)

@@ -8,6 +8,8 @@ from typing import Any, Callable, TextIO
 
 from tqdm import tqdm
 
+from . import ranks
+
 _SECONDS_BETWEEN_LINES = 30.0
 _DELAY_S = 1.0  # a stage that is done sooner shows nothing
 
@@ -16,8 +18,11 @@ def progress_bar(stage: str, total: int, unit: str) -> tqdm | ProgressLines:
     """Return what shows how far ``stage`` is: done, total, rate and time left, once it has run for a second.
 
     On a terminal it is a tqdm bar, otherwise (a log file, a notebook's cell) `ProgressLines`. Use it as a context
-    manager and call ``update(n)`` with the ``unit``s done since the last call.
+    manager and call ``update(n)`` with the ``unit``s done since the last call. Of several ranks only the first shows
+    anything.
     """
+    if not ranks.is_first():
+        return _Silent(stage, total, unit)
     if not sys.stderr.isatty():
         return ProgressLines(stage, total, unit)
     return tqdm(total=total, desc=stage, unit=f" {unit}", unit_scale=True, delay=_DELAY_S, mininterval=0.5,
@@ -74,6 +79,11 @@ class ProgressLines:
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         parts = [f"{self._done:,} of {self._total:,} {self._unit}", f"{shown}/s", time_told, self._postfix]
         print(f"{self._stage}: {', '.join(filter(None, parts))}", file=self._stream, flush=True)
+
+
+class _Silent(ProgressLines):
+    def _write(self, time_told: str) -> None:
+        pass
 
 
 def _duration(seconds: float) -> str:

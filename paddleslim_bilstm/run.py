@@ -11,11 +11,11 @@ from typing import Any, Callable, TypeVar
 
 from filelock import FileLock, Timeout
 
+from . import ranks
 from .config import Config
 from .cpu import give_back_freed_memory
 from .errors import UserError
 from .export.paddle_model import MODEL_NAME
-from .export.student_file import save_student
 from .storage import (
     checksum,
     copy_whole,
@@ -26,9 +26,8 @@ from .storage import (
     replace_folder,
     sync_folder,
 )
-from .student.spec import StudentSpec
-from .student.spec_file import SPEC_FILE
-from .student.weights import Weights
+from .student.spec import SPEC_FILE, StudentSpec
+from .student.weights import Weights, save_student
 from .tokens import TOKENIZER_FILES
 
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
@@ -56,7 +55,7 @@ def published_name(model_filename: str | None) -> str:
 
 
 class RunFolder:
-    """The folders of one run, as a context manager: they are this run's alone until its end.
+    """The folders of one run, as a context manager: they are this run's alone, of all its ranks, until its end.
 
     Args:
         fresh: start over: take nothing from the cache, and in the end replace what this run would have taken. A run
@@ -85,6 +84,15 @@ class RunFolder:
         self.seconds: dict[str, float] = {}
 
     def __enter__(self) -> RunFolder:
+        if ranks.is_first():
+            self._take()
+        ranks.wait("folders are ready")
+        ranks.check_shared(self.cache_dir, "Global.cache_dir")
+        ranks.check_shared(self.save_dir, "Global.save_dir")
+        return self
+
+    def _take(self) -> None:
+        """Keep other runs away, and clear up what killed ones have left."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -99,9 +107,10 @@ class RunFolder:
             make_writable_folder(half_made, "Global.save_dir")
         for kind in (*CACHE_KINDS, FRESH):
             remove_leftovers(self.cache_dir / kind)
-        return self
 
     def __exit__(self, *failure: object) -> None:
+        if not ranks.is_first():
+            return
         with suppress(OSError):  # a run that fails may no longer write there; the lock itself goes all the same
             (self.save_dir / ".lock").unlink()
         self._lock.release()

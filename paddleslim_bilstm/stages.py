@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from . import ranks
 from .augment import Corpus, TransferSet, build_transfer_set, hook_samples, transfer_set_fingerprint
 from .config import Config
 from .config.schema import BEST_ON_DEV
@@ -23,12 +24,10 @@ from .report.page import Variant
 from .run import RunFolder
 from .storage import Need, check_room, checksum
 from .student.checkpoint import CHECKPOINT_STUDENTS
-from .student.evaluate import metric_of, metric_on
 from .student.losses import loss_function
 from .student.network import TOKEN_MAP
-from .student.recipe import Recipe
-from .student.start import Student, start_student
-from .student.train import Evaluate, TrainingSet
+from .student.recipe import Recipe, Student, start_student
+from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
 from .task import task_named
 from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
@@ -113,9 +112,10 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
     """
     settings = job.settings
     if settings.global_.model_dir is not None:
-        if teacher_is_missing(settings):
+        if ranks.of_first(lambda: teacher_is_missing(settings)):
             run.stage("fine-tune teacher", finetune, settings, train=job.train, dev=job.dev)
-        teacher = run.stage("load teacher", load_fitting_teacher, settings, run.cache("teachers"))
+        teacher = run.stage("load teacher", ranks.first_then_others, load_fitting_teacher, settings,
+                            run.cache("teachers"))
         text = run.stage("read text", read_training_text, settings, teacher, job.train, job.dev, job.unlabeled,
                          job.train_dataloader)
     else:
@@ -123,7 +123,8 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
         if job.teacher is None and settings.global_.teacher_labels is not None:
             answers = run.stage("read labels", read_answers, settings.global_.teacher_labels,
                                 task_named(settings.global_.task))
-        teacher, text = run.stage("read text", _read_without_model, job, answers, run.tokenizer_dir)
+        teacher, text = run.stage("read text", ranks.first_then_others, _read_without_model, job, answers,
+                                  run.tokenizer_dir)
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 
@@ -169,7 +170,8 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
         UserError: its metric is not ``TrainConfig.origin_metric``.
     """
     dev_set, said, notes = _answered(job.settings, run, teacher, text)
-    metric = own = None if job.eval_callback is None else _metric_by(job.eval_callback, teacher)
+    by_callback = job.eval_callback is not None and ranks.is_first()
+    metric = own = _metric_by(job.eval_callback, teacher) if by_callback else None
     if own is None and dev_set.labels is not None and dev_set.teacher_predictions is not None:
         metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = job.settings.train.origin_metric
@@ -237,7 +239,9 @@ def make_transfer_set(settings: Config, teacher: Teacher, text: TrainingText, ca
     corpus = Corpus.create(text.train, teacher.tokenizer, text.train_texts)
     limit = settings.global_.max_seq_length - teacher.framing.special_tokens(text.train.pairs)
     options = (corpus, settings.augmentation, settings.global_.seed)
-    return build_transfer_set(*options, cache / transfer_set_fingerprint(*options, limit), limit)
+    identity = transfer_set_fingerprint(*options, limit)
+    ranks.check_agreement("the training text, or how it is augmented,", identity)
+    return ranks.first_then_others(build_transfer_set, *options, cache / identity, limit)
 
 
 def answered_part(teacher: Teacher, transfer_set: TransferSet,
@@ -283,7 +287,8 @@ def start_checked_student(settings: Config, teacher: Teacher, text: TrainingText
         UserError: there is no such student, or a strategy can't do what it is set to do.
     """
     student = start_student(settings, teacher, text, transfer_set)
-    check_strategies(settings, student.spec)
+    if ranks.is_first():
+        check_strategies(settings, student.spec)
     own = sum(weight.size for name, weight in student.first.items() if name != TOKEN_MAP)
     others = teacher_parameters(teacher)
     if others is None or own <= others:
@@ -306,8 +311,9 @@ def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, trans
     mapped = 4 * len(sentences) * teacher.num_classes * (1 + len(teacher.members))
     cached = missing + mapped + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
     copies = _MODEL_COPIES + 2 * len(settings.strategies)
-    check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
-                                          Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
+    if ranks.is_first():
+        check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
+                                              Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
     return label(teacher, sentences, cache, transfer_set.key, physical_cores(), origins.where,
                  settings.global_.chosen_task)
 

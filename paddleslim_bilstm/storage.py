@@ -171,7 +171,7 @@ def make_writable_folder(path: str | Path, setting: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".probe.{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another machine's process may have the same number
     except OSError as error:
         raise UserError(f"{setting}: can't write to {path} ({error.strerror}); name a folder that you may write to") \
             from None

@@ -4,9 +4,8 @@ import numpy as np
 
 from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
-from paddleslim_bilstm.export.student_file import save_student
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.weights import first_weights, num_features
+from paddleslim_bilstm.student.weights import first_weights, num_features, save_student
 
 
 def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0,

@@ -1,4 +1,7 @@
-"""A tiny real BERT or ERNIE classifier, made on the spot by PaddleNLP, in each form that users have."""
+"""A tiny real BERT or ERNIE classifier, made on the spot, in each form that users have.
+
+PaddleNLP makes it where it is installed, our own encoder elsewhere; the weights are the same.
+"""
 
 from __future__ import annotations
 
@@ -66,39 +69,83 @@ def make_tiny_teacher(folder: Path, kind: str = "paddlenlp", num_classes: int = 
 
 
 def _model(architecture, num_classes, label_names, seed, config):
-    from paddlenlp import transformers
-
     prefix = {"bert": "Bert", "ernie": "Ernie"}[architecture]
     if label_names:
         config = {**config, "id2label": dict(enumerate(label_names))}
-    settings = getattr(transformers, f"{prefix}Config")(**{
-        "vocab_size": len(VOCABULARY), "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 64, "max_position_embeddings": 64, "num_labels": num_classes, **config})
-    model = getattr(transformers, f"{prefix}ForSequenceClassification")(settings)
+    settings = {"vocab_size": len(VOCABULARY), "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "intermediate_size": 64, "max_position_embeddings": 64, "num_labels": num_classes, **config}
+    try:
+        from paddlenlp import transformers
+    except ImportError:
+        model = _own_encoder(prefix, settings)
+    else:
+        model = getattr(transformers, f"{prefix}ForSequenceClassification")(
+            getattr(transformers, f"{prefix}Config")(**settings))
     model.eval()
     rng = np.random.default_rng(seed)
-    for name, parameter in sorted(model.state_dict().items()):
+    for name, parameter in sorted(named(model).items()):
         values = 0.3 * rng.standard_normal(parameter.shape) + ("norm" in name and name.endswith("weight"))
         parameter.set_value(values.astype(np.float16).astype(np.float32))
     return model
 
 
+def _own_encoder(prefix, settings):
+    """Our encoder in place of PaddleNLP's classifier ``prefix``."""
+    from paddleslim_bilstm.teacher.encoder import EncoderClassifier
+    from paddleslim_bilstm.teacher.families import FAMILIES, EncoderSpec
+
+    if settings.get("use_cache"):
+        import pytest
+        pytest.skip("needs PaddleNLP, whose classifiers return keys and values")
+    types = settings.get("type_vocab_size", 2)
+    family = next(family for family in FAMILIES if family.paddle_class == prefix)
+    dropout = settings.get("hidden_dropout_prob", 0.1)
+    model = EncoderClassifier(EncoderSpec(
+        family=family, vocab=settings["vocab_size"], embedding=HIDDEN, hidden=HIDDEN, inner=64, heads=2, depth=2,
+        groups=2, group_size=1, positions=settings["max_position_embeddings"], first_position=0, types=types, tasks=0,
+        task=0, classes=settings["num_labels"], epsilon=1e-12, activation="gelu", head_activation="tanh", distances=0,
+        far=0, norm_distances=False, hidden_dropout=dropout, attention_dropout=dropout, head_dropout=dropout,
+        spread=0.02), pad_id=0)
+    names = settings.get("id2label")
+    model.written_config = {**model.spec.config({}), **({"id2label": names} if names else {})}
+    return model
+
+
+def named(model) -> dict:
+    """Return the parameters by PaddleNLP's names."""
+    spec = getattr(model, "spec", None)
+    if spec is None:
+        return model.state_dict()
+    paddle_names, prefix = spec.family.paddle, f"{spec.family.paddle_prefix}."
+    return {spec.spelled(name, paddle_names, prefix): value for name, value in model.state_dict().items()}
+
+
+def config_of(model) -> dict:
+    return model.written_config if hasattr(model, "written_config") else model.config.to_dict()
+
+
 def _save_paddlenlp(model, folder: Path) -> None:
-    model.save_pretrained(str(folder))
+    import paddle
+
+    if not hasattr(model, "spec"):
+        model.save_pretrained(str(folder))
+        return
+    paddle.save(named(model), str(folder / "model_state.pdparams"))
+    (folder / "config.json").write_text(json.dumps(config_of(model)), encoding="utf-8")
 
 
 def _save_hugging_face(model, folder: Path) -> None:
     import safetensors.numpy
 
     weights = {}
-    for name, value in model.state_dict().items():
+    for name, value in named(model).items():
         array = value.numpy().astype(np.float16)
         linear = array.ndim == 2 and "embeddings" not in name
         for pattern, replacement in _HUGGING_FACE_NAMES:
             name = re.sub(pattern, replacement, name)
         weights[name] = np.ascontiguousarray(array.T if linear else array)
     safetensors.numpy.save_file(weights, str(folder / "model.safetensors"), {"format": "pt"})
-    config = {**model.config.to_dict(), "architectures": ["BertForSequenceClassification"], "model_type": "bert",
+    config = {**config_of(model), "architectures": ["BertForSequenceClassification"], "model_type": "bert",
               "torch_dtype": "float16", "use_cache": True}
     for key in ("dtype", "paddlenlp_version", "num_classes"):
         config.pop(key, None)

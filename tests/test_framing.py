@@ -10,7 +10,7 @@ from student_reference import random_student
 from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.predict.runtimes import batch_logits, onnx_logits, paddle_logits, sentence_logits
-from paddleslim_bilstm.student.spec_file import read_spec, write_spec
+from paddleslim_bilstm.student.spec import read_spec, write_spec
 from paddleslim_bilstm.tokens import BERT_FEEDS, Feed, Framing, Sentences
 
 CLS, SEP, PAD = 2, 3, 0

@@ -19,9 +19,8 @@ from paddleslim_bilstm.host import rehearsal
 from paddleslim_bilstm.host.rehearsal import check_strategies
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict.runtimes import paddle_logits
-from paddleslim_bilstm.student.evaluate import metric_of, metric_on
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
+from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, metric_of, metric_on, train_student
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 

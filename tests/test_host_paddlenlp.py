@@ -11,9 +11,9 @@ from teachers import make_tiny_teacher
 
 from paddleslim_bilstm import Predictor, UserError
 from paddleslim_bilstm.config import load_config
+from paddleslim_bilstm.host.data_hook import read_loader
 from paddleslim_bilstm.host.imports import follow_imports
-from paddleslim_bilstm.host.loader_text import read_loader
-from paddleslim_bilstm.student.evaluate import metric_of
+from paddleslim_bilstm.student.train import metric_of
 from paddleslim_bilstm.task import CLASSIFICATION, MULTI_LABEL
 from paddleslim_bilstm.teacher import load_teacher
 

@@ -11,7 +11,7 @@ import paddle
 import pytest
 
 import paddleslim_bilstm
-from paddleslim_bilstm.host.versions import UnsupportedVersion, check_newer_paddle, check_versions
+from paddleslim_bilstm.host.versions import UnsupportedVersion, check_other_paddle, check_versions
 
 CHECK = """
     assert "bert_to_bilstm" in strategy_config.SUPPORTED_CONFIG
@@ -127,22 +127,24 @@ def test_other_versions_are_refused_in_one_line_that_says_which_work(installed):
 
 
 @pytest.mark.parametrize("paddle", ["2.6.2", "3.1.1", "3.3.1", "3.10.0"])
-def test_known_versions_newer_ones_and_none_are_accepted(paddle):
+def test_known_versions_others_and_none_are_accepted(paddle):
     check_versions({"paddleslim": "2.6.0", "paddlepaddle": paddle})
     check_versions({})
 
 
-def test_a_newer_paddle_is_tried_on_a_tiny_student(caplog, monkeypatch):
+def test_a_paddle_that_nobody_has_tried_is_tried_on_a_tiny_student(caplog, monkeypatch):
     from paddleslim_bilstm.host import self_check
-    check_newer_paddle({"paddlepaddle": "3.3.1"})
+    for tried in ("2.6.1", "3.1.0", "3.3.1"):
+        check_other_paddle({"paddlepaddle": tried})
     assert not caplog.records
-    check_newer_paddle({"paddlepaddle": "3.10.0"})
-    assert "3.10.0 is newer than all that paddleslim_bilstm was tried with (3.3)" in caplog.text
+    for other in ("3.2.2", "3.10.0"):
+        check_other_paddle({"paddlepaddle": other})
+        assert f"{other} is none that paddleslim_bilstm was tried with (2.6, 3.1, 3.3)" in caplog.text
     monkeypatch.setattr(self_check, "export_paddle_model", lambda *_: 1 / 0)
-    check_newer_paddle({"paddlepaddle": "3.10.0"})  # has passed
+    check_other_paddle({"paddlepaddle": "3.10.0"})  # has passed
     with pytest.raises(UnsupportedVersion, match=r"4.0.0 is installed, which can't train and export a student "
                                                  r"\(ZeroDivisionError: .*\), but paddleslim_bilstm works with"):
-        check_newer_paddle({"paddlepaddle-gpu": "4.0.0"})
+        check_other_paddle({"paddlepaddle-gpu": "4.0.0"})
 
 
 @pytest.mark.parametrize("pair", [["student_0", "teacher_0"], ["teacher_0", "student_0"]])

@@ -13,10 +13,10 @@ from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.config import GlobalConfig, load_config
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.loader_text import read_loader
+from paddleslim_bilstm.host.data_hook import read_loader
 from paddleslim_bilstm.metrics import exact_match, f1_by_label, label_macro_f1, mean_average_precision, micro_f1
 from paddleslim_bilstm.predict import Predictor
-from paddleslim_bilstm.student.spec_file import read_spec
+from paddleslim_bilstm.student.spec import read_spec
 from paddleslim_bilstm.task import CLASSIFICATION, MULTI_LABEL
 from paddleslim_bilstm.text import load_dataset, read_file
 from paddleslim_bilstm.text.dataset import _named_labels

@@ -147,3 +147,11 @@ def test_the_inner_of_two_does_not_end_the_outer(dynamic_mode):
             pass
         assert type(paddle.static.Program()) is paddle.base.framework.Program
         assert not paddle.get_flags(["FLAGS_enable_pir_api"])["FLAGS_enable_pir_api"]
+
+
+def test_paddleslim_finds_numpys_product_only_while_it_works(monkeypatch):
+    from paddleslim_bilstm.host.on_paddle3 import paddleslim_at_work
+    monkeypatch.delattr(np, "product", raising=False)  # as on NumPy 2
+    with paddleslim_at_work(), paddleslim_at_work():
+        assert np.product([2, 3]) == 6
+    assert not hasattr(np, "product")

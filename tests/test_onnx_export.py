@@ -8,8 +8,8 @@ from student_reference import random_student, reference_logits
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.onnx_model import build_onnx, probe, write_onnx
-from paddleslim_bilstm.export.student_file import load_student, save_student
 from paddleslim_bilstm.predict.runtimes import onnx_logits
+from paddleslim_bilstm.student.weights import load_student, save_student
 
 
 @pytest.mark.parametrize("sizes", [

@@ -11,8 +11,7 @@ from pair_reviews import make_pairs, write_pairs
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.data_hook import augmented_loader
-from paddleslim_bilstm.host.loader_text import read_loader
+from paddleslim_bilstm.host.data_hook import augmented_loader, read_loader
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of

@@ -11,13 +11,11 @@ from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
 from paddleslim_bilstm.report.measure import flops
-from paddleslim_bilstm.student.batches import padded_rows, plan_batches, widths
-from paddleslim_bilstm.student.evaluate import metric_on
-from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.spec_file import read_spec, write_spec
-from paddleslim_bilstm.student.train import TrainingSet, train_student
+from paddleslim_bilstm.student.spec import StudentSpec, read_spec, write_spec
+from paddleslim_bilstm.student.train import TrainingSet, metric_on, train_student
 from paddleslim_bilstm.student.weights import num_features
 from paddleslim_bilstm.tokens import Sentences
+from paddleslim_bilstm.tokens.sentences import padded_rows, plan_batches, widths
 
 
 @pytest.fixture(autouse=True)

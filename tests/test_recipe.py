@@ -8,8 +8,7 @@ from test_student import SPEC, TOKENIZER, accuracy, adam, token_sum_task, weight
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.student import recipe as recipe_module
 from paddleslim_bilstm.student.losses import logit_mse
-from paddleslim_bilstm.student.recipe import Recipe
-from paddleslim_bilstm.student.start import Student, StudentText
+from paddleslim_bilstm.student.recipe import Recipe, Student, StudentText
 
 
 def student_of(data):

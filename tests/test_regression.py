@@ -18,7 +18,7 @@ from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_stu
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.task import REGRESSION
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher
-from paddleslim_bilstm.teacher.engine import logits_of
+from paddleslim_bilstm.teacher.teacher import logits_of
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 
@@ -118,7 +118,7 @@ def test_the_student_learns_from_labels_logits_or_both(loss, labelled, alpha):
     weights = first_weights(spec, np.arange(40, dtype=np.int32), None, np.random.default_rng(0))
 
     tokenizer = Tokenizer(None, [str(i) for i in range(40)], 0, 1, 2, 3, None)
-    from paddleslim_bilstm.student.evaluate import metric_on
+    from paddleslim_bilstm.student.train import metric_on
     plan = TrainingPlan(300, 32, alpha, 0.0, 50, None, 0)
     student = train_student(spec, weights, data, plan, loss, lambda steps: (paddle.optimizer.Adam(0.02), None),
                             metric_on(data.sentences, numbers, tokenizer.framing, "pearson"))

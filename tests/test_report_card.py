@@ -76,7 +76,7 @@ def test_the_code_runs_for_every_kind_of_student(tmp_path, monkeypatch, changes)
     weights, spec = output_folder(tmp_path, **changes)
     spec = replace(spec, **kept)
     from paddleslim_bilstm.export.onnx_model import write_onnx
-    from paddleslim_bilstm.export.student_file import save_student
+    from paddleslim_bilstm.student.weights import save_student
     paddle.enable_static()
     export_paddle_model(tmp_path, spec, weights)
     write_onnx(tmp_path / "model.onnx", weights, spec)

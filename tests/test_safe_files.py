@@ -19,8 +19,8 @@ from paddleslim_bilstm import Predictor, compress
 from paddleslim_bilstm.augment.transfer_set import ArrayWriter, read_array
 from paddleslim_bilstm.config import GlobalConfig, load_config
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.export.student_file import load_student
 from paddleslim_bilstm.pipeline import prepare
+from paddleslim_bilstm.student.weights import load_student
 from paddleslim_bilstm.teacher import load_teacher
 from paddleslim_bilstm.teacher.weights import checkpoint_files, read_pdparams
 from paddleslim_bilstm.text import load_dataset

@@ -14,17 +14,17 @@ from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.host.optimizer import make_optimizer_of
 from paddleslim_bilstm.progress import progress_bar
 from paddleslim_bilstm.student import train
-from paddleslim_bilstm.student.batches import plan_batches
 from paddleslim_bilstm.student.embeddings import project_embeddings
 from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.network import StudentNetwork, kept_units
-from paddleslim_bilstm.student.pooling import largest_states
+from paddleslim_bilstm.student.recurrent import largest_states
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.task import NO_LABEL
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
+from paddleslim_bilstm.tokens.sentences import plan_batches
 
 pytestmark = pytest.mark.usefixtures("in_old_programs")
 
@@ -68,7 +68,7 @@ def adam(total_steps):
 
 
 def accuracy(data):
-    from paddleslim_bilstm.student.evaluate import metric_on
+    from paddleslim_bilstm.student.train import metric_on
     return metric_on(data.sentences, data.labels, TOKENIZER.framing)
 
 
@@ -157,7 +157,7 @@ def test_student_learns_the_teachers_logits(kind):
 @pytest.mark.parametrize("metric", ["f1", "macro_f1", "matthews"])
 def test_the_metric_that_is_named_chooses_the_best_student(metric):
     """The evaluation measures what scikit-learn calls by that name, on what the student answers."""
-    from paddleslim_bilstm.student.evaluate import metric_on
+    from paddleslim_bilstm.student.train import metric_on
     data = token_sum_task(seed=3)
     labels = np.where(np.arange(400) < 40, data.labels, 0)  # few ones
 

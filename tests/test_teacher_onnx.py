@@ -22,7 +22,7 @@ from paddleslim_bilstm.report.measure import (
     onnx_size_bytes,
     teacher_parameters,
 )
-from paddleslim_bilstm.student.evaluate import metric_on
+from paddleslim_bilstm.student.train import metric_on
 from paddleslim_bilstm.teacher import OnnxTeacher, PaddleTeacher, load_teacher
 from paddleslim_bilstm.tokens import Feed
 

@@ -10,13 +10,11 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
-from paddleslim_bilstm.export.student_file import save_student
-from paddleslim_bilstm.models import PaddleModel
+from paddleslim_bilstm.models import PaddleModel, verify
 from paddleslim_bilstm.report.measure import DISTILLED, DevSet
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.weights import first_weights
+from paddleslim_bilstm.student.weights import first_weights, save_student
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
-from paddleslim_bilstm.verify import verify
 
 SPEC = StudentSpec(12, 8, 1, ("neg", "pos"), pad_id=0, max_seq_length=32)
 TOKENIZER = Tokenizer(None, [str(i) for i in range(40)], pad_id=0, unk_id=1, cls_id=2, sep_id=3, mask_id=None)

@@ -115,7 +115,7 @@ def test_a_compression_starts_from_the_files_vectors(tiny_teacher, tmp_path, wri
     compress(config)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert any("has vectors for 2 of the student's" in note for note in report["notes"])
-    from paddleslim_bilstm.export.student_file import load_student
+    from paddleslim_bilstm.student.weights import load_student
     from paddleslim_bilstm.tokens import load_tokenizer
     weights, _ = load_student(tmp_path / "out")
     film = weights["token_map"][load_tokenizer(tmp_path / "out").vocab.index("film")]

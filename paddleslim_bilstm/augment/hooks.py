@@ -46,7 +46,8 @@ def pos_replacement(sentences: Sentences, corpus: Corpus, rng: np.random.Generat
                     p_pos: Probability = 0.1) -> Sentences:
     """Replace each word, with probability ``p_pos``, by one with the same part-of-speech tag.
 
-    The new word is drawn from the corpus's unigram distribution re-normalised for the tag. A word's tag is the one
+    The new word is drawn from the corpus's unigram distribution re-normalised for the tag, where tokens hold spaces
+    among the words that are joined alike to what stands before them. A word's tag is the one
     it has in its source sentence, so words that are not in the source sentence stay: masked ones, and those that an
     earlier hook put there. Source: Tang et al. 2019 (arXiv 1903.12136), section 3.3.
     """
@@ -129,9 +130,12 @@ def crossover(sentences: Sentences, corpus: Corpus, rng: np.random.Generator, *,
     starts[1::2], lengths[1::2] = 0, added
     starts[1 + 2 * chosen] = sentences.offsets[others + 1] - ends
     where, offsets = spans(starts, lengths), offsets_of(kept + added)
-    begins = sentences.word_starts[where]
-    begins[(offsets[chosen] + beginnings)[ends > 0]] = True  # what stands behind the seam is no part of the word before
-    return Sentences(sentences.tokens[where], offsets, begins)
+    tokens, begins = sentences.tokens[where], sentences.word_starts[where]
+    seams = (offsets[chosen] + beginnings)[ends > 0]
+    whole = seams[begins[seams]]
+    tokens[whole] = corpus.tokenizer.pieces.spaced(tokens[whole])
+    begins[seams] = True  # what stands behind the seam is no part of the word before
+    return Sentences(tokens, offsets, begins)
 
 
 def _draw_partners(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -40,7 +40,7 @@ class Spelling:
         begins, ends, bounds = begins.tolist(), (begins + lengths).tolist(), bounds.tolist()
         offsets, tokens = chosen.offsets.tolist(), chosen.tokens.tolist()
         texts = [] if self.texts is None else [self.texts[row] for row in rows]
-        plain = [_PLAIN_WORDS.findall(text) for text in texts]
+        plain = [[] if self.tokenizer.pieces.marks_spaces else _PLAIN_WORDS.findall(text) for text in texts]
         odd = [index for index, words in enumerate(plain) if len(words) != bounds[index + 1] - bounds[index]]
         encoded = dict(zip(odd, self.tokenizer.rust.encode_batch([texts[index] for index in odd],
                                                                  add_special_tokens=False)))
@@ -170,7 +170,8 @@ class PosTable:
     """The ``W`` words of a corpus with their tags.
 
     Attributes:
-        tags: names of the tags by code.
+        tags: names of the tags by code; of a vocabulary whose tokens hold spaces a tag has two codes, one for words
+            behind a space and one for others, so that a word takes the place only of one that is joined alike.
         keys: sentence, word and tag of each word in one number, sorted, uint64 ``[W]``.
         starts, lengths: where the words lie in the corpus's tokens, ordered by tag, int64 and int32 ``[W]``.
         bounds: words of tag ``t`` are ``starts[bounds[t]:bounds[t + 1]]``, int64 ``[tags + 1]``.
@@ -210,11 +211,16 @@ def build_pos_table(sentences: Sentences, spelling: Spelling, tagger: Tagger) ->
     """Tag the words of ``sentences``, each distinct sentence once.
 
     Raises:
-        UserError: the tagger has more than 256 tags, or returns another number of tags than it got words.
+        UserError: the tagger has more than 256 tags (128 where tokens hold spaces), or returns another number of tags
+            than it got words.
     """
     starts, lengths = word_spans(sentences)
     first_words = np.searchsorted(starts, sentences.offsets)
     names, tags = _tag(sentences, np.diff(first_words), spelling, tagger)
+    if spelling.tokenizer.pieces.marks_spaces:
+        spaced = spelling.tokenizer.pieces.behind_space(sentences.tokens[starts])
+        kinds, tags = np.unique(2 * tags.astype(np.int16) + spaced, return_inverse=True)
+        names, tags = [names[kind // 2] for kind in kinds], tags.astype(np.uint8)
     keys = np.empty(len(starts), np.uint64)
     for first, last in chunks_of(sentences):  # each sorted in itself: the sentence is the key's upper part
         words = slice(first_words[first], first_words[last])
@@ -231,6 +237,7 @@ def _tag(sentences: Sentences, counts: np.ndarray, spelling: Spelling, tagger: T
     hashes = np.concatenate([np.empty(0, np.uint64), *(sequence_hashes(part.tokens, part.lengths) for part in parts)])
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     codes: dict[str, int] = {}
+    most = 1 << _TAG_BITS - spelling.tokenizer.pieces.marks_spaces
     batches = [np.empty(0, np.uint8)]
     with progress_bar("tag parts of speech", len(first), "sentences") as bar:
         for begin in range(0, len(first), _ROWS_PER_BATCH):
@@ -242,8 +249,8 @@ def _tag(sentences: Sentences, counts: np.ndarray, spelling: Spelling, tagger: T
                     raise UserError(f"tagger {tagger.name}: {len(row_tags)} tags for {len(row_words)} words "
                                     f"({' '.join(row_words)!r}); it must return one tag a word")
                 tags += [codes.setdefault(tag, len(codes)) for tag in row_tags]
-            if len(codes) > 1 << _TAG_BITS:
-                raise UserError(f"tagger {tagger.name}: more than {1 << _TAG_BITS} tags; use a coarser tagset")
+            if len(codes) > most:
+                raise UserError(f"tagger {tagger.name}: more than {most} tags; use a coarser tagset")
             batches.append(np.array(tags, np.uint8))
             bar.update(len(batch))
     distinct, starts = np.concatenate(batches), offsets_of(counts[first])[:-1][inverse]

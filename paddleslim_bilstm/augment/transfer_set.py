@@ -157,6 +157,7 @@ def _header(dtype: np.dtype, length: int) -> bytes:
 
 
 _FORMAT = 1  # of transfer sets: counts up when the same input would give another one
+_SPACED_FORMAT = 2  # of those whose tokens hold spaces
 _FILE = "transfer_set.json"
 _ARRAYS = {"tokens": np.int32, "offsets": np.int64, "word_starts": np.bool_, "source": np.int32,
            "split": np.int64}  # no split: single sentences
@@ -249,7 +250,8 @@ def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: i
     texts = [] if corpus.texts is None else corpus.texts
     text_parts = [checksum("\0".join(texts[first:first + 100_000])) for first in range(0, len(texts), 100_000)]
     sentences = corpus.sentences
-    return checksum(_FORMAT, sentences.tokens, sentences.offsets, sentences.word_starts, text_parts,
+    return checksum(_SPACED_FORMAT if corpus.tokenizer.pieces.marks_spaces else _FORMAT,
+                    sentences.tokens, sentences.offsets, sentences.word_starts, text_parts,
                     corpus.texts is None, corpus.pairs, corpus.tokenizer.vocab, corpus.tokenizer.mask_id,
                     corpus.tagger.name, hooks, augmentation.n_iter, seed, max_tokens, np.__version__)
 

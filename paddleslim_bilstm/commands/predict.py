@@ -11,8 +11,7 @@ from typing import Any, BinaryIO, Iterator, Sequence
 
 from ..errors import UserError
 from ..predict.predictor import RUNTIMES, Predictor, Text
-from ..text.columns import known_pair
-from ..text.rows import check_surrogates
+from ..text.rows import check_surrogates, known_pair
 
 DEFAULT_KEY = "text"
 _SETTING = "--text-key"

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         ModuleNotFoundError: Paddle or one of its libraries is not installed.
     """
     load_config(CONFIG, arguments.override)
-    for name in ("paddle", "paddleslim", "paddlenlp"):  # told before anything is fetched
+    for name in ("paddle", "paddleslim"):  # told before anything is fetched
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     _log.info("make reviews ...")

@@ -13,12 +13,11 @@ from ..old_programs import old_programs
 from ..storage import copy_whole
 from ..student.network import TOKEN_MAP, StudentNetwork, rows_of_feeds
 from ..student.spec import StudentSpec
-from ..student.weights import Weights, first_weights
+from ..student.weights import Weights, first_weights, load_student, save_student
 from ..tokens import TOKENIZER_FILES
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
 from .onnx_model import write_onnx
 from .paddle_model import export_paddle_model
-from .student_file import load_student, save_student
 
 
 class BiLSTMClassifier(nn.Layer):

@@ -14,17 +14,17 @@ from ..old_programs import old_programs
 from ..predict.runtimes import batch_logits, onnx_logits
 from ..storage import whole_file
 from ..student.encoders import encoder_named
-from ..student.graph import Int8Array, Weights
+from ..student.graph import LARGEST_ROUNDED, Int8Array, Weights
 from ..student.spec import StudentSpec
 from ..tokens import Reader, Sentences
 from .inference_file import save_inference_model
 from .onnx_model import build_onnx
 from .paddle_model import MODEL_NAME, parameter_names
 
-_LARGEST_STORED = 127
 # CPUs without VNNI instructions add pairs of 8-bit products in 16 bits, where 255 * 127 * 2 is cut off.
 # 255 * 64 * 2 isn't: 7 bits give every CPU the same answers.
 _LARGEST_MULTIPLIED = 64
+_CUTS = tuple(0.8 ** power for power in range(8))  # of the largest value
 
 
 def int8_layers(spec: StudentSpec) -> dict[str, list[str]]:
@@ -40,18 +40,40 @@ def int8_layers(spec: StudentSpec) -> dict[str, list[str]]:
 def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | None = None) -> Weights:
     """Return ``weights`` with the arrays of ``layers`` (all that can be) as int8.
 
-    Each embedding row, gate unit or output has a scale of its own.
+    Each embedding row, gate unit or output has a scale of its own; all rows have one where the encoder rounds what it
+    reads of them.
     """
     rounded, arrays = dict(weights), int8_layers(spec)
-    for layer in arrays if layers is None else layers:
-        axis = 0 if layer == "hidden" else 1
-        largest = _LARGEST_STORED if layer == "embedding" else _LARGEST_MULTIPLIED
-        for name in arrays[layer]:
-            rounded[name] = to_int8(weights[name], axis, largest)
+    chosen = list(arrays if layers is None else layers)
+    for layer in chosen:
+        if layer != "embedding":
+            for name in arrays[layer]:
+                rounded[name] = to_int8(weights[name], 0 if layer == "hidden" else 1, _LARGEST_MULTIPLIED)
+    if "embedding" in chosen:
+        in_one = encoder_named(spec.encoder).rounds_inputs(rounded)
+        rounded["embedding"] = (table_to_int8 if in_one else to_int8)(weights["embedding"])
     return rounded
 
 
-def to_int8(array: np.ndarray, axis: int, largest: int = _LARGEST_STORED) -> Int8Array:
+def table_to_int8(table: np.ndarray) -> Int8Array:
+    """Round all rows in steps of one size, the one with the least squared error: a few outliers may be cut off.
+
+    Returns:
+        values of ``table``'s shape, scale ``[1, 1]``.
+    """
+    peak = float(np.abs(table).max())
+    if not peak:
+        return Int8Array(table.astype(np.int8), np.ones((1, 1), np.float32))
+    steps = [peak / LARGEST_ROUNDED * share for share in _CUTS]
+
+    def rounded(step: float) -> np.ndarray:
+        return np.clip(np.rint(table / np.float32(step)), -LARGEST_ROUNDED, LARGEST_ROUNDED)
+
+    best = min(steps, key=lambda step: float(np.square(rounded(step) * np.float32(step) - table).mean()))
+    return Int8Array(rounded(best).astype(np.int8), np.full((1, 1), best, np.float32))
+
+
+def to_int8(array: np.ndarray, axis: int = 1, largest: int = LARGEST_ROUNDED) -> Int8Array:
     """Round ``array`` to whole numbers within ``+-largest``, one scale for all values along ``axis``.
 
     Example: ``[[0, 0.5, -1]]``, axis 1 -> values ``[[0, 64, -127]]``, scale ``[[0.00787]]``.
@@ -86,13 +108,13 @@ class QuantizationResult:
 def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
                      reader: Reader, max_accuracy_drop: float = 0.005,
                      metric: str = "accuracy") -> QuantizationResult:
-    """Write the student with int8 weights and dynamically rounded activations to ``path``.
+    """Write the student with int8 weights and rounded activations to ``path``.
 
     All of `int8_layers` become int8. If that costs more of the metric than allowed, layers go back to float, those
     that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8 again.
 
     Args:
-        weights: the float student, as `student_file.load_student` returns it; zeros stay zero.
+        weights: the float student, as `student.weights.load_student` returns it; zeros stay zero.
         sentences, labels: the dev set, cut to what is served; such as class numbers, int ``[n]``.
         reader: feeds ``sentences`` to the student.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.

@@ -98,7 +98,7 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     ``[batch, length]`` and ``lengths`` ``[batch]`` instead.
 
     Args:
-        weights: as `student_file.load_student` returns them; arrays may be `Int8Array`s.
+        weights: as `student.weights.load_student` returns them; arrays may be `Int8Array`s.
         reference: the same student elsewhere, an array a feed to logits, such as Paddle Inference. If given, both
             answer a padded batch of lengths 1 to 128 before the file is put in place.
 
@@ -119,11 +119,13 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     rows, lengths = _add_words(graph) if spec.reads_words else _add_tokens(graph, weights["token_map"], spec, one)
     steps = graph.add("Max", "sequence_lens", [lengths, graph.constant("least_length", np.array(1, np.int32))])
 
-    embedded = add_embedding(graph, weights["embedding"], rows)
-    summary = encoder_named(spec.encoder).add_nodes(graph, weights, spec, embedded, steps)
+    encoder = encoder_named(spec.encoder)
+    embedded = add_embedding(graph, weights["embedding"], rows, encoder.rounds_inputs(weights))
+    summary, bound = encoder.add_nodes(graph, weights, spec, embedded, steps), encoder.bound
     if spec.pairs:
         summary = add_comparison(graph, summary, lengths, one)
-    hidden = add_linear(graph, weights, "hidden", summary, "hidden")
+        bound = bound and max(2 * bound, bound ** 2)  # a difference, a product
+    hidden = add_linear(graph, weights, "hidden", summary, "hidden", bound)
     add_linear(graph, weights, "output", graph.add("Tanh", "hidden_tanh", [hidden]), "logits")
 
     feeds = [helper.make_tensor_value_info(

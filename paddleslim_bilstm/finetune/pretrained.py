@@ -11,6 +11,7 @@ import paddle
 import safetensors.numpy
 
 from ..errors import UserError
+from ..host.versions import need_paddlenlp
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.encoder import EncoderClassifier, make_encoder
 from ..teacher.families import read_encoder
@@ -49,6 +50,7 @@ def load_pretrained(model: str, num_classes: int, scratch: Path) -> tuple[paddle
         network = make_encoder(encoder[0], tokenizer.pad_id, encoder[1])
         network.pretrained_config = config
         return network, tokenizer, folder
+    need_paddlenlp(f"{config_file}: is of none of the families that we load ourselves and", "name a BERT's folder")
     weights = {name: value for name, value in weights.items() if not name.endswith("position_ids")}
     classifier = weights.get("classifier.weight")
     if classifier is not None and num_classes not in classifier.shape:
@@ -94,6 +96,8 @@ def _download(name: str, num_classes: int, scratch: Path) -> tuple[paddle.nn.Lay
         raise UserError(f"Finetune.model: there is no folder {name}; download the model and name its folder, whose "
                         "files are read without running anything, or a model of PaddleNLP's own such as "
                         "bert-base-uncased")
+    need_paddlenlp(f"Finetune.model: there is no folder {name}, and a model's name",
+                   "name the folder of a pretrained model")
     from paddlenlp.transformers import AutoTokenizer
 
     network = _from_pretrained(name, num_classes)

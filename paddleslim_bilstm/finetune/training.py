@@ -15,11 +15,11 @@ from ..config import FinetuneConfig
 from ..cpu import use_all_cores
 from ..errors import UserError
 from ..progress import progress_bar
-from ..student.batches import plan_batches
 from ..student.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ..task import Task
 from ..teacher import batches_by_length
 from ..tokens import Sentences, Tokenizer
+from ..tokens.sentences import plan_batches
 from .pretrained import output_layer
 
 _log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from paddleslim.common.dataloader import wrap_dataloader
 from ..config.reading import import_plugins
 from ..config.source import Source, read_sections, read_source, section_names
 from ..errors import UserError
+from ..ranks import of_first
 from ..report.report import score_of
 from ..run import published_name
 from ..storage import copy_whole
@@ -169,6 +170,9 @@ class _Distillation:
     def final_metric(self, result) -> float:
         """Return the metric of the final Paddle model: the caller's own, or else the run's; -1.0 where there is none,
         as in PaddleSlim."""
+        return of_first(lambda: self._measured(result))
+
+    def _measured(self, result) -> float:
         final = [row for row in result.report.models if not (row.file or "").endswith(".onnx")][-1]
         metric = final.metric if self.has_eval_callback else score_of(final, result.report.metric)
         return -1.0 if metric is None else metric

@@ -18,11 +18,11 @@ from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 from ..cpu import use_all_cores
 from ..errors import UserError
 from ..old_programs import old_programs
-from ..student.batches import plan_batches
 from ..student.network import student_feeds
 from ..student.spec import StudentSpec
 from ..tokens import Feed, Reader, Sentences
-from .loader_text import loader_batches
+from ..tokens.sentences import plan_batches
+from .data_hook import loader_batches
 from .on_paddle3 import paddleslim_at_work, tell_ranges
 from .optimizer import DEFAULT_LEARNING_RATE, missing_length
 

@@ -1,15 +1,16 @@
-"""What PaddleSlim's strategies need of Paddle 3, for as long as they run; on Paddle 2.6 nothing here does anything."""
+"""What PaddleSlim's strategies need of Paddle 3 and of NumPy 2, for as long as they run; elsewhere it does nothing."""
 
 from __future__ import annotations
 
 import copy
 import functools
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from threading import RLock
 from typing import Any, Callable, Iterator
 
+import numpy as np
 import paddle
 from paddle.base.data_feeder import convert_dtype
 from paddle.base.framework import Program
@@ -29,22 +30,31 @@ def paddleslim_at_work() -> Iterator[None]:
     """While it is open, programs are old ones, and those that are loaded or cut out name what is added to them anew.
 
     Paddle 3 counts names by program, from ``tmp_0`` on: in a program that came out of a file, that may be there.
+    NumPy 2 has no ``product`` any more, which PaddleSlim calls.
     """
     global _is_open
     with old_programs(), _turn:
-        if _is_open or not _IS_PADDLE_3:
+        if _is_open:
             yield
             return
-        originals = {name: vars(Program)[name] for name in _COPYING}
-        _is_open, numbers = True, count()
-        try:
-            for name, method in originals.items():
-                setattr(Program, name, _with_new_names(method, numbers))
+        _is_open = True
+        with ExitStack() as way_back:
+            way_back.callback(_close)
+            if _IS_PADDLE_3:
+                numbers = count()
+                for name in _COPYING:
+                    method = vars(Program)[name]
+                    way_back.callback(setattr, Program, name, method)
+                    setattr(Program, name, _with_new_names(method, numbers))
+            if not hasattr(np, "product"):
+                way_back.callback(delattr, np, "product")
+                np.product = np.prod
             yield
-        finally:
-            _is_open = False
-            for name, method in originals.items():
-                setattr(Program, name, method)
+
+
+def _close() -> None:
+    global _is_open
+    _is_open = False
 
 
 def _with_new_names(method: Any, numbers: Iterator[int]) -> Any:

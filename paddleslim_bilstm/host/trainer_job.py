@@ -19,10 +19,10 @@ from ..old_programs import old_programs
 from ..pipeline import CompressionResult, prepare
 from ..pipeline import compress as run_job
 from ..storage import make_writable_folder, whole_folder
-from ..student.batches import plan_batches
 from ..student.train import Evaluate
 from ..task import MULTI_LABEL, Task, task_of_outputs
 from ..teacher.checkpoint import FEED_NAMES, quiet_dygraph
+from ..tokens.sentences import plan_batches
 from . import STRATEGY
 
 # what may follow our name in PaddleNLP's ``strategy`` -> PaddleSlim's strategy, run on the student

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 from importlib import metadata
 
 from ..cpu import apply_cpu_settings
+from ..errors import UserError
 
 PADDLESLIM_VERSIONS = ("2.6.0",)
-OLDEST_PADDLE, NEWEST_PADDLE = "2.6", "3.3"  # series; docs/versions.md says what was tried with each
+PADDLE_SERIES = ("2.6", "3.1", "3.3")  # that were tried; docs/versions.md says what of each
 _PADDLES = ("paddlepaddle", "paddlepaddle-gpu")
 _log = logging.getLogger(__name__)
 
@@ -21,8 +23,8 @@ class UnsupportedVersion(ImportError):
 def check_versions(installed: dict[str, str] | None = None) -> None:
     """Refuse another PaddleSlim than those known, and a Paddle that is older.
 
-    A newer Paddle is not refused here: `check_newer_paddle` tries it. What is not installed is not refused: a machine
-    that only predicts has neither.
+    A Paddle of another series is not refused here: `check_other_paddle` tries it. What is not installed is not refused:
+    a machine that only predicts has neither.
 
     Args:
         installed: versions by package name; those of this environment by default.
@@ -36,12 +38,12 @@ def check_versions(installed: dict[str, str] | None = None) -> None:
         raise _refusal(f"paddleslim {slim} is installed")
     for name in _PADDLES:
         version = installed.get(name)
-        if version is not None and _series(version) < _series(OLDEST_PADDLE):
+        if version is not None and _series(version) < _series(PADDLE_SERIES[0]):
             raise _refusal(f"{name} {version} is installed")
 
 
-def check_newer_paddle(installed: dict[str, str] | None = None) -> None:
-    """Try a Paddle that is newer than those known, once: with a warning if it can do our work, or else it is refused.
+def check_other_paddle(installed: dict[str, str] | None = None) -> None:
+    """Try a Paddle that nobody here has, once: with a warning if it can do our work, or else it is refused.
 
     Args:
         installed: as for `check_versions`.
@@ -52,7 +54,7 @@ def check_newer_paddle(installed: dict[str, str] | None = None) -> None:
     installed = _installed() if installed is None else installed
     for name in _PADDLES:
         version = installed.get(name)
-        if version is None or _series(version) <= _series(NEWEST_PADDLE) or version in _tried:
+        if version is None or _series(version) in map(_series, PADDLE_SERIES) or version in _tried:
             continue
         from .self_check import try_student
         try:
@@ -62,18 +64,18 @@ def check_newer_paddle(installed: dict[str, str] | None = None) -> None:
             raise _refusal(f"{name} {version} is installed, which can't train and export a student "
                            f"({type(error).__name__}: {reason})") from error
         _tried.add(version)
-        _log.warning("%s %s is newer than all that paddleslim_bilstm was tried with (%s); a tiny student was trained "
-                     "and exported, so it goes on", name, version, NEWEST_PADDLE)
+        _log.warning("%s %s is none that paddleslim_bilstm was tried with (%s); a tiny student was trained and "
+                     "exported, so it goes on", name, version, ", ".join(PADDLE_SERIES))
 
 
-_tried: set[str] = set()  # newer versions that have passed in this process
+_tried: set[str] = set()  # versions that have passed in this process
 
 
 def _refusal(what: str) -> UnsupportedVersion:
     slim = PADDLESLIM_VERSIONS[-1]
-    return UnsupportedVersion(f"{what}, but paddleslim_bilstm works with paddleslim {slim} and paddlepaddle "
-                              f"{OLDEST_PADDLE} to {NEWEST_PADDLE}: pip install 'paddleslim=={slim}' "
-                              f"'paddlepaddle=={NEWEST_PADDLE}.*'")
+    oldest, newest = PADDLE_SERIES[0], PADDLE_SERIES[-1]
+    return UnsupportedVersion(f"{what}, but paddleslim_bilstm works with paddleslim {slim} and paddlepaddle {oldest} "
+                              f"to {newest}: pip install 'paddleslim=={slim}' 'paddlepaddle=={newest}.*'")
 
 
 def _series(version: str) -> tuple[int, ...]:
@@ -89,6 +91,23 @@ def _installed() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def need_paddlenlp(what: str, other: str) -> None:
+    """Import PaddleNLP, which few things need, and which isn't always installed.
+
+    Args:
+        what: who needs it, the beginning of a message.
+        other: what to do without it.
+
+    Raises:
+        UserError: it can't be imported.
+    """
+    try:
+        importlib.import_module("paddlenlp")
+    except ImportError as error:
+        raise UserError(f"{what} needs PaddleNLP, which can't be imported ({error}); pip install "
+                        f"\"paddleslim-bilstm[paddlenlp]\" (Python 3.12 at most), or {other}") from None
 
 
 def before_paddle() -> None:

@@ -9,7 +9,7 @@ from typing import Collection, Sequence, Tuple, Union
 import numpy as np
 
 from ..errors import UserError
-from ..student.spec_file import read_spec
+from ..student.spec import read_spec
 from ..task import Answer
 from ..text.rows import check_surrogates
 from ..tokens import Framing, Sentences, load_tokenizer
@@ -42,8 +42,7 @@ class Predictor:
         >>> Predictor("output/mrpc").predict([("He left .", "He went away .")])[0].label
         '1'
 
-    The int8 model rounds activations in steps that depend on the largest of the batch, so a text's probabilities
-    vary a little (0.001 mostly, up to 0.02) with the texts beside it; ``batch_size=1`` makes each text's its own.
+    A text's answer doesn't depend on the texts beside it, in int8 neither: activations are rounded in fixed steps.
     """
 
     def __init__(self, folder: str | Path, runtime: str | None = None, threads: int = 1):

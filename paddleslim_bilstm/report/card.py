@@ -130,9 +130,6 @@ def _limits(report: Report, spec: StudentSpec) -> str:
         limits.append("It reads both texts apart and compares what it has read; BERT reads them together.")
     if spec.width:
         limits.append(f"Batches must be {spec.width} tokens wide, as its teacher's.")
-    if _has_int8(report):
-        limits.append("The int8 model rounds in steps that depend on the batch, so a text's probabilities vary a "
-                      "little with the texts beside it.")
     return "\n".join(f"- {limit}" for limit in [*limits, *report.notes])
 
 

@@ -9,6 +9,7 @@ from typing import Sequence
 import numpy as np
 
 from ..errors import UserError
+from ..host.versions import need_paddlenlp
 from ..progress import progress_bar
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def check_word_vectors(source: str) -> None:
     """
     if Path(source).is_file():
         return
+    need_paddlenlp(f"{_SETTING}: {source} is no file, and a TokenEmbedding's name", "name a file with word vectors")
     from paddlenlp.embeddings.constant import EMBEDDING_NAME_LIST  # slow to import, so only where needed
     if source not in EMBEDDING_NAME_LIST:
         raise UserError(f"{_SETTING}: {source} is neither a file nor one of PaddleNLP's TokenEmbedding names "

@@ -83,21 +83,59 @@ class Graph:
         return self.add("Mul", "lowered", [behind, self.constant("lower", np.array(value, np.float32))])
 
 
-def add_embedding(graph: Graph, weight: Weight, rows: str) -> str:
-    """Look up ``rows`` (int, any shape); the result has one more axis. int8: one scale a row."""
+LARGEST_ROUNDED = 127  # of an activation's 8 bits; one more fits below zero
+_ZERO_POINT = 128
+GUARDS = 2
+
+
+def add_embedding(graph: Graph, weight: Weight, rows: str, guarded: bool = False) -> str:
+    """Look up ``rows`` (int, any shape); the result has one more axis.
+
+    Args:
+        guarded: `GUARDS` more units hold the least and the largest value that any can have, so that who rounds all by
+            their range does it alike for every batch. Of an int8 table, which has one scale then, the integers come
+            as they are: rounding them by that range changes none.
+    """
     if not isinstance(weight, Int8Array):
-        return graph.add("Gather", "embedded", [graph.constant("embedding", weight), rows])
-    values = graph.add("Gather", "embedded_int8", [graph.constant("embedding.int8", weight.values), rows])
-    scales = graph.add("Gather", "embedded_scale", [graph.constant("embedding.scale", weight.scale), rows])
+        table = _with_guards(weight, np.abs(weight).max() * np.array([-1, 1], np.float32)) if guarded else weight
+        return graph.add("Gather", "embedded", [graph.constant("embedding", table), rows])
+    table = _with_guards(weight.values, np.array([-1 - LARGEST_ROUNDED, LARGEST_ROUNDED], np.int8)) if guarded \
+        else weight.values
+    values = graph.add("Gather", "embedded_int8", [graph.constant("embedding.int8", table), rows])
     values = graph.add("Cast", "embedded_rounded", [values], to=TensorProto.FLOAT)
+    if guarded:
+        return values
+    scales = graph.add("Gather", "embedded_scale", [graph.constant("embedding.scale", weight.scale), rows])
     return graph.add("Mul", "embedded", [values, scales])
 
 
-def add_linear(graph: Graph, weights: Weights, name: str, inputs: str, output: str) -> str:
-    """Add ``output = inputs @ weight + bias``; int8: inputs rounded as they come, one scale a column."""
+def _with_guards(table: np.ndarray, guards: np.ndarray) -> np.ndarray:
+    return np.concatenate([table, np.broadcast_to(guards, (len(table), GUARDS))], axis=1)
+
+
+def add_linear(graph: Graph, weights: Weights, name: str, inputs: str, output: str, bound: float | None = None) -> str:
+    """Add ``output = inputs @ weight + bias``; int8: inputs rounded, one scale a column.
+
+    Args:
+        bound: what no input exceeds in absolute value. Without it each row is rounded by its own largest value; never
+            by the whole batch's, or an answer would depend on its neighbours.
+    """
     weight, bias = weights[f"{name}.weight"], graph.constant(f"{name}.bias", weights[f"{name}.bias"])
     if not isinstance(weight, Int8Array):
         return graph.add("Gemm", output, [inputs, graph.constant(f"{name}.weight", weight), bias])
+    largest = None
+    if bound is None:
+        largest = graph.add("ReduceMax", f"{name}.largest", [graph.add("Abs", f"{name}.size", [inputs])], axes=[1])
+        least = graph.constant(f"{name}.least", np.array(np.finfo(np.float32).tiny, np.float32))
+        largest = graph.add("Max", f"{name}.range", [largest, least])
+        inputs = graph.add("Div", f"{name}.within_one", [inputs, largest])
+    step = graph.constant(f"{name}.step", np.array((bound or 1.0) / LARGEST_ROUNDED, np.float32))
+    zero = graph.constant(f"{name}.zero_point", np.array(_ZERO_POINT, np.uint8))
+    rounded = graph.add("QuantizeLinear", f"{name}.rounded", [inputs, step, zero])
     matrix = graph.constant(f"{name}.weight.int8", weight.values)
     scale = graph.constant(f"{name}.weight.scale", weight.scale[0])
-    return graph.add("DynamicQuantizeMatMul", output, [inputs, matrix, scale, "", bias], domain=RUNTIME_DOMAIN)
+    product = [rounded, matrix, step, scale, zero, ""]
+    if largest is None:
+        return graph.add("MatMulIntegerToFloat", output, [*product, bias], domain=RUNTIME_DOMAIN)
+    product = graph.add("MatMulIntegerToFloat", f"{name}.product", product[:-1], domain=RUNTIME_DOMAIN)
+    return graph.add("Add", output, [graph.add("Mul", f"{name}.whole", [product, largest]), bias])

@@ -1,11 +1,15 @@
-"""What a student looks like (needs neither Paddle nor ONNX)."""
+"""What a student looks like, and ``student.json``, which says so beside it (needs neither Paddle nor safetensors)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from ..task import Task, task_named, task_of_outputs
-from ..tokens.framing import BERT_FEEDS, IDS, LENGTHS, Feed
+from ..errors import UserError, short
+from ..storage import read_json, write_json
+from ..task import TASKS, Task, task_named, task_of_outputs
+from ..tokens.framing import BERT_FEEDS, DTYPES, IDS, LENGTHS, ROLES, Feed
 
 WORD_FEEDS = (Feed("word_ids", IDS), Feed("lengths", LENGTHS))
 TEACHER_TOKENS = "teacher"
@@ -66,3 +70,84 @@ class StudentSpec:
     @property
     def reads_words(self) -> bool:
         return self.vocabulary != TEACHER_TOKENS
+
+
+SPEC_FILE = "student.json"
+_FORMAT = 1
+_LEAST = {"embed_dim": 1, "hidden_size": 1, "num_layers": 1, "pad_id": 0, "max_seq_length": 3}
+_OPTIONAL_NUMBERS = {"width": None, "sep_id": None, "separators": 1}
+_CHOICES = {"vocabulary": VOCABULARIES, "pooling": POOLINGS}
+_OLDEST_ENCODER = "bilstm"
+
+
+def write_spec(folder: str | Path, spec: StudentSpec) -> None:
+    """Write ``student.json`` into ``folder``."""
+    values = {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)}
+    for name in ("task_name", "thresholds"):
+        if not values[name]:
+            del values[name]
+    write_json(Path(folder) / SPEC_FILE, values)
+
+
+def read_spec(folder: str | Path) -> StudentSpec:
+    """Read ``student.json`` of ``folder``.
+
+    Raises:
+        UserError: the file is missing, isn't JSON, is of another format, or a value is missing or wrong.
+    """
+    path = Path(folder) / SPEC_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a folder that `paddleslim-bilstm compress` has written")
+    values = read_json(path, "copy the file from the output folder again")
+    if values.get("format") != _FORMAT:
+        raise UserError(f"{path}: not a student of format {_FORMAT}; use the paddleslim_bilstm that wrote it")
+    sizes = {}
+    for key, least in _LEAST.items():
+        value = values.get(key)
+        if type(value) is not int or value < least:
+            raise UserError(f"{path}: {key} is {value!r}; it must be a whole number of at least {least}")
+        sizes[key] = value
+    pairs = values.get("pairs", False)  # older folders don't have it
+    if not isinstance(pairs, bool):
+        raise UserError(f"{path}: pairs is {pairs!r}; it must be true or false")
+    chosen = {key: values.get(key, known[0]) for key, known in _CHOICES.items()}  # older folders don't have them
+    for key, known in _CHOICES.items():
+        if chosen[key] not in known:
+            raise UserError(f"{path}: {key} is {chosen[key]!r}; it must be one of {', '.join(known)}")
+    encoder = values.get("encoder", _OLDEST_ENCODER)  # what it names is looked up where its layers are needed
+    if not isinstance(encoder, str):
+        raise UserError(f"{path}: encoder is {encoder!r}; it must be the name of a kind of student")
+    feeds = _feeds(path, values.get("feeds", BERT_FEEDS if chosen["vocabulary"] == TEACHER_TOKENS else WORD_FEEDS))
+    numbers = {key: values.get(key, default) for key, default in _OPTIONAL_NUMBERS.items()}
+    for key, value in numbers.items():
+        if type(value) is not int and value is not None:
+            raise UserError(f"{path}: {key} is {value!r}; it must be a whole number")
+    names = values.get("label_names")
+    if not isinstance(names, list) or not names or len(names) != values.get("num_classes"):
+        raise UserError(f"{path}: label_names must list num_classes names, one or more")
+    task_name = values.get("task_name")
+    if task_name is not None and task_name not in TASKS:
+        raise UserError(f"{path}: task_name is {task_name!r}; use the paddleslim_bilstm that wrote it")
+    thresholds = values.get("thresholds", [])
+    if thresholds and (task_name is None or not TASKS[task_name].thresholds) or not _are_thresholds(thresholds, names):
+        raise UserError(f"{path}: thresholds is {short(repr(thresholds))}; of a student of several labels a text it "
+                        "must list a number between 0 and 1 for each label")
+    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, feeds=feeds, task_name=task_name,
+                       encoder=encoder, thresholds=tuple(thresholds), **chosen, **sizes, **numbers)
+
+
+def _are_thresholds(values: Any, names: list[str]) -> bool:
+    return isinstance(values, list) and len(values) in (0, len(names)) and all(
+        isinstance(value, float) and 0 < value < 1 for value in values)
+
+
+def _feeds(path: Path, values: Any) -> tuple[Feed, ...]:
+    try:
+        feeds = tuple(Feed(*map(str, value)) for value in values)
+    except TypeError:
+        feeds = ()
+    if IDS not in [feed.role for feed in feeds] or any(feed.role not in ROLES or feed.dtype not in DTYPES
+                                                       for feed in feeds):
+        raise UserError(f"{path}: feeds is {values!r}; it must list [name, role, dtype] of each input, one with the "
+                        "role ids")
+    return feeds

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from ..errors import UserError
 from ..export.inference_file import save_inference_model
+from ..host.versions import need_paddlenlp
 from ..old_programs import old_programs
 from ..storage import is_write_error
 from .encoder import EncoderClassifier
@@ -48,6 +49,7 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
     if not any(name.startswith("classifier.") for name in weights):
         raise UserError(f"{weight_files[0]}: no classifier weights, so this is not a fine-tuned classifier; "
                         "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")
+    need_paddlenlp(f"{config_file}: is of none of the families that we load ourselves and", OTHER_WAYS)
     (scratch / "model.safetensors").write_bytes(safetensors.numpy.save(weights, {"format": "np"}))
     own_config = {**config, **_PLAIN_OUTPUT, "pad_token_id": pad_id, "dtype": "float32", "torch_dtype": "float32"}
     (scratch / config_file.name).write_text(json.dumps(own_config), encoding="utf-8")

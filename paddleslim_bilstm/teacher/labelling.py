@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import ranks
 from ..cpu import has_fast_bf16
 from ..errors import UserError
 from ..progress import progress_bar
@@ -18,8 +19,7 @@ from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
-from .engine import runs_on_gpu
-from .teacher import Engine, Teacher
+from .teacher import Engine, Teacher, runs_on_gpu
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +65,9 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     teachers each labels by itself, so that its labels serve in other company, too; their mean is put together at each
     call. The caller has cut the sentences to ``max_seq_length`` less the special tokens.
 
+    Of several ranks, rank ``r`` of ``n`` makes the chunks ``r``, ``r + n``, ``r + 2n``, ...; the first puts them
+    together.
+
     Args:
         where: tells where sentences were read, by their indices; for messages.
         task: says what it is to answer the same.
@@ -75,26 +78,40 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     if teacher.members:
         return _mean_labels(teacher, sentences, cache_dir, key, threads, where, task)
     fingerprint = _fingerprint(teacher, sentences, key)
+    ranks.check_agreement("what is to be labelled, or by whom,", fingerprint)
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    precision, check = _precision(folder / "precision.json", teacher, sentences, threads, task)
-    shape, size = (len(sentences), teacher.num_classes), teacher.chunk_sentences or CHUNK_SENTENCES
-    with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
-            progress_bar("labelling", len(sentences), "sentences") as bar:
-        _write_header(file, shape)
-        for start in range(0, len(sentences), size):
-            rows = np.arange(start, min(start + size, len(sentences)))
-            path = folder / f"chunk-{start // size:05d}.bin"
-            seed = f"{fingerprint} {precision} {start}".encode()
-            chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
-            if chunk is None:
-                chunk = teacher.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
-                _check_finite(chunk, start, sentences, teacher, where)
-                _write_chunk(path, seed, chunk)
-            else:
-                bar.update(len(rows))
-                bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
-            file.write(_bytes_of(chunk))
+    precision, check = ranks.of_first(lambda: _precision(folder / "precision.json", teacher, sentences, threads, task))
+    size = teacher.chunk_sentences or CHUNK_SENTENCES
+
+    def chunk_from(start: int, bar: Any) -> np.ndarray:
+        rows = np.arange(start, min(start + size, len(sentences)))
+        path = folder / f"chunk-{start // size:05d}.bin"
+        seed = f"{fingerprint} {precision} {start}".encode()
+        chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
+        if chunk is None:
+            chunk = teacher.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
+            _check_finite(chunk, start, sentences, teacher, where)
+            _write_chunk(path, seed, chunk)
+        else:
+            bar.update(len(rows))
+            bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
+        return chunk
+
+    starts = range(0, len(sentences), size)
+    if ranks.count() > 1:
+        own = starts[ranks.rank()::ranks.count()]
+        with progress_bar("labelling", sum(min(size, len(sentences) - start) for start in own), "sentences") as bar:
+            for start in own:
+                chunk_from(start, bar)
+        ranks.wait("labelled")
+    if ranks.is_first():
+        with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
+                progress_bar("labelling", len(sentences), "sentences") as bar:
+            _write_header(file, (len(sentences), teacher.num_classes))
+            for start in starts:
+                file.write(_bytes_of(chunk_from(start, bar)))
+    ranks.wait("put together")
     teacher.release()
     return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check,
                   checksum(fingerprint, precision))
@@ -123,11 +140,13 @@ def _mean_labels(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: s
     key = checksum([part.key for part in parts], columns)
     folder = _folder(cache_dir, key)
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file:
-        _write_header(file, (len(sentences), teacher.num_classes))
-        for start in range(0, len(sentences), CHUNK_SENTENCES):
-            chunk = [part.logits[start:start + CHUNK_SENTENCES, order] for part, order in zip(parts, columns)]
-            file.write(_bytes_of(np.mean(chunk, axis=0, dtype=np.float32)))
+    if ranks.is_first():
+        with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file:
+            _write_header(file, (len(sentences), teacher.num_classes))
+            for start in range(0, len(sentences), CHUNK_SENTENCES):
+                chunk = [part.logits[start:start + CHUNK_SENTENCES, order] for part, order in zip(parts, columns)]
+                file.write(_bytes_of(np.mean(chunk, axis=0, dtype=np.float32)))
+    ranks.wait("put together")
     checks = [part.check for part in parts if part.precision == "bf16"]
     worst = {name: (min if name == "agreement" else max)(check[name] for check in checks)
              for name in (checks[0] if checks else ())}

@@ -16,8 +16,8 @@ from ..cpu import physical_cores
 from ..errors import UserError
 from ..storage import checksum
 from ..tokens import Framing, Sentences, Tokenizer
-from .feeds import Input, read_feeds
 from .onnx_graph import OnnxFile
+from .program import Input, read_feeds
 from .teacher import Teacher
 
 _log = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ import numpy as np
 from ..augment.words import find_hashes, row_hashes
 from ..text import Text
 from ..tokens import Sentences, Tokenizer
+from ..tokens.pieces import CONTINUES
 
 _ROWS_PER_CALL = 50_000
-_CONTINUES = "##"  # in front of WordPiece's pieces inside of a word
+_CUT_LETTER = "\ufffd"  # for bytes that are none
 _WIDE = "\u3000-\u303f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"  # Chinese characters and punctuation
 _SPACE_AT_WIDE = re.compile(f"(?<=[{_WIDE}]) | (?=[{_WIDE}])")
 
@@ -45,7 +46,8 @@ class Speller:
 
         Sentences that are known come back as they were written, the first text of equal tokens; of others the tokens
         are put together: as the tokenizer normalises text, with its mask token where masking has put one, without the
-        marks of pieces whose word was cut off, and without spaces between Chinese characters.
+        marks of pieces whose word was cut off, without spaces between Chinese characters, and without the rest of a
+        letter of which bytes were cut off.
         """
         known, known_texts = self._found(sentences)
         texts = np.empty(len(sentences), object)
@@ -69,10 +71,12 @@ class Speller:
         if sentences.pairs:
             sides = self._decoded(sentences.sides())
             return list(zip(sides[::2], sides[1::2]))
+        if self.tokenizer.pieces.marks_spaces:
+            return [self.tokenizer.pieces.spell(ids.tolist()).replace(_CUT_LETTER, "").strip() for ids in sentences]
         tokens = self._bare(sentences)
         texts = self.tokenizer.rust.decode_batch([tokens[start:end].tolist() for start, end in zip(
             sentences.offsets[:-1], sentences.offsets[1:])], skip_special_tokens=False)
-        return [(text if text.isascii() else _SPACE_AT_WIDE.sub("", text)).removeprefix(_CONTINUES) for text in texts]
+        return [(text if text.isascii() else _SPACE_AT_WIDE.sub("", text)).removeprefix(CONTINUES) for text in texts]
 
     def _bare(self, sentences: Sentences) -> np.ndarray:
         """Return the tokens with ``ing`` for ``##ing`` where a word begins, or ends what was cut off before it."""
@@ -84,7 +88,7 @@ class Speller:
     def _without_mark(self) -> np.ndarray:
         """Of each token the one that begins a word with the same letters, or itself where there is none."""
         ids = {token: number for number, token in enumerate(self.tokenizer.vocab)}
-        return np.array([ids.get(token.removeprefix(_CONTINUES), number)
+        return np.array([ids.get(token.removeprefix(CONTINUES), number)
                          for number, token in enumerate(self.tokenizer.vocab)], np.int32)
 
 

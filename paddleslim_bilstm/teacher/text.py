@@ -115,7 +115,7 @@ def tokenized(settings: Config, teacher: Teacher, data: Dataset) -> TrainingText
 
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev: Any) -> TrainingText:
-    from ..host.loader_text import read_loader
+    from ..host.data_hook import read_loader
     sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
                                     task_named(settings.global_.task), teacher.num_classes)
     if settings.distill.alpha > 0 and labels is None:

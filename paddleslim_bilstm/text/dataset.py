@@ -1,27 +1,20 @@
-"""Training data by PaddleNLP's names (``Global.dataset``), through ``paddlenlp.datasets.load_dataset``."""
+"""The train and dev rows of a run, from files, or by PaddleNLP's names (``Global.dataset``)."""
 
 from __future__ import annotations
 
+import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
-from ..errors import UserError
-from ..task import task_named
-from .columns import LABEL_COLUMNS
-from .rows import Rows, read_records
-
-if TYPE_CHECKING:
-    from ..config import GlobalConfig
-import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from ..task import check_two_labels
+from ..errors import UserError
+from ..host.versions import need_paddlenlp
+from ..task import check_two_labels, task_named
 from .files import read_file
-from .rows import Text, check_kind
+from .rows import LABEL_COLUMNS, Rows, Text, check_kind, read_records
 
 if TYPE_CHECKING:  # predicting does without the configuration, and so without pydantic
     from ..config import GlobalConfig
@@ -44,12 +37,10 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
     if not _NAME.fullmatch(path) or Path(path, f"{path}.py").exists():  # PaddleNLP would run a script that lies there
         raise UserError(f"Global.dataset: {path} is no name of a dataset, such as glue; name files of your own as "
                         "Global.train_file and Global.dev_file")
+    need_paddlenlp("Global.dataset:", "name files of your own as Global.train_file and Global.dev_file")
     try:
         from paddlenlp.datasets import load_dataset
-    except ImportError as error:
-        raise UserError(f"Global.dataset: needs PaddleNLP, which can't be imported ({error}); "
-                        "pip install paddleslim-bilstm[cpu], or name files instead") from None
-    try:
+
         train, dev = load_dataset(path, name, splits=["train", "dev"])
     except Exception as error:  # it downloads, unpacks and runs a dataset's own reader: anything can come out
         problem = " ".join(str(error).split())[:200] or type(error).__name__
@@ -61,7 +52,7 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
 
 
 def _split_rows(split: Sequence[dict[str, Any]], source: str, names: list[str] | None, config: GlobalConfig,
-          with_labels: bool) -> Rows:
+                with_labels: bool) -> Rows:
     rows = Rows(source, labels=[] if with_labels else None, from_list=True, task=task_named(config.task))
     return read_records(rows, enumerate(_named_labels(split, names)), config.text_column, config.label_column)
 

@@ -14,8 +14,7 @@ from typing import Any, Iterator
 
 from ..errors import UserError
 from ..task import CLASSIFICATION, Task
-from .columns import TextColumn, find_columns
-from .rows import Rows, read_records
+from .rows import Rows, TextColumn, find_columns, read_records
 
 FORMATS = ".tsv, .csv, .jsonl"
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
@@ -31,9 +30,9 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
     Args:
         path: the file.
         setting: the setting that named it, for messages, e.g. "Global.train_file".
-        text_column: its text column, or the two of pairs; None looks for usual names (``columns.PAIR_COLUMNS``,
+        text_column: its text column, or the two of pairs; None looks for usual names (``rows.PAIR_COLUMNS``,
             ``TEXT_COLUMNS``).
-        label_column: likewise (``columns.LABEL_COLUMNS``).
+        label_column: likewise (``rows.LABEL_COLUMNS``).
         with_labels: read labels too; else they may be missing.
         task: says what the labels are.
 

@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from ..errors import UserError
+from ..storage import read_json
 
 Special = Callable[[str, str], str]  # of a role and the family's own name for it: the special token
 _UNIGRAM = 1
@@ -54,13 +55,24 @@ def _add_special(built: Tokenizer, special: Special) -> None:
 
 
 def xlm_roberta(folder: Path, config: Mapping[str, Any], special: Special) -> Tokenizer:
-    """Build XLM-R's tokenizer from ``sentencepiece.bpe.model``: its first pieces stand in fairseq's order."""
+    """Build XLM-R's tokenizer, or Camembert's, from ``sentencepiece.bpe.model``: fairseq's tokens stand before it."""
     model = _Unigram(folder / "sentencepiece.bpe.model")
-    vocabulary = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")] + model.pieces[3:] + [("<mask>", 0.0)]
+    if _is_camembert(folder, config):
+        first = [("<s>NOTUSED", 0.0), ("<pad>", 0.0), ("</s>NOTUSED", 0.0), ("<unk>", 0.0), ("<unk>NOTUSED", -100.0)]
+        vocabulary = first + model.pieces[1:] + [("<mask>", 0.0)]
+    else:
+        vocabulary = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")] + model.pieces[3:] + [("<mask>", 0.0)]
     built = model.tokenizer(vocabulary, 3, [])
     _add_special(built, special)
     built.post_processor = _template(built, "<s>", "</s>", "{cls} $A {sep} {sep} $B {sep}")
     return built
+
+
+def _is_camembert(folder: Path, config: Mapping[str, Any]) -> bool:
+    teacher = folder / "config.json"
+    settings = read_json(teacher, "copy the file from the teacher again") if teacher.is_file() else {}
+    names = (config.get("tokenizer_class"), settings.get("model_type"), settings.get("architectures"))
+    return "camembert" in str(names).lower()
 
 
 def albert(folder: Path, config: Mapping[str, Any], special: Special) -> Tokenizer:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Collection, Sequence
+from typing import Collection, NamedTuple, Sequence
 
 import numpy as np
 
@@ -45,6 +45,14 @@ class Pieces:
         """Return where words begin in sentences, ``tokens[offsets[i]:offsets[i + 1]]`` each, by their tokens alone."""
         return self._begins[tokens]
 
+    def behind_space(self, tokens: np.ndarray) -> np.ndarray:
+        """Return which tokens hold a space before their letters, bool; here none, spaces are no part of the tokens."""
+        return np.zeros(len(tokens), bool)
+
+    def spaced(self, tokens: np.ndarray) -> np.ndarray:
+        """Return tokens that begin words as they stand behind other text; here they are the same."""
+        return tokens
+
     def spell(self, ids: Sequence[int]) -> str:
         """Return a word as text: ``["play", "##ing"] -> "playing"``."""
         first, *rest = (self.vocab[token] for token in ids)
@@ -60,43 +68,97 @@ class SpacedPieces(Pieces):
     """A vocabulary whose pieces hold the spaces of the text: SentencePiece's, where ``\u2581`` is one.
 
     A word begins behind a space and, as in BERT, before and behind punctuation and Chinese characters: ``good,`` is
-    two words.
+    two words. What is one token is never parted: ``'t`` in RoBERTa's vocabulary.
     """
 
     marks_spaces = True
 
     def word_starts(self, tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        begins, ends, empty = self._edges
-        starts = begins[tokens]
-        starts[1:] |= ends[tokens[:-1]]
-        starts[1:] &= ~empty[tokens[:-1]]  # a space alone begins the word behind it
+        edges = self._edges
+        empty = edges.space[tokens]
+        starts = edges.begins[tokens]
+        starts[1:] |= edges.ends[tokens[:-1]]
+        if edges.opens.any():  # a Chinese character in bytes: what stands behind its last one is a new word
+            fresh = ~edges.goes_on[tokens]
+            letter = np.maximum.accumulate(np.where(fresh, np.arange(len(tokens)), 0))
+            starts[1:] |= fresh[1:] & edges.opens[tokens[letter[:-1]]]
+        starts[1:] &= ~empty[:-1]  # a space alone begins the word behind it
+        starts &= ~self._trailing(empty, offsets)  # and at a text's end belongs to the word before
         starts[offsets[:-1][np.diff(offsets) > 0]] = True
         return starts
 
+    def behind_space(self, tokens: np.ndarray) -> np.ndarray:
+        return self._edges.spaced[tokens]
+
+    def spaced(self, tokens: np.ndarray) -> np.ndarray:
+        """Return tokens that begin words as they stand behind other text.
+
+        Example: ``Film`` at a text's beginning becomes ``\u0120Film``, where the vocabulary has that; else it stays.
+        """
+        return self._with_space[tokens]
+
     def spell(self, ids: Sequence[int]) -> str:
-        """Return a word as text: ``["\u2581play", "ing"] -> "playing"``."""
+        """Return a word, or a text, as it is written: ``["\u2581play", "ing"] -> "playing"``."""
         return b"".join(map(self._bytes.__getitem__, ids)).decode(errors="replace").strip()
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        return [self._bytes_of(piece) for piece in self.vocab]
+        written = [self._bytes_of(piece) for piece in self.vocab]
+        for token in self.special:
+            written[token] = b" " + written[token]
+        return written
 
     def _bytes_of(self, piece: str) -> bytes:
         byte = _BYTE.fullmatch(piece)
         return bytes([int(byte[1], 16)]) if byte else piece.replace(SPACE, " ").encode(errors="replace")
 
     @cached_property
-    def _edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each token whether a word begins with it, whether one ends with it, and whether it is a space alone."""
-        begins, ends, empty = np.zeros((3, len(self.vocab)), bool)
+    def _edges(self) -> _Edges:
+        edges = _Edges(*np.zeros((6, len(self.vocab)), bool))
         for token, data in enumerate(self._bytes):
-            text = data.decode(errors="replace")
-            begins[token] = text[:1].isspace() or _stands_alone(text[:1])
-            ends[token] = _stands_alone(text[-1:])
-            empty[token] = text.isspace()
-        begins[[*self.special]] = ends[[*self.special]] = True
-        begins[self.unk_id] = ends[self.unk_id] = False
-        return begins, ends, empty
+            text, cut = data.decode(errors="replace"), _chinese_cut_off(data)
+            edges.spaced[token] = text[:1].isspace()
+            edges.begins[token] = edges.spaced[token] or _stands_alone(text[:1]) or cut == data != b""
+            edges.ends[token] = _stands_alone(text[-1:])
+            edges.space[token] = text.isspace()
+            edges.opens[token] = cut != b""
+            edges.goes_on[token] = data[:1] != b"" and data[0] & 0xC0 == 0x80
+        edges.begins[[*self.special]] = edges.ends[[*self.special]] = True
+        edges.begins[self.unk_id] = edges.ends[self.unk_id] = False
+        return edges
+
+    @cached_property
+    def _with_space(self) -> np.ndarray:
+        """Of each token that begins with a letter or digit the one that has a space before it, else itself, int32."""
+        ids = {data: token for token, data in reversed([*enumerate(self._bytes)])}
+        return np.array([ids.get(b" " + data, token) if _is_of_word(data.decode(errors="replace")[:1]) else token
+                         for token, data in enumerate(self._bytes)], np.int32)
+
+    @staticmethod
+    def _trailing(empty: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return which tokens have only spaces behind them in their sentence and are spaces themselves, bool."""
+        filled = np.append(np.flatnonzero(~empty), len(empty))
+        following = filled[np.searchsorted(filled, np.arange(len(empty)))]
+        return following >= np.repeat(offsets[1:], np.diff(offsets))
+
+
+class _Edges(NamedTuple):
+    """What each token is, bool ``[vocabulary]`` each.
+
+    Attributes:
+        spaced: begins with a space.
+        begins, ends: a word begins, or ends, with it.
+        space: is a space alone.
+        opens: ends with the first bytes of a Chinese character.
+        goes_on: begins with what is not the first byte of a character.
+    """
+
+    spaced: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+    space: np.ndarray
+    opens: np.ndarray
+    goes_on: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -125,3 +187,14 @@ def _stands_alone(letter: str) -> bool:
     return ("!" <= letter <= "/" or ":" <= letter <= "@" or "[" <= letter <= "`" or "{" <= letter <= "~"
             or "\u3400" <= letter <= "\u4dbf" or "\u4e00" <= letter <= "\u9fff"
             or unicodedata.category(letter).startswith("P"))
+
+
+def _is_of_word(letter: str) -> bool:
+    return letter.isalnum() and not _stands_alone(letter)
+
+
+def _chinese_cut_off(data: bytes) -> bytes:
+    """Return the first bytes of a Chinese character, or punctuation mark, that ``data`` ends with but cuts off."""
+    cut = data[-1:] if data[-1:] >= b"\xc0" else data[-2:]
+    chinese = (b"\xe4" <= cut[:1] <= b"\xe9" or cut in (b"\xe3\x80", b"\xef\xbc") or b"\xe3\x90" <= cut < b"\xe4")
+    return cut if chinese else b""

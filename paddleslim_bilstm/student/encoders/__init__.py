@@ -27,7 +27,12 @@ class Encoder(ABC):
     """All that is special about a kind of student; embedding, comparison of pairs and classifier are the same for all.
 
     Weights are float32 arrays by name. ``units`` stands for ``spec.hidden_size``.
+
+    Attributes:
+        bound: what no number of a sentence's vector exceeds in absolute value, if it is known.
     """
+
+    bound: float | None = None
 
     @abstractmethod
     def features(self, spec: StudentSpec) -> int:
@@ -51,7 +56,8 @@ class Encoder(ABC):
 
         Args:
             weights: some of them `Int8Array` (see `int8_arrays`).
-            embedded: name of float32 ``[length, batch, embed_dim]``.
+            embedded: name of float32 ``[length, batch, embed_dim]``; with guards behind them (`student.graph`) and of
+                an int8 table as integers, where `rounds_inputs`.
             lengths: name of int32 ``[batch]``, one or more.
 
         Returns:
@@ -61,6 +67,10 @@ class Encoder(ABC):
     def int8_arrays(self, spec: StudentSpec) -> Mapping[str, Sequence[str]]:
         """Return which weights of which layer can be int8, with a scale a row, in ONNX Runtime; none by default."""
         return {}
+
+    def rounds_inputs(self, weights: Weights) -> bool:
+        """Return whether `add_nodes` with ``weights`` rounds the embeddings to 8 bits by their range."""
+        return False
 
 
 def student_encoder(name: str) -> Callable[[type[Encoder]], type[Encoder]]:

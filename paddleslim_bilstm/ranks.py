@@ -1,0 +1,331 @@
+"""Ranks: the processes that Paddle's launcher has started for one run. Only this file touches ``paddle.distributed``.
+
+Without the launcher there is one rank, and nothing here does anything or loads Paddle. Under it the ranks meet where
+the first of these functions needs the others. Whoever waits for another rank looks a few times a second whether one
+has failed, so no rank waits for one that has ended.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, TypeVar
+
+import numpy as np
+
+from .errors import UserError
+
+USER_ERROR, OTHER_ERROR = 2, 1  # exit codes
+_MEETING_VARIABLE, _MEETING_S = "FLAGS_stop_check_timeout", 300  # Paddle's own time limit of its launcher
+_POLL_S = 0.2
+_FAREWELL_S = 5.0
+_SEEN_S = 60.0  # until a file shows on another machine
+_FAILED, _FAILURE, _LEFT = "ranks/failed", "ranks/failure", "ranks/left"
+
+_Made = TypeVar("_Made")
+
+
+class OtherRankFailed(Exception):
+    """Another rank has failed, so this one ends, with the same exit code; the message says which and why."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+def count() -> int:
+    """Return how many ranks the launcher has started; 1 without it."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+
+
+def rank() -> int:
+    """Return which of the ranks this process is, from 0."""
+    return int(os.environ.get("PADDLE_TRAINER_ID") or 0) if count() > 1 else 0
+
+
+def is_first() -> bool:
+    """Return whether this is the rank that writes files, shows news and measures."""
+    return rank() == 0
+
+
+def on_this_machine() -> tuple[int, int]:
+    """Return which of the ranks of this machine this process is, and how many they are."""
+    if "PADDLE_LOCAL_SIZE" in os.environ:
+        return int(os.environ.get("PADDLE_LOCAL_RANK", 0)), int(os.environ["PADDLE_LOCAL_SIZE"])
+    if count() == 1 or "PADDLE_TRAINER_ENDPOINTS" not in os.environ:
+        return 0, 1
+    own = os.environ.get("PADDLE_CURRENT_ENDPOINT", "")
+    host = own.rpartition(":")[0]
+    here = [one for one in os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",") if one.rpartition(":")[0] == host]
+    return (here.index(own), len(here)) if own in here else (0, 1)
+
+
+def gpu() -> int:
+    """Return the number of the GPU that the launcher has given to this rank; 0 without it."""
+    return int((os.environ.get("FLAGS_selected_gpus") or "0").split(",")[0])
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Work that all ranks do: an error of any of them ends all, and each waits for all others at the end.
+
+    Raises:
+        UserError: of this rank, with its number before it.
+        OtherRankFailed: in the other ranks.
+    """
+    if count() == 1:
+        yield
+        return
+    _meet()
+    try:
+        yield
+        wait("end")
+    except OtherRankFailed:
+        raise
+    except BaseException as error:
+        failed = None
+        if not isinstance(error, Exception):  # a signal: perhaps the launcher's, that ends us as another has failed
+            failed = _failure_of_others()
+        elif isinstance(error, (UserError, OSError)):
+            error = UserError(f"rank {rank()} of {count()} on {socket.gethostname()}: {error}")
+            _tell_failure(str(error), USER_ERROR)
+        else:
+            _tell_failure(f"rank {rank()} of {count()} on {socket.gethostname()}: {type(error).__name__}: "
+                          f"{' '.join(str(error).split())[:200]}; its own log has more", OTHER_ERROR)
+        if failed is not None:
+            raise failed from error
+        raise error
+
+
+def wait(name: str) -> None:
+    """Return when all ranks are here. They pass the same places in the same order, so ``name`` is for reading only."""
+    if count() == 1:
+        return
+    key = f"{_next_key()}/{name}"
+    _store().add(key, 1)
+    _until(lambda: _store().add(key, 0) >= count())
+
+
+def first_then_others(work: Callable[..., _Made], *arguments: Any, **options: Any) -> _Made:
+    """Do ``work`` in rank 0, then in all others, who find in the cache what it has left there."""
+    if is_first():
+        made = work(*arguments, **options)
+        wait("first")
+        return made
+    wait("first")
+    return work(*arguments, **options)
+
+
+def of_first(make: Callable[[], Any]) -> Any:
+    """Return in every rank what ``make`` returns in rank 0; something that JSON holds."""
+    if count() == 1:
+        return make()
+    key = _next_key()
+    if is_first():
+        value = make()
+        _store().set(key, json.dumps(value).encode())
+        _store().add(f"{key}/set", 1)
+        return value
+    _until(lambda: _store().add(f"{key}/set", 0))
+    return json.loads(bytes(_store().get(key)))
+
+
+def arrays_of_first(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return in every rank the arrays that rank 0 has, to the byte."""
+    if count() == 1:
+        return dict(arrays)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    kinds = of_first(lambda: [[name, array.dtype.str, array.shape] for name, array in arrays.items()])
+    sizes = [int(np.dtype(kind).itemsize * np.prod(shape, dtype=np.int64)) for _, kind, shape in kinds]
+    flat = np.zeros(sum(sizes), np.uint8)
+    if is_first() and len(flat):
+        flat = np.concatenate([array.reshape(-1).view(np.uint8) for array in arrays.values()])
+    if len(flat):
+        flat = _collective(lambda distributed, tensor: distributed.broadcast(tensor, src=0), flat)
+    parts = np.split(flat, np.cumsum(sizes)[:-1])
+    return {name: np.ascontiguousarray(part).view(kind).reshape(shape)
+            for (name, kind, shape), part in zip(kinds, parts)}
+
+
+def sum_of_all(array: np.ndarray) -> np.ndarray:
+    """Return the sum of the ranks' arrays, float32 ``[n]``, the same to the byte in every rank."""
+    return _collective(lambda distributed, tensor: distributed.all_reduce(tensor), array) if count() > 1 else array
+
+
+def check_agreement(what: str, key: str) -> None:
+    """Check that all ranks have the same ``key``.
+
+    Raises:
+        UserError: this one has another than rank 0.
+    """
+    if of_first(lambda: key) != key:
+        raise UserError(f"{what} differs from that of rank 0: give all machines the same files, the same configuration "
+                        "and the same versions of Python packages")
+
+
+def check_shared(folder: Path, setting: str) -> None:
+    """Check that all ranks see the same ``folder``.
+
+    Raises:
+        UserError: this one doesn't see what rank 0 writes there.
+    """
+    if count() == 1:
+        return
+    token = of_first(lambda: f".seen-{os.urandom(8).hex()}")
+    file = folder / token
+    if is_first():
+        file.touch()
+    wait("written")
+    try:
+        end = time.monotonic() + _SEEN_S
+        while not file.exists():
+            if time.monotonic() > end:
+                raise UserError(f"{setting}: {folder} is not the folder of rank 0, whose files don't show in it; name "
+                                "one that all machines share")
+            time.sleep(_POLL_S)
+        wait("seen")
+    finally:
+        if is_first():
+            file.unlink(missing_ok=True)
+
+
+class _Meeting:
+    """Where the ranks have met: the store of the launcher's kind that holds their words, and how many were said."""
+
+    store: Any = None
+    words = 0
+
+
+def _store() -> Any:
+    _meet()
+    return _Meeting.store
+
+
+def _next_key() -> str:
+    _Meeting.words += 1
+    return f"ranks/{_Meeting.words}"
+
+
+def _meet() -> None:
+    """Let the ranks find each other, once in a process.
+
+    Raises:
+        UserError: they don't within the launcher's time limit, or rank 0 can't listen.
+    """
+    if _Meeting.store is not None:
+        return
+    from paddle.base import core
+    endpoint = os.environ.get("PADDLE_MASTER") or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
+    host, _, port = endpoint.rpartition(":")
+    limit_s = int(os.environ.get(_MEETING_VARIABLE) or _MEETING_S)
+    found: list[Any] = []
+
+    def connect() -> None:
+        try:
+            found.append(core.TCPStore(host, int(port), is_first(), count(), limit_s))
+        except Exception as error:  # Paddle's classes differ by what is wrong
+            found.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)  # it can't be interrupted
+    thread.start()
+    thread.join(limit_s)
+    if not found:
+        missing = "not all other ranks have come" if is_first() else "rank 0 doesn't answer"
+        raise UserError(f"rank {rank()} of {count()}: {missing} to {endpoint} within {limit_s} s; check that every "
+                        f"machine was started with the same --master and --nnodes and can reach this address "
+                        f"({_MEETING_VARIABLE} is the time limit)")
+    if isinstance(found[0], Exception):
+        what = "can't listen at" if is_first() else "can't reach"
+        raise UserError(f"rank {rank()} of {count()}: {what} {endpoint} ({_last_line(found[0])}); check the address, "
+                        "or name another port in --master") from found[0]
+    _join_group(core, found[0])
+    _Meeting.store = found[0]
+    atexit.register(_leave)
+
+
+def _join_group(core: Any, store: Any) -> None:
+    """Have Paddle make its group over ``store`` in place of one of its own, whose making has no time limit."""
+    import paddle
+
+    from .teacher.checkpoint import dynamic_mode
+    own = core.create_or_get_global_tcp_store
+    core.create_or_get_global_tcp_store = lambda: store
+    try:
+        with dynamic_mode():
+            paddle.distributed.init_parallel_env()
+    finally:
+        core.create_or_get_global_tcp_store = own
+
+
+def _collective(work: Callable[[Any, Any], Any], array: np.ndarray) -> np.ndarray:
+    """Return what ``work(paddle.distributed, tensor)`` makes of an array, in place."""
+    import paddle
+
+    from .teacher.checkpoint import dynamic_mode
+    _meet()
+    try:
+        with dynamic_mode():
+            tensor = paddle.to_tensor(array)
+            work(paddle.distributed, tensor)
+            return tensor.numpy()
+    except Exception as error:  # the other end is gone: its own class in each backend
+        end = time.monotonic() + _FAREWELL_S
+        while time.monotonic() < end:  # whoever failed may be about to say so
+            if failed := _failure_of_others():
+                raise failed from error
+            time.sleep(_POLL_S)
+        raise OtherRankFailed(f"another rank has gone ({_last_line(error)})", OTHER_ERROR) from error
+
+
+def _until(done: Callable[[], Any]) -> None:
+    """Return once ``done()`` is true.
+
+    Raises:
+        OtherRankFailed: a rank has.
+    """
+    try:
+        while not done():
+            if failed := _failure_of_others():
+                raise failed
+            time.sleep(_POLL_S)
+    except (RuntimeError, ValueError, OSError) as error:  # rank 0, who keeps the store, is gone
+        raise OtherRankFailed("rank 0 has gone", OTHER_ERROR) from error
+
+
+def _failure_of_others() -> OtherRankFailed | None:
+    try:
+        if not _Meeting.store.add(_FAILED, 0):
+            return None
+        said = json.loads(bytes(_Meeting.store.get(_FAILURE)))
+    except Exception:  # rank 0 is gone, and its store
+        return OtherRankFailed("rank 0 has gone", OTHER_ERROR)
+    return OtherRankFailed(said["message"], said["code"])
+
+
+def _tell_failure(message: str, code: int) -> None:
+    try:
+        if not _Meeting.store.add(_FAILED, 0):
+            _Meeting.store.set(_FAILURE, json.dumps({"message": message, "code": code}).encode())
+            _Meeting.store.add(_FAILED, 1)
+    except Exception:  # rank 0 is gone, and its store
+        return
+
+
+def _leave() -> None:
+    """Have rank 0 go last, as it keeps the store, in which the others may have yet to read."""
+    with suppress(Exception):  # rank 0 is gone, and its store
+        end = time.monotonic() + _FAREWELL_S
+        _Meeting.store.add(_LEFT, 1)
+        while is_first() and _Meeting.store.add(_LEFT, 0) < count() and time.monotonic() < end:
+            time.sleep(_POLL_S)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip("- ")]
+    return lines[-1] if lines else type(error).__name__
