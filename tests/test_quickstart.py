@@ -102,7 +102,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def arguments(*override):
-    return argparse.Namespace(override=list(override), fresh=False)
+    return argparse.Namespace(override=list(override), fresh=False, verbose=False)
 
 
 def test_the_command_makes_the_corpus_fetches_the_model_and_compresses(elsewhere, monkeypatch, capsys):

@@ -13,6 +13,7 @@ from ..config import load_config
 from ..errors import UserError
 from ..quickstart.corpus import make_corpus, write_corpus
 from . import compress as compress_command
+from .config import add_verbose
 
 CONFIG = Path(__file__).parents[1] / "quickstart" / "quickstart.yaml"
 _FOLDER = Path("output/quickstart")
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--override", metavar="SECTION.KEY=VALUE", nargs="+", action="extend", default=[],
                         help=f"settings that win over {CONFIG}; the value is YAML; may be repeated")
     parser.add_argument("--fresh", action="store_true", help="start over: compute everything again, replace the cache")
+    add_verbose(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         _log.info("fetch a pretrained BERT ...")
         _fetch_model()
     code = compress_command.run(argparse.Namespace(config=str(CONFIG), override=arguments.override,
-                                                   fresh=arguments.fresh))
+                                                   fresh=arguments.fresh, verbose=arguments.verbose))
     print(f"Configuration: {CONFIG}")
     return code
 

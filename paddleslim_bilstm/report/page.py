@@ -228,7 +228,8 @@ def _confusion_tables(comparison: Comparison) -> list[dict[str, Any]]:
              "look": "at" if row == column else "off"} for column in order]} for row in order]
         down = "the teacher's answers" if "against" in whose else "gold labels"
         more = f"; the {len(order)} of {len(counts)} classes that are confused most" if len(order) < len(counts) else ""
-        tables.append({"wide": len(names) > _SMALL, "caption": f"{down} down, {whose.partition(',')[0]} across{more}", "names": names, "rows": rows})
+        tables.append({"caption": f"{down} down, {whose.partition(',')[0]} across{more}", "wide": len(names) > _SMALL,
+                       "names": names, "rows": rows})
     return tables
 
 
