@@ -16,9 +16,8 @@ from ..augment.speech import is_chinese
 from ..errors import UserError
 from ..storage import read_json, whole_file
 from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
-from ..text.columns import LABEL_COLUMNS, TEXT_COLUMNS, TextColumn, known_pair
 from ..text.files import read_file, read_sample
-from ..text.rows import Rows, Text
+from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, known_pair
 from ..tokens import has_tokenizer, load_tokenizer
 
 SAMPLE_ROWS = 1000  # by which columns are found
