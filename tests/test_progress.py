@@ -3,10 +3,13 @@
 import io
 import logging
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tqdm import tqdm
 
+from paddleslim_bilstm import cli
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.progress import ProgressLines, progress_bar, quiet_libraries
 
@@ -129,3 +132,27 @@ def test_a_run_that_fails_names_the_log_unless_the_reason_is_the_users(tmp_path,
     with pytest.raises(type(error)), quiet_libraries(tmp_path / "run.log"):
         raise error
     assert (str(tmp_path / "run.log") in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize("options, shown", [([], False), (["-v"], True)])
+def test_the_commands_are_quiet_unless_they_are_told_to_be_verbose(tmp_path, monkeypatch, capsys, options, shown):
+    def compress(*_, **__):
+        print("PaddleSlim talks")
+        return SimpleNamespace(table="the table", report=SimpleNamespace(headline="so good"), save_dir=tmp_path / "out")
+
+    monkeypatch.setattr("paddleslim_bilstm.pipeline.compress", compress)
+    (tmp_path / "mine.yaml").write_text(f"Global: {{save_dir: {tmp_path / 'out'}}}\nbert_to_bilstm: {{}}\n")
+    assert cli.main(["compress", str(tmp_path / "mine.yaml"), *options]) == 0
+    out = capsys.readouterr().out
+    assert ("PaddleSlim talks" in out) == shown and "the table" in out and "report.html" in out
+    log = Path(tmp_path / "out" / "run.log")
+    assert log.is_file() != shown and (shown or "PaddleSlim talks" in log.read_text(encoding="utf-8"))
+
+
+def test_a_teachers_folder_that_is_named_as_save_dir_gets_no_log(tmp_path, monkeypatch):
+    monkeypatch.setattr("paddleslim_bilstm.pipeline.compress", lambda *_, **__: 1 / 0)
+    (tmp_path / "mine.yaml").write_text(f"Global: {{save_dir: {tmp_path}, model_dir: {tmp_path}}}\n"
+                                        "bert_to_bilstm: {}\n")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["compress", str(tmp_path / "mine.yaml")])
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.yaml"]
