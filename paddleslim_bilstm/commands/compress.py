@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         from .. import compress
         end_on_sigterm()  # Paddle has put its own handler in place
         result = compress(arguments.config, overrides=arguments.override, fresh=arguments.fresh)
-    print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}, "
-          f"to look at: {result.save_dir / 'report.html'}")
+    if result.report is not None:  # the first of several ranks
+        print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}\n"
+              f"To look at: {result.save_dir / 'report.html'}")
     return 0
