@@ -185,7 +185,7 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     models = stage("onnx", write_onnx_models, settings, run, student.spec, [*exported, *steps], dev_set)
     rows = stage("measure", _measured, job, run, teacher, examined, models)
     comparison = stage("compare", _compared, teacher, text, examined, models)
-    examples = examples_of(settings, teacher, text, transfer_set, labels)
+    examples = stage("examples", examples_of, settings, teacher, text, transfer_set, labels)
     stage("verify", _assemble_and_verify, run, student, models)
     notes = (*text.notes, *student.notes, *examined.doubts, *models.doubts, *examined.notes, *answer_notes,
              *_precision_note(teacher, labels, dev_set.task))
