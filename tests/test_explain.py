@@ -29,6 +29,16 @@ def test_the_dev_set_tells_what_the_report_tells(class_run, tmp_path, capsys):
     assert all(row["text"] in page for row in rows)
 
 
+def test_the_runs_file_is_read_by_the_runs_columns(class_run, tmp_path):
+    out = shutil.copytree(class_run.result.save_dir, tmp_path / "out")
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    text = open(report["config"]["Global"]["dev_file"], encoding="utf-8").read()
+    (tmp_path / "odd.tsv").write_text(text.replace("sentence\tlabel", "words\tkind", 1), encoding="utf-8")
+    report["config"]["Global"].update(dev_file=str(tmp_path / "odd.tsv"), text_column="words", label_column="kind")
+    write_json(out / "report.json", report)
+    assert cli.main(["explain", str(out)]) == 0 and _explained(out)
+
+
 def test_new_texts_need_no_labels(class_run, tmp_path):
     (tmp_path / "new.txt").write_text("the film is good\nthe story was not funny .\n", encoding="utf-8")
     command = ["explain", str(class_run.result.save_dir), "--data", str(tmp_path / "new.txt"), "--unlabeled"]

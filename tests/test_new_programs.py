@@ -1,0 +1,53 @@
+"""Teachers that Paddle 3 has saved as its own programs, ``.json``."""
+
+import shutil
+
+import numpy as np
+import pytest
+from teachers import VOCABULARY
+from test_teacher_load import TEXTS, answers, refused
+
+from paddleslim_bilstm.old_programs import HAS_NEW_PROGRAMS
+from paddleslim_bilstm.report.measure import teacher_parameters
+from paddleslim_bilstm.stages import _metric_by
+from paddleslim_bilstm.teacher import load_teacher
+
+pytestmark = pytest.mark.skipif(not HAS_NEW_PROGRAMS, reason="Paddle 2 has no programs of this kind")
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_teacher):
+    return {kind: tiny_teacher(kind, label_names=["negative", "positive"]) for kind in ("json", "exported")}
+
+
+def test_it_answers_as_the_pdmodel_of_the_same_classifier(folders, tmp_path):
+    assert not list(folders["json"].glob("*.pdmodel"))
+    new, old = (load_teacher(folders[kind], tmp_path) for kind in ("json", "exported"))
+    assert new.model_file.suffix == ".json" and old.model_file.suffix == ".pdmodel"
+    np.testing.assert_allclose(answers(new), answers(old), atol=1e-5)
+    np.testing.assert_array_equal(new.embeddings, old.embeddings)
+    assert new.embeddings.shape[0] == len(VOCABULARY)
+    assert [feed.role for feed in new.framing.feeds] == [feed.role for feed in old.framing.feeds]
+    assert (new.max_length, new.num_classes) == (old.max_length, old.num_classes)
+    assert teacher_parameters(new) == teacher_parameters(old)
+
+
+def test_a_callback_gets_the_program(folders, tmp_path):
+    teacher = load_teacher(folders["json"], tmp_path)
+    batch = teacher.framing.batch(teacher.tokenizer.encode(TEXTS), np.arange(len(TEXTS)))
+
+    def evaluate(executor, program, feed_names, fetch_targets):
+        logits, = executor.run(program, feed=dict(zip(feed_names, batch)), fetch_list=fetch_targets)
+        return float(logits.sum())
+    assert abs(_metric_by(evaluate, teacher) - answers(teacher).sum()) < 1e-3
+
+
+def test_damaged_files_are_refused(folders, tmp_path):
+    folder = shutil.copytree(folders["json"], tmp_path / "cut")
+    weights = folder / "inference.pdiparams"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:500])
+    refused(folder, tmp_path, "inference.pdiparams: is cut or damaged")
+    weights.write_bytes(whole)
+    (folder / "inference.json").write_text("{}")
+    refused(folder, tmp_path, "inference.json: can't be loaded with its .pdiparams")
