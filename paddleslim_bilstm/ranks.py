@@ -234,7 +234,12 @@ def _meet() -> None:
     """
     if _Meeting.store is not None:
         return
+    import paddle
     from paddle.base import core
+    if paddle.distributed.is_initialized():  # by the user's script
+        _Meeting.store = core.create_or_get_global_tcp_store()
+        atexit.register(_see_off)
+        return
     endpoint = os.environ.get("PADDLE_MASTER") or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
     host, _, port = endpoint.rpartition(":")
     limit_s = int(os.environ.get(_MEETING_VARIABLE) or _MEETING_S)
