@@ -2,7 +2,7 @@
 
 Without the launcher there is one rank, and nothing here does anything or loads Paddle. Under it the ranks meet where
 the first of these functions needs the others. Whoever waits for another rank looks a few times a second whether one
-has failed, so no rank waits for one that has ended.
+has told of a failure, and ends then, too.
 """
 
 from __future__ import annotations
