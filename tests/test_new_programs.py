@@ -7,6 +7,7 @@ import pytest
 from teachers import VOCABULARY
 from test_teacher_load import TEXTS, answers, refused
 
+from paddleslim_bilstm import compress
 from paddleslim_bilstm.old_programs import HAS_NEW_PROGRAMS
 from paddleslim_bilstm.report.measure import teacher_parameters
 from paddleslim_bilstm.stages import _metric_by
@@ -51,3 +52,15 @@ def test_damaged_files_are_refused(folders, tmp_path):
     weights.write_bytes(whole)
     (folder / "inference.json").write_text("{}")
     refused(folder, tmp_path, "inference.json: can't be loaded with its .pdiparams")
+
+
+def test_a_whole_run(folders, review_files, tmp_path):
+    result = compress({
+        "Global": {"model_dir": str(folders["json"]), "train_file": str(review_files / "train.tsv"),
+                   "dev_file": str(review_files / "dev.tsv"), "save_dir": str(tmp_path / "out"),
+                   "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
+        "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "train_alone": False},
+        "DataAugmentation": {"n_iter": 1}, "TrainConfig": {"epochs": 1}})
+    teacher = result.report.models[0]
+    assert teacher.flops is None and teacher.size_bytes > 0 and teacher.latency_ms.p50 > 0 and teacher.parameters > 0
+    assert (tmp_path / "out" / "model.pdmodel").is_file() and not (tmp_path / "out" / "model.json").exists()
