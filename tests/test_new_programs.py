@@ -3,10 +3,12 @@
 import shutil
 
 import numpy as np
+import paddle
 import pytest
 from teachers import VOCABULARY
 from test_teacher_load import TEXTS, answers, refused
 
+from paddleslim_bilstm import compress
 from paddleslim_bilstm.old_programs import HAS_NEW_PROGRAMS
 from paddleslim_bilstm.report.measure import teacher_parameters
 from paddleslim_bilstm.stages import _metric_by
@@ -32,6 +34,34 @@ def test_it_answers_as_the_pdmodel_of_the_same_classifier(folders, tmp_path):
     assert teacher_parameters(new) == teacher_parameters(old)
 
 
+class Masked(paddle.nn.Layer):
+    """x0 are ids, x1 the mask, x2 the types; returns embeddings beside the logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.types = paddle.nn.Embedding(len(VOCABULARY), 8), paddle.nn.Embedding(2, 8)
+        self.output = paddle.nn.Linear(8, 2)
+
+    def forward(self, x0, x1, x2):
+        embedded = self.words(x0) + self.types(x2)
+        shares = paddle.unsqueeze(paddle.cast(x1, "float32"), -1)
+        return embedded, self.output(paddle.sum(embedded * shares, axis=1) / paddle.sum(shares, axis=1))
+
+
+def test_logits_are_found_among_other_outputs_and_a_mask_among_the_feeds(tmp_path):
+    paddle.disable_static()
+    feeds = [paddle.static.InputSpec([None, None], "int64", name) for name in ("x0", "x1", "x2")]
+    paddle.jit.save(paddle.jit.to_static(Masked(), feeds, full_graph=True), str(tmp_path / "many" / "model"))
+    paddle.enable_static()
+    (tmp_path / "many" / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    teacher = load_teacher(tmp_path / "many", tmp_path / "work")
+    assert teacher.model_file.suffix == ".json"
+    assert [feed.role for feed in teacher.framing.feeds] == ["ids", "mask", "types"]
+    assert answers(teacher).shape == (len(TEXTS), 2)
+    alone = np.concatenate([answers(teacher, [text]) for text in TEXTS])
+    np.testing.assert_allclose(answers(teacher), alone, atol=1e-5)
+
+
 def test_a_callback_gets_the_program(folders, tmp_path):
     teacher = load_teacher(folders["json"], tmp_path)
     batch = teacher.framing.batch(teacher.tokenizer.encode(TEXTS), np.arange(len(TEXTS)))
@@ -51,3 +81,15 @@ def test_damaged_files_are_refused(folders, tmp_path):
     weights.write_bytes(whole)
     (folder / "inference.json").write_text("{}")
     refused(folder, tmp_path, "inference.json: can't be loaded with its .pdiparams")
+
+
+def test_a_whole_run(folders, review_files, tmp_path):
+    result = compress({
+        "Global": {"model_dir": str(folders["json"]), "train_file": str(review_files / "train.tsv"),
+                   "dev_file": str(review_files / "dev.tsv"), "save_dir": str(tmp_path / "out"),
+                   "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
+        "bert_to_bilstm": {"student": {"embed_dim": 16, "hidden_size": 16}, "train_alone": False},
+        "DataAugmentation": {"n_iter": 1}, "TrainConfig": {"epochs": 1}})
+    teacher = result.report.models[0]
+    assert teacher.flops is None and teacher.size_bytes > 0 and teacher.latency_ms.p50 > 0 and teacher.parameters > 0
+    assert (tmp_path / "out" / "model.pdmodel").is_file() and not (tmp_path / "out" / "model.json").exists()
