@@ -12,8 +12,9 @@ peak memory is that of the process in that stage, with all that earlier stages k
     python benchmarks/scaling.py --tokenizer teachers/minilm-sst2 --train data/sst2/train.tsv --ranks 1 2
 
 measures several ranks under Paddle's launcher instead, one core each, with the BERT in the folder of --tokenizer as
-their teacher: how many sentences they label and train on in a second, the processor's time a sentence of rank 0 (which
-tells more where others share the cores), and what a rank adds to a sum, and so sends at least, in a training step.
+their teacher: how many sentences they label and train on in a second, the processors' time a sentence (rank 0's, times
+the ranks; it tells more where others share the cores), and what a rank adds to a sum, and so sends at least, in a
+training step.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def measure_ranks(options: argparse.Namespace) -> dict[int, dict]:
 
 def rank_table(found: dict[int, dict]) -> str:
     """Return what ranks have done in a second, in Markdown."""
-    lines = ["| ranks | labelled/s | rank 0's processor, µs a sentence | trained/s | rank 0's processor, µs a sentence "
+    lines = ["| ranks | labelled/s | processors, µs a sentence | trained/s | processors, µs a sentence "
              "| kB a rank and step |", "|---:|---:|---:|---:|---:|---:|"]
     for count, of in found.items():
         cells = [f"{of[stage]['sentences'] / of[stage]['s']:,.0f} | "
