@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import paddle
 import pytest
 from teachers import VOCABULARY
 from test_teacher_load import TEXTS, answers, refused
@@ -31,6 +32,34 @@ def test_it_answers_as_the_pdmodel_of_the_same_classifier(folders, tmp_path):
     assert [feed.role for feed in new.framing.feeds] == [feed.role for feed in old.framing.feeds]
     assert (new.max_length, new.num_classes) == (old.max_length, old.num_classes)
     assert teacher_parameters(new) == teacher_parameters(old)
+
+
+class Masked(paddle.nn.Layer):
+    """x0 are ids, x1 the mask, x2 the types; returns embeddings beside the logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.types = paddle.nn.Embedding(len(VOCABULARY), 8), paddle.nn.Embedding(2, 8)
+        self.output = paddle.nn.Linear(8, 2)
+
+    def forward(self, x0, x1, x2):
+        embedded = self.words(x0) + self.types(x2)
+        shares = paddle.unsqueeze(paddle.cast(x1, "float32"), -1)
+        return embedded, self.output(paddle.sum(embedded * shares, axis=1) / paddle.sum(shares, axis=1))
+
+
+def test_logits_are_found_among_other_outputs_and_a_mask_among_the_feeds(tmp_path):
+    paddle.disable_static()
+    feeds = [paddle.static.InputSpec([None, None], "int64", name) for name in ("x0", "x1", "x2")]
+    paddle.jit.save(paddle.jit.to_static(Masked(), feeds, full_graph=True), str(tmp_path / "many" / "model"))
+    paddle.enable_static()
+    (tmp_path / "many" / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    teacher = load_teacher(tmp_path / "many", tmp_path / "work")
+    assert teacher.model_file.suffix == ".json"
+    assert [feed.role for feed in teacher.framing.feeds] == ["ids", "mask", "types"]
+    assert answers(teacher).shape == (len(TEXTS), 2)
+    alone = np.concatenate([answers(teacher, [text]) for text in TEXTS])
+    np.testing.assert_allclose(answers(teacher), alone, atol=1e-5)
 
 
 def test_a_callback_gets_the_program(folders, tmp_path):
