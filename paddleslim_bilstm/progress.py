@@ -140,7 +140,7 @@ class _Aside(io.TextIOBase):
 
     def write(self, text: str) -> int:
         if self._file.closed:  # by a logger that was made while the block ran
-            return self.screen.write(text)
+            return _screen().write(text)
         if not text.startswith("\r"):  # of a bar's states the last one
             self._file.write(text)
         if any(_GRAVE.search(line) for line in text.splitlines()):
@@ -148,7 +148,7 @@ class _Aside(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        (self.screen if self._file.closed else self._file).flush()
+        (_screen() if self._file.closed else self._file).flush()
 
     def fileno(self) -> int:
         return self.screen.fileno()
