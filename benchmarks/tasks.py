@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 from pathlib import Path
 
 from task_texts import letter, review, rows, ticket
@@ -47,13 +48,24 @@ def run(name: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[
         with open(folder / f"{part}.csv", "w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *((text, _cell(label)) for text, label in content)])
     (folder / "unlabeled.txt").write_text("".join(f"{text}\n" for text, _ in unlabeled), encoding="utf-8")
+    pretrained = Path(options.pretrained)
+    if options.layers:
+        pretrained = first_layers(pretrained, options.layers, folder / "pretrained")
     files = {"train_file": "train.csv", "dev_file": "dev.csv", "unlabeled_file": "unlabeled.txt",
              "model_dir": "teacher", "save_dir": "student"}
     overrides = [f"Global.{key}={folder / file}" for key, file in files.items()]
     report = compress(config, overrides=[*overrides, f"Global.seed={options.seed}",
-                                         f"Finetune.model={options.pretrained}", *options.override]).report
+                                         f"Finetune.model={pretrained}", *options.override]).report
     models = {model.name: model for model in report.models}
     return {title: {model: models[model].figure(figure) for model in MODELS} for title, figure in figures.items()}
+
+
+def first_layers(pretrained: Path, layers: int, folder: Path) -> Path:
+    """Write the pretrained model with its first layers alone into ``folder``, and return that."""
+    shutil.copytree(pretrained, folder, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))  # other weights go unread
+    return folder
 
 
 def _cell(label: str | float | list[str]) -> str | float:
@@ -75,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("pretrained", help="folder of a pretrained BERT")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--layers", type=int, help="how many of its first layers to take (all)")
     parser.add_argument("--train", type=int, default=1500, help="labelled rows (%(default)s)")
     parser.add_argument("--dev", type=int, default=600, help="dev rows (%(default)s)")
     parser.add_argument("--unlabeled", type=int, default=4000, help="unlabelled texts (%(default)s)")

@@ -89,7 +89,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     """
     settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
     if needs_teacher:
-        _check_who_teaches(settings, None)
+        check_who_teaches(settings, None)
     _begin()
     check_hooks(settings.augmentation.hooks)
     encoder_named(settings.distill.student.encoder)
@@ -101,7 +101,8 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     return settings
 
 
-def _check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
+def check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
+    """Refuse a run with no teacher, or with a function beside another one."""
     named = settings.global_.model_dir or settings.global_.teacher_labels
     if function is None and not named:
         raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher, or as "
@@ -150,7 +151,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     """
     _begin()
     settings = config if isinstance(config, Config) else prepare(config, overrides, needs_teacher=teacher is None)
-    _check_who_teaches(settings, teacher)
+    check_who_teaches(settings, teacher)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:
         raise UserError("bert_to_bilstm.student.vocabulary: words have feeds of their own, word_ids and lengths, which "
                         "your eval_callback does not feed; leave out one of the two")

@@ -21,12 +21,13 @@ import numpy as np
 
 from .errors import UserError
 
-USER_ERROR, OTHER_ERROR = 2, 1  # exit codes
+USER_ERROR, OTHER_ERROR, SIGNALLED = 2, 1, 143  # exit codes
 _MEETING_VARIABLE, _MEETING_S = "FLAGS_stop_check_timeout", 300  # Paddle's own time limit of its launcher
 _POLL_S = 0.2
 _FAREWELL_S = 5.0
+_SUMMARY = "Error Message Summary:"  # in Paddle's errors
 _SEEN_S = 60.0  # until a file shows on another machine
-_FAILED, _FAILURE, _LEFT = "ranks/failed", "ranks/failure", "ranks/left"
+_FAILED, _FAILURE = "ranks/failed", "ranks/failure"
 
 _Made = TypeVar("_Made")
 
@@ -86,18 +87,22 @@ def together() -> Iterator[None]:
     try:
         yield
         wait("end")
+        _see_off()
     except OtherRankFailed:
         raise
     except BaseException as error:
         failed = None
         if not isinstance(error, Exception):  # a signal: perhaps the launcher's, that ends us as another has failed
             failed = _failure_of_others()
+            if failed is None or failed.code == SIGNALLED:
+                failed = None
+                _tell_failure(f"{_own_name()}: ended by a signal; the same command goes on", SIGNALLED)
         elif isinstance(error, (UserError, OSError)):
-            error = UserError(f"rank {rank()} of {count()} on {socket.gethostname()}: {error}")
+            error = UserError(f"{_own_name()}: {error}")
             _tell_failure(str(error), USER_ERROR)
         else:
-            _tell_failure(f"rank {rank()} of {count()} on {socket.gethostname()}: {type(error).__name__}: "
-                          f"{' '.join(str(error).split())[:200]}; its own log has more", OTHER_ERROR)
+            what = " ".join(str(error).split())[:200]
+            _tell_failure(f"{_own_name()}: {type(error).__name__}: {what}; its own log has more", OTHER_ERROR)
         if failed is not None:
             raise failed from error
         raise error
@@ -242,11 +247,11 @@ def _meet() -> None:
                         f"({_MEETING_VARIABLE} is the time limit)")
     if isinstance(found[0], Exception):
         what = "can't listen at" if is_first() else "can't reach"
-        raise UserError(f"rank {rank()} of {count()}: {what} {endpoint} ({_last_line(found[0])}); check the address, "
+        raise UserError(f"rank {rank()} of {count()}: {what} {endpoint} ({_in_a_line(found[0])}); check the address, "
                         "or name another port in --master") from found[0]
     _join_group(core, found[0])
     _Meeting.store = found[0]
-    atexit.register(_leave)
+    atexit.register(_see_off)
 
 
 def _join_group(core: Any, store: Any) -> None:
@@ -280,7 +285,7 @@ def _collective(work: Callable[[Any, Any], Any], array: np.ndarray) -> np.ndarra
             if failed := _failure_of_others():
                 raise failed from error
             time.sleep(_POLL_S)
-        raise OtherRankFailed(f"another rank has gone ({_last_line(error)})", OTHER_ERROR) from error
+        raise OtherRankFailed(f"another rank has gone ({_in_a_line(error)})", OTHER_ERROR) from error
 
 
 def _until(done: Callable[[], Any]) -> None:
@@ -317,15 +322,21 @@ def _tell_failure(message: str, code: int) -> None:
         return
 
 
-def _leave() -> None:
-    """Have rank 0 go last, as it keeps the store, in which the others may have yet to read."""
+def _see_off() -> None:
+    """Have rank 0, which keeps the store, wait for the others, who may have yet to read in it; not for long."""
+    key = f"{_next_key()}/left"
     with suppress(Exception):  # rank 0 is gone, and its store
         end = time.monotonic() + _FAREWELL_S
-        _Meeting.store.add(_LEFT, 1)
-        while is_first() and _Meeting.store.add(_LEFT, 0) < count() and time.monotonic() < end:
+        _Meeting.store.add(key, 1)
+        while is_first() and _Meeting.store.add(key, 0) < count() and time.monotonic() < end:
             time.sleep(_POLL_S)
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip("- ")]
-    return lines[-1] if lines else type(error).__name__
+def _own_name() -> str:
+    return f"rank {rank()} of {count()} on {socket.gethostname()}"
+
+
+def _in_a_line(error: BaseException) -> str:
+    """Return what Paddle says behind its C++ traceback."""
+    lines = [line.strip() for line in str(error).rpartition(_SUMMARY)[2].splitlines() if line.strip("- ")]
+    return lines[0] if lines else type(error).__name__

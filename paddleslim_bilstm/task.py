@@ -15,7 +15,7 @@ import numbers
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Hashable, Iterable, Mapping, Protocol, Sequence
+from typing import TYPE_CHECKING, Any, Collection, Hashable, Iterable, Mapping, Protocol, Sequence
 
 import numpy as np
 
@@ -729,6 +729,13 @@ def metrics_by_name() -> dict[str, Metric]:
         for metric in task.metrics:
             found.setdefault(metric.name, metric)
     return found
+
+
+def in_table_order(names: Collection[str]) -> list[Metric]:
+    """Return the metrics called so in the order of the first task that has them all."""
+    known = next((task.metrics for task in TASKS.values() if set(names) <= {one.name for one in task.metrics}),
+                 tuple(metrics_by_name().values()))
+    return [one for one in known if one.name in names]
 
 
 def likenesses() -> dict[str, Metric]:

@@ -220,6 +220,24 @@ def test_an_argument_that_is_wrong_is_not_blamed_on_the_file(exported, tmp_path)
         AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=" ", config=str(path))
 
 
+def test_a_function_is_the_teacher_in_place_of_a_folder(review_files, tmp_path):
+    def teacher(texts):
+        return [[1.0, -1.0] if "bad" in text or "not" in text else [-1.0, 1.0] for text in texts]
+
+    config = {**FAST, "Global": {**FAST["Global"], "train_file": str(review_files / "train.tsv"),
+                                 "dev_file": str(review_files / "dev.tsv")},
+              "bert_to_bilstm": {**STUDENT, "train_alone": False}}
+    given = {"train_dataloader": None, "save_dir": str(tmp_path / "out"), "config": config}
+    for wrong, message in (({"teacher": teacher, "model_dir": "folder"}, "teacher: a function was given, and"),
+                           ({"model_dir": teacher}, "model_dir: is a function; give it as teacher="),
+                           ({"teacher": teacher, "config": {"QuantPost": {}}}, "teacher: only bert_to_bilstm learns")):
+        with pytest.raises(UserError, match=f"^{message}"):
+            AutoCompression(**{**given, **wrong})
+    compression = AutoCompression(**given, teacher=teacher)
+    compression.compress()
+    assert compression.result.report.models[0].accuracy > 0.6 and compression.final_metric > 0.6
+
+
 def test_the_callers_config_is_left_as_it_was(exported, tmp_path):
     config = {"bert_to_bilstm": STUDENT, **FAST}
     before = json.dumps(config)

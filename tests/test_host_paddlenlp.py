@@ -86,6 +86,7 @@ def test_the_trainers_model_is_distilled_with_the_trainers_data(tmp_path):
     assert written["seed"] == trainer.args.seed and written["max_seq_length"] == 64  # all that the tiny teacher takes
 
 
+@pytest.mark.usefixtures("in_old_programs")
 def test_a_trainers_labels_may_be_zeros_and_ones_for_each_output(tmp_path):
     from paddleslim_bilstm.host.trainer_job import examples_loader, read_examples
 
@@ -105,6 +106,28 @@ def test_a_trainers_labels_may_be_zeros_and_ones_for_each_output(tmp_path):
         paddle.disable_static()
 
 
+def test_a_trainers_several_labels_are_distilled(tmp_path):
+    """The training set has no labels; what the dev set's are decides."""
+    rows = [(text, [float("good" in text), float("not" in text)]) for text, _ in make_reviews(90, seed=1)]
+    trainer = make_trainer(tmp_path, rows)
+    for example in trainer.train_dataset:
+        del example["labels"]
+    config = {**CONFIG, "bert_to_bilstm": {**CONFIG["bert_to_bilstm"], "train_alone": False}}
+    report = trainer.compress(config=config).report
+    assert report.config["Global"]["task"] == "multi_label" and report.metric == "micro_f1"
+    assert report.models[-1].metric is not None and "several" not in report.headline
+
+
+def test_a_trainers_labels_of_two_kinds_are_refused(tmp_path):
+    rows = [(text, [float(label), 0.0]) for text, label in make_reviews(30, seed=1)]
+    trainer = make_trainer(tmp_path, rows)
+    trainer.eval_dataset = [{**example, "labels": 1} for example in trainer.eval_dataset]
+    with pytest.raises(UserError, match=r"^Trainer\(eval_dataset=...\): its labels are of another kind .*multi_label"):
+        trainer.compress(config=CONFIG)
+    assert not (tmp_path / "out" / "bert_to_bilstm" / "teacher").exists()
+
+
+@pytest.mark.usefixtures("in_old_programs")
 def test_pairs_reach_the_engine_as_the_trainer_has_them(tmp_path):
     from paddleslim_bilstm.host.trainer_job import evaluation_on, examples_loader, read_examples, save_teacher
 

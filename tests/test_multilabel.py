@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.config import GlobalConfig, load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.finetune.finetune import best_dev_metric
 from paddleslim_bilstm.host.data_hook import read_loader
 from paddleslim_bilstm.metrics import exact_match, f1_by_label, label_macro_f1, mean_average_precision, micro_f1
 from paddleslim_bilstm.predict import Predictor
@@ -337,8 +339,11 @@ def test_the_run_learns_and_its_report_shows_every_label(finished):
     assert rows["teacher"].agreement == 1 and rows["ONNX"].agreement == rows["distilled"].agreement
     assert rows["QuantBiLSTM"].figure("micro_f1") >= rows["ONNX"].figure("micro_f1") - 0.05
     assert "of the teacher's micro-F1" in result.report.headline
-    header = result.table.splitlines()[0]
-    assert all(column in header for column in ("micro-F1 %", "macro-F1 %", "exact %", "mAP %", "agree %", "p50 ms"))
+    columns = ["micro-F1 %", "macro-F1 %", "exact %", "mAP %", "agree %"]
+    page = (folder / "out" / "report.md").read_text()
+    assert f"| model | {' | '.join(columns)} | params |" in page
+    places = [result.table.splitlines()[0].index(column) for column in (*columns, "p50 ms")]
+    assert places == sorted(places)
     assert max(map(len, result.table.splitlines())) <= 100 and "Bi-LSTM alone" in result.table
     written = json.loads((folder / "out" / "report.json").read_text())
     thresholds = json.loads((folder / "out" / "student.json").read_text())["thresholds"]
@@ -378,6 +383,33 @@ def test_the_predictor_goes_by_the_thresholds(finished, capsys, tmp_path):
     assert "train.csv:2: the labels" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_teacher_of_several_labels_is_fine_tuned_further_in_its_own_order(finished, tmp_path, capsys):
+    """Its outputs are w0 to w3 by its config; had the data's order won, it would begin with the labels mixed up."""
+    folder, dev, _ = finished
+    older = tmp_path / "older"
+    shutil.copytree(folder / "teacher", older)
+    (older / "finetune.json").unlink()
+    config = json.loads((older / "config.json").read_text())
+    renamed = dict(zip(LABEL_WORDS, ("z", "y", "x", "w")))
+    config["id2label"] = {place: renamed[name] for place, name in config["id2label"].items()}
+    (older / "config.json").write_text(json.dumps(config))
+    for name in ("train", "dev"):
+        text = (folder / f"{name}.csv").read_text().splitlines()
+        rows = [line.rsplit('","', 1) for line in text[1:]]
+        (tmp_path / f"{name}.csv").write_text("\n".join([text[0], *(
+            f'{text}","{",".join(renamed[label] for label in labels[:-1].split(",") if label)}"'
+            for text, labels in rows)]) + "\n")
+    yaml = tmp_path / "more.yaml"
+    yaml.write_text(json.dumps({
+        "Global": {"task": "multi_label", "model_dir": str(tmp_path / "teacher"), "max_seq_length": 32,
+                   "train_file": str(tmp_path / "train.csv"), "dev_file": str(tmp_path / "dev.csv"),
+                   "cache_dir": str(tmp_path / "cache")},
+        "bert_to_bilstm": {}, "Finetune": {"model": str(older), "epochs": 1, "learning_rate": 1e-9, "batch_size": 16}}))
+    assert main(["finetune", str(yaml)]) == 0
+    assert "micro-F1 on the dev set" in capsys.readouterr().out and best_dev_metric(tmp_path / "teacher") > 0.8
+    assert json.loads((tmp_path / "teacher" / "config.json").read_text())["id2label"] == config["id2label"]
+
+
 def test_a_loader_with_labels_for_pairs_trains_but_thresholds_need_a_dev_set(tiny_teacher, tmp_path):
     teacher = tiny_teacher(num_classes=2, label_names=("same", "good"))
     tokenizer = load_tokenizer(teacher)
@@ -395,5 +427,11 @@ def test_a_loader_with_labels_for_pairs_trains_but_thresholds_need_a_dev_set(tin
     assert report.models[0].agreement == 1 and report.labels == ()
     student = Predictor(tmp_path / "out")
     assert student.pairs and student.task.thresholds == (0.2, 0.2)
+    unlabelled = [{name: array for name, array in batch.items() if name != "labels"} for batch in batches]
+    with pytest.raises(UserError, match="bert_to_bilstm.alpha: the batches of train_dataloader hold no labels"):
+        compress(config, train_dataloader=unlabelled)
+    soft = {**config, "bert_to_bilstm": {**config["bert_to_bilstm"], "alpha": 0.0}}
+    rows = compress(soft, train_dataloader=unlabelled).report.models
+    assert rows[-1].agreement > 0.3 and rows[-1].figure("micro_f1") is None  # no labels anywhere
     with pytest.raises(UserError, match="Global.threshold: dev, but no labelled dev set is known"):
         compress(config | {"Global": config["Global"] | {"threshold": "dev"}}, train_dataloader=batches)

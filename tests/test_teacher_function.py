@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 
 from paddleslim_bilstm.errors import UserError
@@ -80,6 +83,78 @@ def test_an_attribute_or_the_source_tells_functions_apart(tokenizer):
     first = print_of(one)
     one.fingerprint = "v2"
     assert len({first, print_of(one), print_of(lengths)}) == 3
+
+
+class Model:
+    """Weights that no content tells apart."""
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def __call__(self, texts):
+        return [[self.scale * len(text), 0] for text in texts]
+
+    def answer(self, texts):
+        return self(texts)
+
+
+MODEL = Model()
+
+
+def scaled(texts, scale=1.0, weights=None, model=len):
+    return [[scale * model(text), 0] for text in texts]
+
+
+def closing_over(value):
+    def teacher(texts):
+        return [[value, 0.0] for _ in texts]
+    return teacher
+
+
+def calling_a_model_of_the_module(texts):
+    return MODEL(texts)
+
+
+SEEN = [closing_over(1), closing_over(2), closing_over("a"), closing_over((1, "a")), closing_over(np.zeros(2)),
+        closing_over(np.ones(2)), closing_over(closing_over(3)), closing_over(closing_over(4)),
+        partial(scaled, scale=2.0), partial(scaled, scale=3.0), partial(scaled, weights=np.ones(3)), Model(2.0),
+        Model(3.0), Model(4.0).answer, scaled]
+
+
+def test_values_that_a_function_holds_tell_it_apart(tokenizer, caplog):
+    prints = [FunctionTeacher.of(function, tokenizer, ("a", "b")).fingerprint for function in SEEN]
+    assert len(set(prints)) == len(SEEN) and not caplog.messages
+    again = [closing_over(1), partial(scaled, weights=np.ones(3)), Model(3.0)]
+    assert {FunctionTeacher.of(one, tokenizer, ("a", "b")).fingerprint for one in again} < set(prints)
+
+
+@pytest.mark.parametrize(("function", "named"), [
+    (closing_over(Model()), "value (Model)"), (closing_over([1]), "value (list)"),
+    (partial(scaled, weights={"a": 1}), "weights (dict)"), (partial(scaled, model=Model()), "model (Model)"),
+    (calling_a_model_of_the_module, "MODEL (Model)"), (closing_over(calling_a_model_of_the_module), "MODEL (Model)"),
+    (closing_over(np.array([None])), "value (ndarray)"), (Model([2]), "scale (list)")])
+def test_what_the_cache_cant_see_is_named_in_one_line_unless_there_is_a_fingerprint(tokenizer, caplog, function, named):
+    FunctionTeacher.of(function, tokenizer, ("a", "b"))
+    message, = caplog.messages
+    assert f"your function holds as {named};" in message and "fingerprint" in message and "\n" not in message
+    caplog.clear()
+    if not isinstance(function, partial):
+        function.fingerprint = "v1"
+        FunctionTeacher.of(function, tokenizer, ("a", "b"))
+        assert not caplog.messages
+        del function.fingerprint
+
+
+def test_a_function_that_holds_itself_is_looked_into_once(tokenizer):
+    def teacher(texts):
+        return teacher(texts[1:]) if texts else []
+
+    def early(texts):
+        return later(texts)
+
+    first = FunctionTeacher.of(early, tokenizer, ("a", "b")).fingerprint  # "later" has no value yet
+    later = teacher
+    assert first != FunctionTeacher.of(early, tokenizer, ("a", "b")).fingerprint
 
 
 @pytest.mark.parametrize(("answer", "message"), [

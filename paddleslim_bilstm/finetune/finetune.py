@@ -18,6 +18,7 @@ from ..host.versions import before_paddle
 from ..run import cache_root
 from ..storage import checksum, make_writable_folder, whole_folder, write_json
 from ..teacher.checkpoint import dynamic_mode
+from ..teacher.load import label_names_in
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
 from ..tokens import Tokenizer
@@ -53,7 +54,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
     config = config if isinstance(config, Config) else load_config(config, overrides)
     global_, folder = config.global_, _destination(config)
     started = time.perf_counter()
-    dataset = load_dataset(global_, train=train, dev=dev)
+    dataset = _in_checkpoints_order(config, load_dataset(global_, train=train, dev=dev), train, dev)
     with tempfile.TemporaryDirectory(prefix="finetune-") as scratch, dynamic_mode(), paddle.utils.unique_name.guard():
         paddle.seed(global_.seed)
         network, tokenizer, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names),
@@ -127,6 +128,16 @@ def _destination(config: Config) -> Path:
                         "name two folders")
     make_writable_folder(folder.parent, "Global.model_dir")
     return folder
+
+
+def _in_checkpoints_order(config: Config, dataset: Dataset, train: Any, dev: Any) -> Dataset:
+    """Return the data with the labels in the order in which a classifier that is trained on has them."""
+    folder, names = Path(config.finetune.model), None
+    if folder.is_dir():
+        names = label_names_in(folder, len(dataset.label_names))
+    if names is None or list(names) == list(dataset.label_names) or {*names} != {*dataset.label_names}:
+        return dataset
+    return load_dataset(config.global_, len(names), names, train=train, dev=dev)
 
 
 def _tokenized(dataset: Dataset, tokenizer: Tokenizer, max_seq_length: int) -> tuple[Labelled, Labelled]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paddleslim.auto_compression.compressor import _logger as host_log
 from paddleslim.common.dataloader import wrap_dataloader
@@ -21,6 +21,9 @@ from . import STRATEGY
 from .on_paddle3 import old_loader, paddleslim_at_work
 from .versions import UnsupportedVersion
 
+if TYPE_CHECKING:
+    from ..teacher.given import LogitsOfTexts
+
 _DATA_HOOK = "DataAugmentation"
 _GLOBAL_ARGUMENTS = ("model_dir", "model_filename", "params_filename", "save_dir")
 _REFUSED_ARGUMENTS = {
@@ -33,9 +36,10 @@ def extend(cls: type) -> None:
     """Teach the class ``AutoCompression`` our sections, in place.
 
     With ``bert_to_bilstm`` in its config, the constructor checks the config and ``compress()`` runs our engine; the
-    result is in ``.result``, and ``.final_metric`` and ``export_onnx()`` are what they are in PaddleSlim. With
-    ``DataAugmentation`` alone, the batches of ``train_dataloader`` are augmented on the way into PaddleSlim's own
-    strategies. Every other config goes to PaddleSlim untouched.
+    result is in ``.result``, and ``.final_metric`` and ``export_onnx()`` are what they are in PaddleSlim. A function
+    as ``teacher=`` takes the place of ``model_dir``, see `pipeline.compress`. With ``DataAugmentation`` alone, the
+    batches of ``train_dataloader`` are augmented on the way into PaddleSlim's own strategies. Every other config goes
+    to PaddleSlim untouched.
     """
     if getattr(cls.__init__, "knows_bert_to_bilstm", False):
         return
@@ -44,7 +48,9 @@ def extend(cls: type) -> None:
     signature = inspect.signature(original_init)
 
     @functools.wraps(original_init)
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, teacher=None, **kwargs):
+        if teacher is not None and not args and "model_dir" not in kwargs:
+            kwargs["model_dir"] = None
         arguments = signature.bind(self, *args, **kwargs).arguments
         for name in ("train_dataloader", "eval_dataloader"):
             if name in arguments:
@@ -52,7 +58,7 @@ def extend(cls: type) -> None:
         written = _written(arguments.get("config"))
         self._distillation = None
         if STRATEGY in written.values:
-            self._distillation = distillation = _Distillation(written, arguments)
+            self._distillation = distillation = _Distillation(written, arguments, teacher)
             self.final_dir = distillation.settings.global_.save_dir
             self.model_filename, self.params_filename = distillation.file_names
             try:
@@ -60,6 +66,8 @@ def extend(cls: type) -> None:
             except AssertionError as error:
                 raise UserError(f"deploy_hardware: {error}") from None
             return
+        if teacher is not None:
+            raise UserError(f"teacher: only {STRATEGY} learns from a function, and the config has no such section")
         self._plain_dataloader = None
         if _DATA_HOOK not in written.values:
             with paddleslim_at_work():
@@ -146,14 +154,19 @@ def _export_onnx(folder: Path, model_name: str) -> None:
 class _Distillation:
     """A run of our engine with what the caller gave to ``AutoCompression``."""
 
-    def __init__(self, written: Source, arguments: dict[str, Any]):
-        from ..pipeline import prepare  # the pipeline imports this room
+    def __init__(self, written: Source, arguments: dict[str, Any], teacher: LogitsOfTexts | None):
+        from ..pipeline import check_who_teaches, prepare  # the pipeline imports this room
+        if callable(arguments.get("model_dir")):
+            raise UserError("model_dir: is a function; give it as teacher=")
         for name in _REFUSED_ARGUMENTS:
             if arguments.get(name) is not None:
                 raise UserError(f"{name}: {_REFUSED_ARGUMENTS[name]}; leave it out")
         given = {name: arguments[name] for name in _GLOBAL_ARGUMENTS if arguments.get(name) is not None}
         self.settings = prepare(written.with_values("Global", given, "AutoCompression"), inside_paddleslim=True,
-                                has_loader=arguments.get("train_dataloader") is not None)
+                                has_loader=arguments.get("train_dataloader") is not None,
+                                needs_teacher=teacher is None)
+        check_who_teaches(self.settings, teacher)
+        self._teacher = teacher
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
 
@@ -179,7 +192,8 @@ class _Distillation:
 
     def run(self):
         from ..pipeline import compress
-        return compress(self.settings, train_dataloader=self._train_dataloader, eval_callback=self._eval_callback)
+        return compress(self.settings, train_dataloader=self._train_dataloader, eval_callback=self._eval_callback,
+                        teacher=self._teacher)
 
 
 def _written(config: Any) -> Source:

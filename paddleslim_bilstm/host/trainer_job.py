@@ -56,8 +56,9 @@ def distil(trainer: Any, custom_evaluate: None = None,
         save_dir = Path(trainer.args.output_dir) / STRATEGY
         with quiet_dygraph():
             train, dev = read_examples(trainer, "train_dataset"), read_examples(trainer, "eval_dataset")
+        task = _task_of(train, dev)
         longest = max(int(examples.lengths.max()) for examples in (train, dev) if examples is not None)
-        settings = prepare(config or {}, _overrides(trainer, config, save_dir, longest, train.task))
+        settings = prepare(config or {}, _overrides(trainer, config, save_dir, longest, task))
         save_teacher(trainer, Path(settings.global_.model_dir))
         paddle.enable_static()
         return run_job(settings, train_dataloader=examples_loader(train, settings),
@@ -116,6 +117,16 @@ def _check(trainer: Any, custom_evaluate: Any) -> None:
     if trainer.args.greater_is_better is False and trainer.args.metric_for_best_model not in _LOSSES:
         raise UserError("CompressionArguments.greater_is_better: False, but the best student is the one with the "
                         "highest metric; name another metric_for_best_model")
+
+
+def _task_of(train: Examples, dev: Examples | None) -> Task:
+    """Return what the labels of both data sets tell, or of the one that has some."""
+    tasks = {examples.task.name: examples.task for examples in (train, dev)
+             if examples is not None and examples.labels is not None}
+    if len(tasks) > 1:
+        raise UserError("Trainer(eval_dataset=...): its labels are of another kind than those of train_dataset "
+                        f"({' and '.join(tasks)}); give both one number each, or both 0 or 1 for each output")
+    return next(iter(tasks.values()), train.task)
 
 
 def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int, task: Task) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Mapping, Sequence
 
-from ..task import CLASSIFICATION, Task, likenesses, metrics_by_name, task_named
+from ..task import CLASSIFICATION, Task, in_table_order, likenesses, metrics_by_name, task_named
 from .measure import ALONE, TEACHER, ModelRow
 
 REPORT_FORMAT = 1
@@ -171,9 +171,10 @@ def times(ratio: float, more: str, less: str) -> str:
 
 def _cells(rows: Sequence[ModelRow]) -> list[list[str]]:
     """Return the header and a line a model, all text. A column that no model fills is left out."""
+    measured = [name for name in metrics_by_name() if any(row.figure(name) is not None for row in rows)]
     columns = {
         "model": [row.name for row in rows],
-        **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in metrics_by_name().values()},
+        **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in in_table_order(measured)},
         "metric": ["-" if row.metric is None else f"{row.metric:.4g}" for row in rows],
         **{one.column: [one.cell(row.figure(one.name)) for row in rows] for one in likenesses().values()},
         "params": [_known(compact, row.parameters) for row in rows],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Sequence
@@ -11,16 +12,20 @@ import numpy as np
 from ..augment import TransferSet
 from ..config import Config
 from ..errors import UserError, short
-from ..storage import checksum, source_of
+from ..storage import checksum
 from ..text import Dataset
 from ..text.rows import Text
 from ..tokens import Sentences, Tokenizer, load_tokenizer
 from ..tokens.word_level import write_word_tokenizer
+from .function_content import content_of
 from .label_files import SETTING, GivenAnswers, LabelTable, missing_note
 from .spelling import Speller
 from .teacher import Teacher
 
+_log = logging.getLogger(__name__)
+
 TEXTS_PER_CALL = 256
+_SHOWN = 4  # names of what a function holds, in a message
 
 # function(texts, or pairs of texts) -> logits [n, classes]; of one output [n] will do
 LogitsOfTexts = Callable[[Sequence[Text]], Any]
@@ -84,8 +89,9 @@ class GivenLabels(Teacher):
 class FunctionTeacher(Teacher):
     """A function that is given texts, `TEXTS_PER_CALL` a call at most.
 
-    Its attribute ``fingerprint``, a text, tells its versions apart; without one the source of its module does. Its
-    attribute ``label_names`` names the columns, where they aren't in the order of the data's labels.
+    Its attribute ``fingerprint``, a text, tells its versions apart; without one the source of its module does, with
+    the arrays, numbers, texts and functions that it holds. Its attribute ``label_names`` names the columns, where they
+    aren't in the order of the data's labels.
     """
 
     function: LogitsOfTexts
@@ -96,10 +102,8 @@ class FunctionTeacher(Teacher):
     @classmethod
     def of(cls, function: LogitsOfTexts, tokenizer: Tokenizer, label_names: Sequence[str]) -> FunctionTeacher:
         """Return the teacher that asks ``function``; ``label_names`` are the run's."""
-        version = getattr(function, "fingerprint", None)
         return cls(tokenizer, len(label_names), tuple(label_names), tokenizer.framing, None,
-                   checksum("function", source_of(function) if version is None else str(version)), function,
-                   Speller(tokenizer))
+                   checksum("function", *_version_of(function)), function, Speller(tokenizer))
 
     def reading(self, sentences: Sentences, texts: Sequence[Any] | None) -> FunctionTeacher:
         return replace(self, speller=self.speller.knowing(sentences, texts))
@@ -141,3 +145,15 @@ class FunctionTeacher(Teacher):
             raise UserError(f"teacher: your function answers {logits[bad[0]].tolist()} to "
                             f"{short(repr(texts[bad[0]]))}; it must be finite numbers")
         return logits
+
+
+def _version_of(function: LogitsOfTexts) -> list[Any]:
+    """Return what tells versions of a user's function apart; a warning names what does not."""
+    version = getattr(function, "fingerprint", None)
+    if version is not None:
+        return [str(version)]
+    content, unseen = content_of(function)
+    if unseen:
+        _log.warning("teacher: the cache can't see what your function holds as %s; where that changes, start again "
+                     "with another text in the function's attribute fingerprint", ", ".join(unseen[:_SHOWN]))
+    return content

@@ -103,7 +103,8 @@ yaml_files = st.one_of(st.binary(max_size=60), st.builds(edited, st.sampled_from
 
 # Rows
 
-_labels = st.one_of(st.sampled_from(["0", "1", "class 0", "class 1", "class 2", "0,1", "0|1", ""]), values, texts,
+_labels = st.one_of(st.sampled_from(["0", "1", "class 0", "class 1", "class 2", "0,1", "0|1", "0;1", "0,,1", ",", ""]),
+                    values, texts,
                     st.lists(st.sampled_from(["0", "1", 0, 1, "", None, "class 0", 0.5, []]), max_size=3))
 _pairs = st.lists(st.tuples(texts, _labels), min_size=1, max_size=5)
 _JSON_KEYS = ["text", "label", "sentence", "text_b"]
@@ -156,7 +157,7 @@ _answers = st.one_of(
     st.lists(st.floats(-9, 9), min_size=2, max_size=2).map(lambda value: {"logits": value}),
     st.floats(0, 1).map(lambda share: {"probabilities": [share, 1 - share]}),
     st.floats(0, 1).map(lambda share: {"probabilities": {"good": share, "bad": 1 - share}}),
-    st.sampled_from(["good", "bad", 0, "1"]).map(lambda value: {"label": value}))
+    st.sampled_from(["good", "bad", 0, "1", ["good"], [], ["bad", "good"]]).map(lambda value: {"label": value}))
 _odd_answers = st.dictionaries(st.sampled_from(["logits", "probabilities", "label", "id", "text", "more"]),
                                st.one_of(values, st.lists(_numbers_given, max_size=3),
                                          st.dictionaries(st.sampled_from(["good", "bad"]), _numbers_given)), max_size=3)

@@ -28,7 +28,7 @@ from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.text import load_dataset
 
 from . import inputs
-from .workshop import ONNX_FILES, STUDENT_FILES, TEACHER_FILES, Workshop
+from .workshop import ONNX_FILES, STUDENT_FILES, TEACHER_FILES, TOKENIZER_KINDS, Workshop
 
 ACCEPTED, REFUSED = "accepted", "refused"
 
@@ -156,15 +156,15 @@ def teacher_weights(workshop: Workshop, case: tuple[str, bytes | list]) -> str:
     return ACCEPTED
 
 
-def label_files(workshop: Workshop, case: tuple[bool, list[tuple[str, bytes]]]) -> str:
+def label_files(workshop: Workshop, case: tuple[tuple[bool, list[tuple[str, bytes]]], str]) -> str:
     """Labels from elsewhere are a row of finite numbers, or none, for each text; or refused."""
-    from paddleslim_bilstm.task import CLASSIFICATION
+    from paddleslim_bilstm.task import task_named
     from paddleslim_bilstm.teacher.label_files import read_answers
-    with_texts, files = case
+    (with_texts, files), task = case
     for name, content in [*([("part-00000.jsonl", inputs.part_of_texts)] if with_texts else []), *files]:
         workshop.put(name, content)
     try:
-        table = read_answers([str(workshop.desk)], CLASSIFICATION).table(["good", "bad"])
+        table = read_answers([str(workshop.desk)], task_named(task)).table(["good", "bad"])
         table.check_known(inputs.LABELLED)
     except UserError as error:
         return _one_line(error)
@@ -191,9 +191,46 @@ def onnx_teacher(workshop: Workshop, case: tuple[str, bytes | list]) -> str:
     return ACCEPTED
 
 
-def _with_damage(files: dict[str, bytes], case: tuple[str, bytes | list]) -> dict[str, bytes]:
-    """Return ``files`` with one of them replaced, or edited."""
+def several_teachers(workshop: Workshop, case: tuple[str, bytes | list | float]) -> str:
+    """A sound teacher and a damaged one answer together, or are refused."""
+    from paddleslim_bilstm.teacher import load_teachers
+    for folder, files in (("one", workshop.onnx_files), ("other", _with_damage(workshop.onnx_files, case))):
+        (workshop.desk / folder).mkdir()
+        for name, content in files.items():
+            workshop.put(f"{folder}/{name}", content)
+    try:
+        both = load_teachers([str(workshop.desk / folder) for folder in ("one", "other")], workshop.desk / "work")
+        logits = both.logits(both.tokenizer.encode(["the film is good", ""]), threads=1)
+    except UserError as error:
+        return _one_line(error)
+    assert logits.shape == (2, 2) and both.num_classes == 2
+    return ACCEPTED
+
+
+def tokenizers(workshop: Workshop, case: tuple[str, bytes | list | float]) -> str:
+    """A damaged vocabulary of any kind still cuts texts into its own tokens, or is refused."""
+    from paddleslim_bilstm.tokens import load_tokenizer
+    kind, damage = case
+    name = next(iter(workshop.tokenizer_files[kind]))
+    for file, content in _with_damage(workshop.tokenizer_files[kind], (name, damage)).items():
+        workshop.put(file, content)
+    texts = ["the film is good", "", "\u2581 \u4e2d\u6587\t\U0001f600", "Isn't it?  "]
+    try:
+        tokenizer = load_tokenizer(workshop.desk)
+        sentences = tokenizer.encode(texts)
+        [tokenizer.pieces.spell(ids.tolist()) for ids in sentences if len(ids)]
+    except UserError as error:
+        return _one_line(error)
+    assert len(sentences) == 4 and len(sentences.tokens) == len(sentences.word_starts)
+    assert not len(sentences.tokens) or 0 <= sentences.tokens.min() and sentences.tokens.max() < len(tokenizer.vocab)
+    return ACCEPTED
+
+
+def _with_damage(files: dict[str, bytes], case: tuple[str, bytes | list | float]) -> dict[str, bytes]:
+    """Return ``files`` with one of them replaced, edited, or cut off after a share of it."""
     name, damage = case
+    if isinstance(damage, float):
+        return {**files, name: files[name][:int(damage * len(files[name]))]}
     return {**files, name: damage if isinstance(damage, bytes) else inputs.edited(files[name], damage)}
 
 
@@ -266,9 +303,12 @@ _commands = st.one_of(
     st.lists(_words, max_size=3))
 
 
+_harm = st.one_of(st.binary(max_size=40), inputs.values.map(lambda value: json.dumps(value).encode()), inputs.edits,
+                  st.floats(0, 1))
+
+
 def _damage(names: tuple[str, ...]) -> st.SearchStrategy:
-    replaced = st.one_of(st.binary(max_size=40), inputs.values.map(lambda value: json.dumps(value).encode()))
-    return st.tuples(st.sampled_from(names), st.one_of(replaced, inputs.edits))
+    return st.tuples(st.sampled_from(names), _harm)
 
 
 _tasks = st.sampled_from(["classification", "multi_label"])
@@ -284,7 +324,9 @@ TARGETS = {
                                   st.integers(-1, 9)), predictor),
     "student folder": Target(_damage(STUDENT_FILES), student_folder),
     "teacher weights": Target(_damage(TEACHER_FILES), teacher_weights),
-    "label files": Target(inputs.label_files, label_files),
+    "label files": Target(st.tuples(inputs.label_files, _tasks), label_files),
+    "tokenizers": Target(st.tuples(st.sampled_from(list(TOKENIZER_KINDS)), _harm), tokenizers),
+    "several teachers": Target(_damage(ONNX_FILES), several_teachers),
     "ONNX teacher": Target(_damage(ONNX_FILES), onnx_teacher),
     "command line": Target(st.tuples(_commands, inputs.data_bytes, st.one_of(inputs.data_bytes, inputs.yaml_files)),
                            command_line),

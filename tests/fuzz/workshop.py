@@ -11,6 +11,7 @@ from typing import Iterator
 
 import numpy as np
 import safetensors.numpy
+from encoders import KINDS, write_tokenizer
 from onnx_teachers import OnnxClassifier
 from student_reference import output_folder
 from teachers import VOCABULARY
@@ -18,6 +19,7 @@ from teachers import VOCABULARY
 STUDENT_FILES = ("model.onnx", "student.json", "vocab.txt", "tokenizer_config.json", "tokenizer.json")
 TEACHER_FILES = ("config.json", "model_state.pdparams", "model.safetensors", "model.safetensors.index.json")
 ONNX_FILES = ("model.onnx", "config.json", "vocab.txt")
+TOKENIZER_KINDS = ("roberta", "xlm-roberta", "albert")
 
 
 class Workshop:
@@ -40,6 +42,7 @@ class Workshop:
         self.onnx_files = {"model.onnx": OnnxClassifier(positions=20).model().SerializeToString(),
                            "config.json": b'{"id2label": {"0": "a", "1": "b"}, "max_position_embeddings": 20}',
                            "vocab.txt": "\n".join(VOCABULARY).encode()}
+        self.tokenizer_files = {kind: _tokenizer_files(root / kind, kind) for kind in TOKENIZER_KINDS}
 
     def clear(self) -> None:
         """Empty the desk."""
@@ -51,6 +54,14 @@ class Workshop:
         path = self.desk / name
         path.write_bytes(content)
         return path
+
+
+def _tokenizer_files(folder: Path, kind: str) -> dict[str, bytes]:
+    """Return the files of a tokenizer of ``kind``, its vocabulary first."""
+    vocabulary, names = KINDS[kind][3:]
+    write_tokenizer(folder, vocabulary, names)
+    files = sorted((path.name for path in folder.iterdir()), key=lambda name: name != vocabulary)
+    return {name: (folder / name).read_bytes() for name in files}
 
 
 def _tokenizer_json(folder: Path) -> bytes:
