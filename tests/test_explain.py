@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from paddleslim_bilstm.export.student_file import load_student
 
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.storage import write_json
+from paddleslim_bilstm.student.weights import load_student
 
 
 def _explained(folder, name="disagreements.jsonl"):
