@@ -1,5 +1,6 @@
 """``paddleslim-bilstm explain``: where a finished student and its teacher differ, on the dev set and on new text."""
 
+import html
 import json
 import shutil
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_every_disagreement_on_the_dev_set_is_told(class_run, contrary, capsys):
         assert row["teacher"]["label"] != row["student"]["label"]
         assert row["teacher_is_right"] == (row["teacher"]["label"] == row["label"])
         assert row["sure"] == pytest.approx(row["teacher"]["probabilities"][row["teacher"]["label"]], abs=1e-5)
-    page = (contrary / "disagreements.html").read_text(encoding="utf-8")
+    page = html.unescape((contrary / "disagreements.html").read_text(encoding="utf-8"))
     assert all(row["text"] in page for row in rows) and "gold label" in page
 
 
