@@ -123,7 +123,7 @@ def quiet_libraries(log: Path | None) -> Iterator[None]:
         try:
             with redirect_stdout(aside), redirect_stderr(aside):
                 yield
-        except (UserError, ImportError, OSError):  # told in a line
+        except (UserError, ranks.OtherRankFailed, ImportError, OSError):  # told in a line
             raise
         except Exception:
             print(f"what PaddleSlim and Paddle said: {log}", file=_screen())
