@@ -123,7 +123,7 @@ def quiet_libraries(log: Path | None) -> Iterator[None]:
         try:
             with redirect_stdout(aside), redirect_stderr(aside):
                 yield
-        except (UserError, ImportError, OSError):  # told in a line
+        except (UserError, ranks.OtherRankFailed, ImportError, OSError):  # told in a line
             raise
         except Exception:
             print(f"what PaddleSlim and Paddle said: {log}", file=_screen())
@@ -136,19 +136,22 @@ class _Aside(io.TextIOBase):
     """A stream in place of the screen, which is shown errors alone, and once the file is closed all."""
 
     def __init__(self, file: TextIO, screen: TextIO):
-        self._file, self.screen = file, screen
+        self._file, self.screen, self._bar = file, screen, ""
 
     def write(self, text: str) -> int:
         if self._file.closed:  # by a logger that was made while the block ran
-            return self.screen.write(text)
-        if not text.startswith("\r"):  # of a bar's states the last one
-            self._file.write(text)
+            return _screen().write(text)
+        if text.startswith("\r"):  # a bar, of which the last state counts
+            self._bar = text.strip("\r")
+        else:
+            self._file.write(self._bar + text)
+            self._bar = ""
         if any(_GRAVE.search(line) for line in text.splitlines()):
             self.screen.write(text if text.endswith("\n") else f"{text}\n")
         return len(text)
 
     def flush(self) -> None:
-        (self.screen if self._file.closed else self._file).flush()
+        (_screen() if self._file.closed else self._file).flush()
 
     def fileno(self) -> int:
         return self.screen.fileno()

@@ -2,7 +2,7 @@
 
 Without the launcher there is one rank, and nothing here does anything or loads Paddle. Under it the ranks meet where
 the first of these functions needs the others. Whoever waits for another rank looks a few times a second whether one
-has failed, so no rank waits for one that has ended.
+has told of a failure, and ends then, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, TypeVar
+from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
 
 import numpy as np
 
@@ -98,7 +98,8 @@ def together() -> Iterator[None]:
                 failed = None
                 _tell_failure(f"{_own_name()}: ended by a signal; the same command goes on", SIGNALLED)
         elif isinstance(error, (UserError, OSError)):
-            error = UserError(f"{_own_name()}: {error}")
+            if not str(error).startswith(_own_name()):
+                error = UserError(f"{_own_name()}: {error}")
             _tell_failure(str(error), USER_ERROR)
         else:
             what = " ".join(str(error).split())[:200]
@@ -163,6 +164,14 @@ def sum_of_all(array: np.ndarray) -> np.ndarray:
     return _collective(lambda distributed, tensor: distributed.all_reduce(tensor), array) if count() > 1 else array
 
 
+def sum_tensors(tensors: Sequence[Any]) -> None:
+    """Replace tensors of dynamic mode by the sums over all ranks; all ranks have the same number of them."""
+    if count() > 1:
+        with _collectives() as distributed:
+            for tensor in tensors:
+                distributed.all_reduce(tensor)
+
+
 def check_agreement(what: str, key: str) -> None:
     """Check that all ranks have the same ``key``.
 
@@ -225,7 +234,12 @@ def _meet() -> None:
     """
     if _Meeting.store is not None:
         return
+    import paddle
     from paddle.base import core
+    if paddle.distributed.is_initialized():  # by the user's script
+        _Meeting.store = core.create_or_get_global_tcp_store()
+        atexit.register(_see_off)
+        return
     endpoint = os.environ.get("PADDLE_MASTER") or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
     host, _, port = endpoint.rpartition(":")
     limit_s = int(os.environ.get(_MEETING_VARIABLE) or _MEETING_S)
@@ -271,15 +285,27 @@ def _join_group(core: Any, store: Any) -> None:
 def _collective(work: Callable[[Any, Any], Any], array: np.ndarray) -> np.ndarray:
     """Return what ``work(paddle.distributed, tensor)`` makes of an array, in place."""
     import paddle
+    with _collectives() as distributed:
+        tensor = paddle.to_tensor(array)
+        work(distributed, tensor)
+        return tensor.numpy()
+
+
+@contextmanager
+def _collectives() -> Iterator[Any]:
+    """Yield ``paddle.distributed``, in dynamic mode.
+
+    Raises:
+        OtherRankFailed: the other end has gone.
+    """
+    import paddle
 
     from .teacher.checkpoint import dynamic_mode
     _meet()
     try:
-        with dynamic_mode():
-            tensor = paddle.to_tensor(array)
-            work(paddle.distributed, tensor)
-            return tensor.numpy()
-    except Exception as error:  # the other end is gone: its own class in each backend
+        with dynamic_mode(), paddle.no_grad():
+            yield paddle.distributed
+    except Exception as error:  # each backend has its own
         end = time.monotonic() + _FAREWELL_S
         while time.monotonic() < end:  # whoever failed may be about to say so
             if failed := _failure_of_others():

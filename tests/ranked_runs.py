@@ -39,12 +39,14 @@ class Stories:
         files = {"model_dir": str(root / "teacher"), "train_file": str(root / "data" / "train.tsv"),
                  "dev_file": str(root / "data" / "dev.tsv")}
         (root / "run.json").write_text(json.dumps({**CONFIG, "Global": {**CONFIG["Global"], **files}}))
-        make = "import sys, pathlib, teachers; teachers.make_tiny_teacher(pathlib.Path(sys.argv[1]), 'huggingface')"
+        make = "import sys, pathlib, teachers; teachers.make_tiny_teacher(pathlib.Path(sys.argv[1]), 'huggingface', " \
+               "hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)"  # ranks draw dropout of their own
         subprocess.run([sys.executable, "-c", make, str(root / "teacher")], check=True, cwd=Path(__file__).parent,
                        capture_output=True)
 
     def start(self, name: str, count: int, *overrides: str, only: int | None = None, limit_s: int = 60,
-              before: Callable[[int], None] = lambda rank: None, port: int | None = None) -> list[Run]:
+              before: Callable[[int], None] = lambda rank: None, port: int | None = None,
+              command: str = "compress") -> list[Run]:
         """Start ``count`` ranks in the folder ``name``, or one of them alone; ``before`` is called in each."""
         folder, port = self.root / name, port or free_port()
         folder.mkdir(exist_ok=True)
@@ -61,7 +63,8 @@ class Stories:
                 before(rank)
             return enter
 
-        return [start(arguments, folder / f"log-{time.monotonic_ns()}-{rank}", as_rank(rank) if count > 1 else None)
+        return [start(arguments, folder / f"log-{time.monotonic_ns()}-{rank}", as_rank(rank) if count > 1 else None,
+                      command)
                 for rank in (range(count) if only is None else [only])]
 
     def end(self, name: str, runs: list[Run]) -> dict[str, Any]:
@@ -107,6 +110,17 @@ def killed(stories: Stories) -> list[dict[str, Any]]:
     return [*found, stories.end("killed", stories.start("killed", 2))]
 
 
+def finetuned(stories: Stories, count: int) -> dict[str, Any]:
+    """Fine-tune the teacher once more, and return its weights."""
+    from safetensors.numpy import load_file
+    name, folder = f"finetuned-{count}", stories.root / f"teacher-{count}"
+    found = stories.end(name, stories.start(
+        name, count, f"Finetune.model={stories.root / 'teacher'}", "Finetune.batch_size=33", "Finetune.epochs=2",
+        f"Global.model_dir={folder}", command="finetune"))
+    weights = load_file(folder / "model.safetensors") if folder.is_dir() else {}
+    return {**found, "weights": {name: array.tolist() for name, array in weights.items()}}
+
+
 def failing(rank: int) -> None:
     """Let labelling fail in rank 1."""
     from paddleslim_bilstm.teacher import labelling
@@ -138,6 +152,7 @@ def others(stories: Stories) -> dict[str, Any]:
         taken.listen()
         port = taken.getsockname()[1]
         found["taken"] = stories.end("taken", stories.start("taken", 2, only=0, limit_s=5, port=port))
+    found["finetuned"] = [finetuned(stories, count) for count in (1, 2)]
     return found
 
 

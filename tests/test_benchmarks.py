@@ -6,6 +6,7 @@ from pathlib import Path
 
 import paddle
 import pytest
+from onnx_teachers import OnnxClassifier, put_onnx_teacher
 from reviews import write_reviews
 
 pytestmark = pytest.mark.slow
@@ -103,6 +104,18 @@ def test_scaling(run, task, tmp_path):
     stages = json.loads(out.read_text())["sizes"]["300"]
     assert [stages[stage]["sentences"] for stage in ("read", "augment", "label", "train")] == [300, 900, 300, 8]
     assert all(stages[stage]["mib"] > 0 for stage in ("read", "augment", "label", "train")) and "| 300 |" in shown
+
+
+def test_onnx_labelling(monkeypatch, capsys, task, tmp_path):
+    pytest.importorskip("ml_dtypes")  # of ONNX Runtime's quantizer
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark, out = importlib.import_module("onnx_labelling"), tmp_path / "out.json"
+    folder = put_onnx_teacher(tmp_path / "onnx", OnnxClassifier().model())
+    benchmark.main([f"--teacher={task / 'teacher'}", f"--onnx={folder}", f"--train={task / 'train.tsv'}",
+                    "--sentences=20", "--runs=1", f"--out={out}"])
+    found = json.loads(out.read_text())
+    assert found["Paddle Inference, fp32"]["ratio"] == 1 and found["ONNX Runtime, fp32"]["difference"] > 0
+    assert found["ONNX Runtime, dynamic int8"]["difference"] > 0 and capsys.readouterr().out.count("\n") >= 5
 
 
 def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_path):

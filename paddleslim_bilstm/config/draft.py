@@ -44,8 +44,7 @@ class Look:
         dev: the file of the dev set; None where the data is to be split.
         text_column, label_column: None where their names are usual ones.
         tokens: of each text, by the teacher's tokenizer or estimated.
-        teacher: its folder; None where one is to be fine-tuned.
-        outputs: of the teacher, None where that is not known; ``kind`` says what it is.
+        teacher: its folder; None where one is to be fine-tuned. ``kind`` says what it is.
     """
 
     file: Path
@@ -57,7 +56,6 @@ class Look:
     counted: bool
     chinese: bool
     teacher: str | None
-    outputs: int | None
     kind: str
 
     @property
@@ -125,14 +123,12 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     task = _task([row[names.index(label_column)] for row in sample if label_column in names])
     rows = read_file(file, "DATA", text_column=text_column, label_column=label_column, task=task)
     chinese = is_chinese("".join(map(_joined, rows.texts[:SAMPLE_ROWS])))
-    outputs, kind = _teacher(teacher, chinese)
-    look = Look(file, rows, _dev_file(file), _unless_usual(text_column, names), _unless_usual(label_column, names),
-                *_tokens(rows.texts, teacher), chinese, teacher, outputs, kind)
-    classes = 1 if task is REGRESSION else len(look.shares)
-    if outputs is not None and (classes > outputs or (task is CLASSIFICATION and classes < outputs)):
-        raise UserError(f"{teacher}: has {outputs} outputs, but {file} {classes} labels; name the teacher that was "
-                        "fine-tuned on them, or another --label-column")
-    return look
+    outputs, classes, kind = _teacher(teacher, chinese)
+    if outputs is not None:  # what a run would refuse
+        task.check_teacher(outputs)
+        task.scheme(rows, rows, outputs, classes)
+    return Look(file, rows, _dev_file(file), _unless_usual(text_column, names), _unless_usual(label_column, names),
+                *_tokens(rows.texts, teacher), chinese, teacher, kind)
 
 
 def write_draft(look: Look, path: Path) -> list[Path]:
@@ -219,21 +215,23 @@ def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, boo
     return np.ceil(words).astype(int) + 2 + pairs, False
 
 
-def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, str]:
-    """Return a teacher's outputs, if its configuration tells, and what it is."""
+def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] | None, str]:
+    """Return a teacher's outputs and the names of its classes, if its configuration tells, and what it is."""
     if folder is None:
-        return None, f"no teacher: {_PRETRAINED[chinese]} will be fine-tuned; name a finished one with --teacher"
+        return None, None, f"no teacher: {_PRETRAINED[chinese]} will be fine-tuned; name a finished one with --teacher"
     if not Path(folder).exists():
         raise UserError(f"--teacher: {folder} is not there; name the folder of the fine-tuned classifier")
     file = Path(folder) / "config.json"
     if not file.is_file():
-        return None, "a teacher without config.json: its outputs show when the run starts"
+        return None, None, "a teacher without config.json: its outputs show when the run starts"
     config = read_json(file, "name the folder of the fine-tuned classifier")
     names = config.get("id2label") if isinstance(config.get("id2label"), dict) else {}
-    outputs = config.get("num_labels") or config.get("num_classes") or len(names) or _DEFAULT_OUTPUTS
+    classes = [str(names[key]) for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]
+    outputs = config.get("num_labels") or config.get("num_classes") or len(classes) or _DEFAULT_OUTPUTS
     layers = config.get("num_hidden_layers") or config.get("n_layers") or "?"
-    told = f" ({', '.join(map(str, list(names.values())[:4]))}{', ...' * (len(names) > 4)})" if names else ""
-    return outputs, f"teacher: {config.get('model_type', 'a BERT')}, {layers} layers, {outputs} outputs{told}"
+    told = f" ({', '.join(classes[:4])}{', ...' * (len(classes) > 4)})" if classes else ""
+    kind = f"teacher: {config.get('model_type', 'a BERT')}, {layers} layers, {outputs} outputs{told}"
+    return outputs, classes or None, kind
 
 
 def _task(labels: Sequence[Any]) -> Task:
