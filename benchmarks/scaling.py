@@ -8,13 +8,22 @@ texts, augment them in 20 rounds, label the first SIZE sentences of the transfer
 The texts are made up: words of TRAIN by frequency, as many as a text of TRAIN has. The teacher is made up, too (one
 layer, 64 units, random weights), or else labelling would take hours and measure nothing but the teacher. A stage's
 peak memory is that of the process in that stage, with all that earlier stages keep and with mapped files.
+
+    python benchmarks/scaling.py --tokenizer teachers/minilm-sst2 --train data/sst2/train.tsv --ranks 1 2
+
+measures several ranks under Paddle's launcher instead, one core each, with the BERT in the folder of --tokenizer as
+their teacher: how many sentences they label and train on in a second, the processors' time a sentence (rank 0's, times
+the ranks; it tells more where others share the cores), and what a rank adds to a sum, and so sends at least, in a
+training step.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run all sizes and print the table."""
     options = _parser().parse_args(arguments)
     found = {}
+    if options.ranks:
+        print(rank_table(measure_ranks(options)))
+        return
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         job = {**vars(options), "work": folder}
         run_child(__file__, {**job, "do": "make_teacher"}, tuned=True)
@@ -54,6 +66,42 @@ def table(found: dict[int, dict]) -> str:
                  for stage in _STAGES]
         lines.append(f"| {size:,} | " + " | ".join(cells) + f" | {stages['train_start_s']:.1f} "
                                                             f"| {stages['distinct']:,} |")
+    return "\n".join(lines)
+
+
+def measure_ranks(options: argparse.Namespace) -> dict[int, dict]:
+    """Run the same labelling and training by each number of ranks, and return what each has found."""
+    found, allowed = {}, sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        job = {**vars(options), "work": folder, "teacher": str(Path(options.tokenizer).resolve()), "n_iter": 1,
+               "label": options.sizes[0], "chunk": max(options.sizes[0] // 16, 1), "size": options.sizes[0]}
+        run_child(__file__, {**job, "do": "make_texts"}, tuned=True)
+        for count in options.ranks:
+            own = Path(folder) / f"ranks-{count}"
+            own.mkdir()
+            one = {**job, "folder": str(own), "found": str(own / "found.json")}
+            os.sched_setaffinity(0, allowed[:count])  # the ranks share them, see `cpu.keep_to_own_cores`
+            try:
+                subprocess.run([sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count),
+                                "--log_dir", str(own / "log"), str(Path(__file__).with_name("by_ranks.py")),
+                                json.dumps(one)], check=True, stdout=sys.stderr)
+            finally:
+                os.sched_setaffinity(0, allowed)
+            found[count] = json.loads((own / "found.json").read_text())
+            print(count, found[count], file=sys.stderr)
+    if options.out:
+        Path(options.out).write_text(json.dumps({"options": vars(options), "ranks": found}, indent=2) + "\n")
+    return found
+
+
+def rank_table(found: dict[int, dict]) -> str:
+    """Return what ranks have done in a second, in Markdown."""
+    lines = ["| ranks | labelled/s | processors, µs a sentence | trained/s | processors, µs a sentence "
+             "| kB a rank and step |", "|---:|---:|---:|---:|---:|---:|"]
+    for count, of in found.items():
+        cells = [f"{of[stage]['sentences'] / of[stage]['s']:,.0f} | "
+                 f"{1e6 * of[stage]['cpu_s'] * count / of[stage]['sentences']:,.0f}" for stage in ("label", "train")]
+        lines.append(f"| {count} | {' | '.join(cells)} | {of['train']['sent_bytes'] / 1e3:,.0f} |")
     return "\n".join(lines)
 
 
@@ -136,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer", required=True, help="a BERT's folder, for its tokenizer")
     parser.add_argument("--train", required=True, help="text to take words and lengths from")
     parser.add_argument("--work", help="folder for temporary files; 6 gigabytes for 5 million texts")
+    parser.add_argument("--ranks", type=int, nargs="+", help="numbers of ranks to measure")
     parser.add_argument("--out", help="also write all measurements here, as JSON")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 5_000_000])
     for name, default in (("n-iter", 20), ("steps", 100), ("batch-size", 128), ("seed", 0)):

@@ -37,6 +37,7 @@ class Command:
 
 
 COMMANDS = {
+    "init": Command("Look at your data and write a configuration for it", "commands.init"),
     "compress": Command("Distil a BERT classifier into a Bi-LSTM", "commands.compress", goes_on=True),
     "augment": Command("Write the texts to label where the teacher is elsewhere", "commands.augment", goes_on=True),
     "finetune": Command("Fine-tune a pretrained BERT into a teacher", "commands.finetune", goes_on=True),
@@ -50,6 +51,7 @@ COMMANDS = {
 
 _EXAMPLES = """\
 examples:
+  paddleslim-bilstm init reviews.csv --teacher teachers/mine
   paddleslim-bilstm compress configs/sst2.yaml
   paddleslim-bilstm compress configs/sst2.yaml -o Global.save_dir=out DataAugmentation.n_iter=3
   paddleslim-bilstm predict out --input reviews.txt

@@ -16,6 +16,7 @@ from paddle.base.framework import Variable
 
 from .old_functions import FUNCTIONS
 
+HAS_NEW_PROGRAMS = not paddle.__version__.startswith("2.")
 _PIR_FLAG = "FLAGS_enable_pir_api"
 _CPP_FUNCTIONS = "paddle.base.dygraph.generated_tensor_methods_patch"  # since 3.2
 _HOMES = ("paddle._C_ops", "paddle.base.libpaddle", _CPP_FUNCTIONS)

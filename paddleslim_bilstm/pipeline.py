@@ -185,7 +185,7 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     models = stage("onnx", write_onnx_models, settings, run, student.spec, [*exported, *steps], dev_set)
     rows = stage("measure", _measured, job, run, teacher, examined, models)
     comparison = stage("compare", _compared, teacher, text, examined, models)
-    examples = examples_of(settings, teacher, text, transfer_set, labels)
+    examples = stage("examples", examples_of, settings, teacher, text, transfer_set, labels)
     stage("verify", _assemble_and_verify, run, student, models)
     notes = (*text.notes, *student.notes, *examined.doubts, *models.doubts, *examined.notes, *answer_notes,
              *_precision_note(teacher, labels, dev_set.task))
@@ -219,9 +219,11 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
     settings = settings.model_copy(update={"global_": settings.global_.model_copy(update={"teacher_labels": None})})
     run = RunFolder(settings)
     folder = run.save_dir / "augmented" if output is None else Path(output)
-    with explained_write_errors(run.save_dir, run.cache_dir), run:
+    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), run:
         teacher, text = read(Job(settings), run)
         transfer_set = run.stage("augment", make_transfer_set, settings, teacher, text, run.cache("transfer_sets"))
+        if not ranks.is_first():
+            return folder
         speller = Speller(teacher.tokenizer).knowing(text.train, text.train_texts).knowing(text.dev, text.dev_texts)
         run.stage("write texts", write_texts, folder, transfer_set, text.dev, speller,
                   task_named(settings.global_.task), text.label_names, tokens)

@@ -1,14 +1,20 @@
-"""Progress of the long stages on standard error: a bar on a terminal, now and then a line elsewhere."""
+"""What the screen shows of a run: progress of the long stages, and of what libraries say only the errors."""
 
 from __future__ import annotations
 
+import io
+import logging
+import re
 import sys
 import time
-from typing import Any, Callable, TextIO
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, Callable, Iterator, TextIO
 
 from tqdm import tqdm
 
 from . import ranks
+from .errors import UserError
 
 _SECONDS_BETWEEN_LINES = 30.0
 _DELAY_S = 1.0  # a stage that is done sooner shows nothing
@@ -23,10 +29,11 @@ def progress_bar(stage: str, total: int, unit: str) -> tqdm | ProgressLines:
     """
     if not ranks.is_first():
         return _Silent(stage, total, unit)
-    if not sys.stderr.isatty():
-        return ProgressLines(stage, total, unit)
+    stream = _screen()
+    if not stream.isatty():
+        return ProgressLines(stage, total, unit, stream)
     return tqdm(total=total, desc=stage, unit=f" {unit}", unit_scale=True, delay=_DELAY_S, mininterval=0.5,
-                dynamic_ncols=True)
+                dynamic_ncols=True, file=stream)
 
 
 class ProgressLines:
@@ -44,7 +51,7 @@ class ProgressLines:
                  clock: Callable[[], float] = time.monotonic):
         self.initial = 0
         self._stage, self._total, self._unit = stage, total, unit
-        self._stream, self._clock = stream or sys.stderr, clock
+        self._stream, self._clock = stream or _screen(), clock
         self._done, self._postfix = 0, ""
         self._started = self._last_line = clock()
 
@@ -92,3 +99,68 @@ def _duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+RUN_LOG = "run.log"
+_GRAVE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b|^(Traceback|\w*(Error|Exception)\b)")
+_log = logging.getLogger(__package__)
+
+
+@contextmanager
+def quiet_libraries(log: Path | None) -> Iterator[None]:
+    """Put what libraries print and log while the block runs into ``log``, behind what is there; None leaves it be.
+
+    Lines that tell of errors are shown all the same, and so is what this package says, which stands in ``log``, too.
+    Of Paddle's C++ parts the screen has what it always has: errors. A block that fails unforeseen names ``log``.
+    """
+    if log is None:
+        yield
+        return
+    with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
+        aside, own = _Aside(file, sys.stderr), logging.StreamHandler(file)
+        own.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        _log.addHandler(own)
+        try:
+            with redirect_stdout(aside), redirect_stderr(aside):
+                yield
+        except (UserError, ranks.OtherRankFailed, ImportError, OSError):  # told in a line
+            raise
+        except Exception:
+            print(f"what PaddleSlim and Paddle said: {log}", file=_screen())
+            raise
+        finally:
+            _log.removeHandler(own)
+
+
+class _Aside(io.TextIOBase):
+    """A stream in place of the screen, which is shown errors alone, and once the file is closed all."""
+
+    def __init__(self, file: TextIO, screen: TextIO):
+        self._file, self.screen, self._bar = file, screen, ""
+
+    def write(self, text: str) -> int:
+        if self._file.closed:  # by a logger that was made while the block ran
+            return _screen().write(text)
+        if text.startswith("\r"):  # a bar, of which the last state counts
+            self._bar = text.strip("\r")
+        else:
+            self._file.write(self._bar + text)
+            self._bar = ""
+        if any(_GRAVE.search(line) for line in text.splitlines()):
+            self.screen.write(text if text.endswith("\n") else f"{text}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        (_screen() if self._file.closed else self._file).flush()
+
+    def fileno(self) -> int:
+        return self.screen.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return "utf-8"
+
+
+def _screen() -> TextIO:
+    """Return standard error, whether libraries are quiet or not."""
+    return sys.stderr.screen if isinstance(sys.stderr, _Aside) else sys.stderr

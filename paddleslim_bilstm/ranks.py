@@ -2,7 +2,7 @@
 
 Without the launcher there is one rank, and nothing here does anything or loads Paddle. Under it the ranks meet where
 the first of these functions needs the others. Whoever waits for another rank looks a few times a second whether one
-has failed, so no rank waits for one that has ended.
+has told of a failure, and ends then, too.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, TypeVar
+from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
 
 import numpy as np
 
 from .errors import UserError
 
-USER_ERROR, OTHER_ERROR = 2, 1  # exit codes
+USER_ERROR, OTHER_ERROR, SIGNALLED = 2, 1, 143  # exit codes
 _MEETING_VARIABLE, _MEETING_S = "FLAGS_stop_check_timeout", 300  # Paddle's own time limit of its launcher
 _POLL_S = 0.2
 _FAREWELL_S = 5.0
+_SUMMARY = "Error Message Summary:"  # in Paddle's errors
 _SEEN_S = 60.0  # until a file shows on another machine
-_FAILED, _FAILURE, _LEFT = "ranks/failed", "ranks/failure", "ranks/left"
+_FAILED, _FAILURE = "ranks/failed", "ranks/failure"
 
 _Made = TypeVar("_Made")
 
@@ -86,18 +87,23 @@ def together() -> Iterator[None]:
     try:
         yield
         wait("end")
+        _see_off()
     except OtherRankFailed:
         raise
     except BaseException as error:
         failed = None
         if not isinstance(error, Exception):  # a signal: perhaps the launcher's, that ends us as another has failed
             failed = _failure_of_others()
+            if failed is None or failed.code == SIGNALLED:
+                failed = None
+                _tell_failure(f"{_own_name()}: ended by a signal; the same command goes on", SIGNALLED)
         elif isinstance(error, (UserError, OSError)):
-            error = UserError(f"rank {rank()} of {count()} on {socket.gethostname()}: {error}")
+            if not str(error).startswith(_own_name()):
+                error = UserError(f"{_own_name()}: {error}")
             _tell_failure(str(error), USER_ERROR)
         else:
-            _tell_failure(f"rank {rank()} of {count()} on {socket.gethostname()}: {type(error).__name__}: "
-                          f"{' '.join(str(error).split())[:200]}; its own log has more", OTHER_ERROR)
+            what = " ".join(str(error).split())[:200]
+            _tell_failure(f"{_own_name()}: {type(error).__name__}: {what}; its own log has more", OTHER_ERROR)
         if failed is not None:
             raise failed from error
         raise error
@@ -156,6 +162,14 @@ def arrays_of_first(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def sum_of_all(array: np.ndarray) -> np.ndarray:
     """Return the sum of the ranks' arrays, float32 ``[n]``, the same to the byte in every rank."""
     return _collective(lambda distributed, tensor: distributed.all_reduce(tensor), array) if count() > 1 else array
+
+
+def sum_tensors(tensors: Sequence[Any]) -> None:
+    """Replace tensors of dynamic mode by the sums over all ranks; all ranks have the same number of them."""
+    if count() > 1:
+        with _collectives() as distributed:
+            for tensor in tensors:
+                distributed.all_reduce(tensor)
 
 
 def check_agreement(what: str, key: str) -> None:
@@ -220,7 +234,12 @@ def _meet() -> None:
     """
     if _Meeting.store is not None:
         return
+    import paddle
     from paddle.base import core
+    if paddle.distributed.is_initialized():  # by the user's script
+        _Meeting.store = core.create_or_get_global_tcp_store()
+        atexit.register(_see_off)
+        return
     endpoint = os.environ.get("PADDLE_MASTER") or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
     host, _, port = endpoint.rpartition(":")
     limit_s = int(os.environ.get(_MEETING_VARIABLE) or _MEETING_S)
@@ -242,11 +261,11 @@ def _meet() -> None:
                         f"({_MEETING_VARIABLE} is the time limit)")
     if isinstance(found[0], Exception):
         what = "can't listen at" if is_first() else "can't reach"
-        raise UserError(f"rank {rank()} of {count()}: {what} {endpoint} ({_last_line(found[0])}); check the address, "
+        raise UserError(f"rank {rank()} of {count()}: {what} {endpoint} ({_in_a_line(found[0])}); check the address, "
                         "or name another port in --master") from found[0]
     _join_group(core, found[0])
     _Meeting.store = found[0]
-    atexit.register(_leave)
+    atexit.register(_see_off)
 
 
 def _join_group(core: Any, store: Any) -> None:
@@ -266,21 +285,33 @@ def _join_group(core: Any, store: Any) -> None:
 def _collective(work: Callable[[Any, Any], Any], array: np.ndarray) -> np.ndarray:
     """Return what ``work(paddle.distributed, tensor)`` makes of an array, in place."""
     import paddle
+    with _collectives() as distributed:
+        tensor = paddle.to_tensor(array)
+        work(distributed, tensor)
+        return tensor.numpy()
+
+
+@contextmanager
+def _collectives() -> Iterator[Any]:
+    """Yield ``paddle.distributed``, in dynamic mode.
+
+    Raises:
+        OtherRankFailed: the other end has gone.
+    """
+    import paddle
 
     from .teacher.checkpoint import dynamic_mode
     _meet()
     try:
-        with dynamic_mode():
-            tensor = paddle.to_tensor(array)
-            work(paddle.distributed, tensor)
-            return tensor.numpy()
-    except Exception as error:  # the other end is gone: its own class in each backend
+        with dynamic_mode(), paddle.no_grad():
+            yield paddle.distributed
+    except Exception as error:  # each backend has its own
         end = time.monotonic() + _FAREWELL_S
         while time.monotonic() < end:  # whoever failed may be about to say so
             if failed := _failure_of_others():
                 raise failed from error
             time.sleep(_POLL_S)
-        raise OtherRankFailed(f"another rank has gone ({_last_line(error)})", OTHER_ERROR) from error
+        raise OtherRankFailed(f"another rank has gone ({_in_a_line(error)})", OTHER_ERROR) from error
 
 
 def _until(done: Callable[[], Any]) -> None:
@@ -317,15 +348,21 @@ def _tell_failure(message: str, code: int) -> None:
         return
 
 
-def _leave() -> None:
-    """Have rank 0 go last, as it keeps the store, in which the others may have yet to read."""
+def _see_off() -> None:
+    """Have rank 0, which keeps the store, wait for the others, who may have yet to read in it; not for long."""
+    key = f"{_next_key()}/left"
     with suppress(Exception):  # rank 0 is gone, and its store
         end = time.monotonic() + _FAREWELL_S
-        _Meeting.store.add(_LEFT, 1)
-        while is_first() and _Meeting.store.add(_LEFT, 0) < count() and time.monotonic() < end:
+        _Meeting.store.add(key, 1)
+        while is_first() and _Meeting.store.add(key, 0) < count() and time.monotonic() < end:
             time.sleep(_POLL_S)
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip("- ")]
-    return lines[-1] if lines else type(error).__name__
+def _own_name() -> str:
+    return f"rank {rank()} of {count()} on {socket.gethostname()}"
+
+
+def _in_a_line(error: BaseException) -> str:
+    """Return what Paddle says behind its C++ traceback."""
+    lines = [line.strip() for line in str(error).rpartition(_SUMMARY)[2].splitlines() if line.strip("- ")]
+    return lines[0] if lines else type(error).__name__

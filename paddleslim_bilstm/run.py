@@ -80,6 +80,7 @@ class RunFolder:
         self._model_name = published_name(self._settings.model_filename)
         self.cache_dir = make_writable_folder(cache_root(self._settings.cache_dir), "Global.cache_dir").resolve()
         self._fresh, self._own_cache = fresh, self.cache_dir / FRESH / checksum(str(self.save_dir))
+        self._caches: Path | None = None  # once all ranks know
         self._lock = FileLock(self.save_dir / ".lock")  # the system frees it when a run is killed
         self.seconds: dict[str, float] = {}
 
@@ -87,6 +88,7 @@ class RunFolder:
         if ranks.is_first():
             self._take()
         ranks.wait("folders are ready")
+        self._caches = Path(ranks.of_first(lambda: str(self._caches_now())))
         ranks.check_shared(self.cache_dir, "Global.cache_dir")
         ranks.check_shared(self.save_dir, "Global.save_dir")
         return self
@@ -126,8 +128,10 @@ class RunFolder:
 
     def cache(self, kind: str) -> Path:
         """Return the folder of one of `CACHE_KINDS`, whose files later runs find again."""
-        root = self._own_cache if self._own_cache.is_dir() else self.cache_dir
-        return make_writable_folder(root / kind, "Global.cache_dir")
+        return make_writable_folder((self._caches or self._caches_now()) / kind, "Global.cache_dir")
+
+    def _caches_now(self) -> Path:
+        return self._own_cache if self._own_cache.is_dir() else self.cache_dir
 
     def step_dir(self, name: str) -> Path:
         """Return the new, empty folder of a step's model, to be published as ``steps/<name>``."""

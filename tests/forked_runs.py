@@ -101,8 +101,8 @@ class Run:
         os.close(self.events)
 
 
-def start(arguments: list[str], log: Path, before: Callable[[], None] | None = None) -> Run:
-    """Fork, call ``before``, and run ``paddleslim-bilstm compress ARGUMENTS`` with its output in ``log``."""
+def start(arguments: list[str], log: Path, before: Callable[[], None] | None = None, command: str = "compress") -> Run:
+    """Fork, call ``before``, and run ``paddleslim-bilstm COMMAND ARGUMENTS`` with its output in ``log``."""
     events, begun = os.pipe()
     process = os.fork()
     if process:
@@ -117,7 +117,7 @@ def start(arguments: list[str], log: Path, before: Callable[[], None] | None = N
         _tell_stages(begun)
         if before:
             before()
-        code = cli.main(["compress", *arguments])
+        code = cli.main([command, *arguments])
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Sequence
 
@@ -47,7 +48,8 @@ def make_tiny_teacher(folder: Path, kind: str = "paddlenlp", num_classes: int = 
 
     Args:
         kind: ``"paddlenlp"`` (config.json, model_state.pdparams), ``"huggingface"`` (config.json with ``use_cache``,
-            model.safetensors in fp16; BERT only) or ``"exported"`` (inference.pdmodel, inference.pdiparams).
+            model.safetensors in fp16; BERT only), ``"exported"`` (inference.pdmodel, inference.pdiparams) or
+            ``"json"`` (likewise, but in the Paddle's own kind of programs: inference.json on Paddle 3).
         architecture: ``"bert"`` or ``"ernie"``.
         config: settings of PaddleNLP's model configuration to change.
     """
@@ -57,9 +59,10 @@ def make_tiny_teacher(folder: Path, kind: str = "paddlenlp", num_classes: int = 
 
     paddle.disable_static()
     folder.mkdir(parents=True, exist_ok=True)
-    save = {"paddlenlp": _save_paddlenlp, "huggingface": _save_hugging_face, "exported": _save_exported}[kind]
+    save = {"paddlenlp": _save_paddlenlp, "huggingface": _save_hugging_face, "exported": _save_exported,
+            "json": _save_exported}[kind]
     try:
-        with old_programs():
+        with nullcontext() if kind == "json" else old_programs():
             save(_model(architecture, num_classes, label_names, seed, config), folder)
     finally:
         paddle.enable_static()

@@ -11,6 +11,7 @@ from paddleslim_bilstm import BiLSTMClassifier, Predictor
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.onnx_model import probe
 from paddleslim_bilstm.export.paddle_model import student_logits
+from paddleslim_bilstm.old_programs import HAS_NEW_PROGRAMS
 from paddleslim_bilstm.predict.runtimes import paddle_logits
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.tokens import BERT_FEEDS, Feed
@@ -166,7 +167,21 @@ def test_it_is_exported_by_paddles_own_jit(tmp_path):
     expected = student(paddle.to_tensor(ids)).numpy()
     feeds = [paddle.static.InputSpec([None, None], "int64", name) for name in ("input_ids", "token_type_ids")]
     paddle.jit.save(paddle.jit.to_static(student, input_spec=feeds), str(tmp_path / "model"))
-    np.testing.assert_allclose(paddle_logits(tmp_path / "model")(ids, ids * 0), expected, atol=1e-6)
+    exported = paddle.jit.load(str(tmp_path / "model"))  # a .pdmodel or, on Paddle 3, a .json
+    np.testing.assert_allclose(exported(paddle.to_tensor(ids), paddle.to_tensor(ids * 0)).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("feeds, pairs", [(BERT_FEEDS, False), (MASKED, True), (MASKED[:2], False)])
+def test_it_is_written_in_the_format_of_the_installed_paddle(tmp_path, feeds, pairs):
+    weights, spec = random_student(pairs=pairs)
+    spec = replace(spec, feeds=tuple(feeds))
+    student = BiLSTMClassifier(spec, weights["token_map"], weights=weights)
+    student.save_for_paddle(tmp_path / "serving" / "model")
+    assert student.training
+    assert (tmp_path / "serving" / ("model.json" if HAS_NEW_PROGRAMS else "model.pdmodel")).is_file()
+    batch = probe(80, spec)
+    written = paddle_logits(tmp_path / "serving" / "model")
+    np.testing.assert_allclose(written(*batch), static_logits(spec, weights, batch), atol=1e-5)
 
 
 def test_what_is_missing_is_named():

@@ -86,6 +86,7 @@ def test_the_trainers_model_is_distilled_with_the_trainers_data(tmp_path):
     assert written["seed"] == trainer.args.seed and written["max_seq_length"] == 64  # all that the tiny teacher takes
 
 
+@pytest.mark.usefixtures("in_old_programs")
 def test_a_trainers_labels_may_be_zeros_and_ones_for_each_output(tmp_path):
     from paddleslim_bilstm.host.trainer_job import examples_loader, read_examples
 
@@ -126,6 +127,7 @@ def test_a_trainers_labels_of_two_kinds_are_refused(tmp_path):
     assert not (tmp_path / "out" / "bert_to_bilstm" / "teacher").exists()
 
 
+@pytest.mark.usefixtures("in_old_programs")
 def test_pairs_reach_the_engine_as_the_trainer_has_them(tmp_path):
     from paddleslim_bilstm.host.trainer_job import evaluation_on, examples_loader, read_examples, save_teacher
 

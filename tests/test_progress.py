@@ -1,12 +1,17 @@
 """Progress: a bar on a terminal, a few plain lines in a log file."""
 
 import io
+import logging
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tqdm import tqdm
 
-from paddleslim_bilstm.progress import ProgressLines, progress_bar
+from paddleslim_bilstm import cli
+from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.progress import ProgressLines, progress_bar, quiet_libraries
 
 
 class Clock:
@@ -79,3 +84,75 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch, terminal, kind
         progress.set_postfix(loss="0.1", refresh=False)
         progress.initial += 1
     assert isinstance(progress, kind)
+
+
+def _chatty(name):
+    """A library's logger, as PaddleSlim and Paddle make theirs: with a handler for the screen, and no root."""
+    logger = logging.getLogger(name)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s-%(levelname)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
+
+
+def test_what_libraries_say_goes_to_the_log_but_errors_are_shown(tmp_path, capsys):
+    with quiet_libraries(tmp_path / "run.log"):
+        library = _chatty("test_quiet.library")
+        library.info("Selected strategies: ['quant_post']")
+        library.error("could not quantize")
+        print("Adding quant op with weight")
+        with tqdm(range(3), desc="Sampling stage") as bar:
+            list(bar)
+        logging.getLogger("paddleslim_bilstm.stages").warning("a warning of ours")
+        with progress_bar("labelling", 10, "sentences") as progress:
+            progress._started -= 60
+            progress.update(10)
+    shown, log = capsys.readouterr(), (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert shown.out == "" and "ERROR: could not quantize" in shown.err and "labelling: 10 of 10" in shown.err
+    assert not any(said in shown.err for said in ("Selected", "Adding", "Sampling"))
+    assert all(said in log for said in ("Selected", "could not quantize", "Adding", "Sampling", "a warning of ours"))
+    library.info("after the run")                      # its handler has outlived the log
+    assert "after the run" in capsys.readouterr().err and sys.stderr is not None
+
+
+def test_a_second_run_writes_behind_the_first_and_verbose_writes_none(tmp_path, capsys):
+    for said in ("one", "two"):
+        with quiet_libraries(tmp_path / "run.log"):
+            print(said)
+    assert (tmp_path / "run.log").read_text(encoding="utf-8").splitlines() == ["one", "two"]
+    with quiet_libraries(None):
+        print("three")
+    assert capsys.readouterr().out == "three\n"
+
+
+@pytest.mark.parametrize("error, told", [(ValueError("odd"), True), (UserError("data.tsv:1: odd"), False)])
+def test_a_run_that_fails_names_the_log_unless_the_reason_is_the_users(tmp_path, capsys, error, told):
+    with pytest.raises(type(error)), quiet_libraries(tmp_path / "run.log"):
+        raise error
+    assert (str(tmp_path / "run.log") in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize("options, shown", [([], False), (["-v"], True)])
+def test_the_commands_are_quiet_unless_they_are_told_to_be_verbose(tmp_path, monkeypatch, capsys, options, shown):
+    def compress(*_, **__):
+        print("PaddleSlim talks")
+        return SimpleNamespace(table="the table", report=SimpleNamespace(headline="so good"), save_dir=tmp_path / "out")
+
+    monkeypatch.setattr("paddleslim_bilstm.pipeline.compress", compress)
+    (tmp_path / "mine.yaml").write_text(f"Global: {{save_dir: {tmp_path / 'out'}}}\nbert_to_bilstm: {{}}\n")
+    assert cli.main(["compress", str(tmp_path / "mine.yaml"), *options]) == 0
+    out = capsys.readouterr().out
+    assert ("PaddleSlim talks" in out) == shown and "the table" in out and "report.html" in out
+    log = Path(tmp_path / "out" / "run.log")
+    assert log.is_file() != shown and (shown or "PaddleSlim talks" in log.read_text(encoding="utf-8"))
+
+
+def test_a_teachers_folder_that_is_named_as_save_dir_gets_no_log(tmp_path, monkeypatch):
+    monkeypatch.setattr("paddleslim_bilstm.pipeline.compress", lambda *_, **__: 1 / 0)
+    (tmp_path / "mine.yaml").write_text(f"Global: {{save_dir: {tmp_path}, model_dir: {tmp_path}}}\n"
+                                        "bert_to_bilstm: {}\n")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["compress", str(tmp_path / "mine.yaml")])
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.yaml"]

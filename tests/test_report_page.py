@@ -201,8 +201,8 @@ def test_a_chart_stands_points_that_are_all_the_same():
     assert "nan" not in svg and "inf" not in svg
 
 
-def test_changed_words_are_found_and_case_is_no_change():
-    assert list(changed_parts("A good film", "a bad film")) == [("a ", False), ("bad", True), (" film", False)]
+def test_changed_words_are_found_and_capitals_and_spaces_are_no_change():
+    assert list(changed_parts("A good film.", "a bad film .")) == [("a", False), (" bad", True), (" film .", False)]
 
 
 def test_markdown_becomes_html():

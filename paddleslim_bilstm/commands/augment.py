@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..stopping import end_on_sigterm
-from .config import add_config_arguments
+from .config import add_config_arguments, add_verbose, quiet_run
 
 _EXAMPLES = """\
 examples:
@@ -21,17 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FOLDER", help="where to write; augmented in Global.save_dir by default")
     parser.add_argument("--tokens", action="store_true",
                         help="write the token ids, too, for a labeller with the same tokenizer")
+    add_verbose(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the texts, and print where they are."""
     from ..config import load_config
-    load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
+    settings = load_config(arguments.config, arguments.override)  # a wrong one is told at once, before Paddle comes
     end_on_sigterm()
-    from ..host.versions import before_paddle
-    before_paddle()
-    from ..pipeline import augment
-    end_on_sigterm()  # Paddle has put its own handler in place
-    folder = augment(arguments.config, overrides=arguments.override, output=arguments.output, tokens=arguments.tokens)
+    with quiet_run(settings, arguments.verbose):
+        from ..host.versions import before_paddle
+        before_paddle()
+        from ..pipeline import augment
+        end_on_sigterm()  # Paddle has put its own handler in place
+        folder = augment(arguments.config, overrides=arguments.override, output=arguments.output,
+                         tokens=arguments.tokens)
     print(f"Texts to label, and what to give back (README.md): {folder}")
     return 0

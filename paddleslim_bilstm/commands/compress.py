@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..stopping import end_on_sigterm
-from .config import add_config_arguments
+from .config import add_config_arguments, add_verbose, quiet_run
 
 _EXAMPLES = """\
 examples:
@@ -20,16 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``compress`` to ``parser``."""
     add_config_arguments(parser, "the section bert_to_bilstm", _EXAMPLES)
     parser.add_argument("--fresh", action="store_true", help="start over: compute everything again, replace the cache")
+    add_verbose(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compress as the YAML says and print the report's table."""
     from ..config import load_config
-    load_config(arguments.config, arguments.override)  # a wrong setting is told at once, before Paddle is imported
+    settings = load_config(arguments.config, arguments.override)  # a wrong one is told at once, before Paddle comes
     end_on_sigterm()
-    from .. import compress
-    end_on_sigterm()  # Paddle has put its own handler in place
-    result = compress(arguments.config, overrides=arguments.override, fresh=arguments.fresh)
+    with quiet_run(settings, arguments.verbose):
+        from .. import compress
+        end_on_sigterm()  # Paddle has put its own handler in place
+        result = compress(arguments.config, overrides=arguments.override, fresh=arguments.fresh)
     if result.report is not None:  # the first of several ranks
-        print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}")
+        print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}\n"
+              f"To look at: {result.save_dir / 'report.html'}")
     return 0

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ContextManager
+
+from .. import ranks
+from ..progress import RUN_LOG, quiet_libraries
+from ..storage import make_writable_folder
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 _EXAMPLES = """\
 examples:
@@ -20,6 +28,25 @@ def add_config_arguments(parser: argparse.ArgumentParser, sections: str, example
     parser.add_argument("config", metavar="CONFIG", help=f"YAML file with {sections}", **options)
     parser.add_argument("-o", "--override", metavar="SECTION.KEY=VALUE", nargs="+", action="extend", default=[],
                         help="settings that win over CONFIG; the value is YAML; may be repeated")
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add ``-v`` of the commands that run `quiet_run`."""
+    parser.add_argument("-v", "--verbose", action="store_true",
+                        help="show what PaddleSlim and Paddle say, too; else it goes to run.log in Global.save_dir")
+
+
+def quiet_run(settings: Config, verbose: bool) -> ContextManager[None]:
+    """Return what keeps libraries off the screen while a run of ``settings`` works.
+
+    Not where ``save_dir`` is a teacher's folder, which a run refuses and leaves as it is, nor in other ranks than the
+    first, whose output the launcher puts into files of their own.
+    """
+    folders = {Path(folder).resolve() for folder in settings.global_.teacher_folders}
+    folder = Path(settings.global_.save_dir)
+    if verbose or not ranks.is_first() or folder.resolve() in folders:
+        return quiet_libraries(None)
+    return quiet_libraries(make_writable_folder(folder, "Global.save_dir") / RUN_LOG)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -58,13 +58,14 @@ def read_rows(predictor: Predictor, arguments: argparse.Namespace, file: str, se
     Raises:
         UserError: the file can't be read, or has pairs for a student of single sentences or the other way round.
     """
-    rows = read_file(file, setting, text_column=_text_column(arguments.text_column),
+    rows = read_file(file, setting, text_column=text_column(arguments.text_column),
                      label_column=arguments.label_column, with_labels=with_labels, task=predictor.task)
     check_kind(rows, predictor.pairs, "the texts of this student", "--text-column")
     return rows
 
 
-def _text_column(names: list[str] | None) -> str | tuple[str, str] | None:
+def text_column(names: list[str] | None) -> str | tuple[str, str] | None:
+    """Return what ``--text-column`` names: nothing, a column, or the two of pairs."""
     if names is None or len(names) == 1:
         return names and names[0]
     if len(names) > 2:

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.data or settings.get("dev_file")
     if data is None:
         raise UserError(f"--data: missing; {output} was made without a dev_file, so name a file of texts")
+    if arguments.data is None:
+        _take_columns(arguments, settings)
     from ..host.versions import before_paddle
     before_paddle()
     from ..pipeline import compare
@@ -70,6 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
         partial.write_text(page, encoding="utf-8")
     print(f"{told(comparison)}\n{folder / JSONL}\n{folder / PAGE}")
     return 0
+
+
+def _take_columns(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Read the run's own file as the run has read it."""
+    columns = settings.get("text_column")
+    arguments.text_column = arguments.text_column or ([columns] if isinstance(columns, str) else columns)
+    arguments.label_column = arguments.label_column or settings.get("label_column")
 
 
 def _settings(output: Path, teacher: str | None) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .config import add_config_arguments
+from .. import ranks
+from .config import add_config_arguments, add_verbose, quiet_run
 
 _EXAMPLES = """\
 examples:
@@ -16,6 +17,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``finetune`` to ``parser``."""
     add_config_arguments(parser, "the sections Global and Finetune", _EXAMPLES)
+    add_verbose(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,12 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ..config import load_config
 
     config = load_config(arguments.config, arguments.override)  # a wrong setting is told before Paddle is imported
-    from ..host.versions import before_paddle
-    before_paddle()
-    from ..finetune.finetune import best_dev_metric, finetune
     from ..task import metrics_by_name
-
-    folder = finetune(config)
+    with quiet_run(config, arguments.verbose):
+        from ..host.versions import before_paddle
+        before_paddle()
+        from ..finetune.finetune import best_dev_metric, finetune
+        folder = finetune(config)
+    if not ranks.is_first():
+        return 0
     metric = metrics_by_name()[config.global_.chosen_metric].title
     print(f"Fine-tuned teacher: {folder} ({metric} on the dev set {best_dev_metric(folder):.4f})")
     return 0

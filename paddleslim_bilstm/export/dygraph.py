@@ -121,6 +121,36 @@ class BiLSTMClassifier(nn.Layer):
             if self._tokenizer_dir and (self._tokenizer_dir / name).is_file() and self._tokenizer_dir != folder:
                 copy_whole(self._tokenizer_dir / name, folder / name)
 
+    def save_for_paddle(self, prefix: str | Path) -> None:
+        """Write the student in the installed Paddle's own format, with the feeds of the inference model.
+
+        That is ``<prefix>.json`` on Paddle 3 and ``<prefix>.pdmodel`` on Paddle 2, beside ``<prefix>.pdiparams``;
+        `save_pretrained` writes a ``.pdmodel`` on both. Paddle runs it with ``Config(program, parameters)``.
+        """
+        was_training = self.training
+        self.eval()
+        feeds = [paddle.static.InputSpec([None] if feed.role == LENGTHS else [None, self.spec.width], feed.dtype,
+                                         feed.name) for feed in self.spec.feeds]
+        Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            paddle.jit.save(paddle.jit.to_static(_Served(self), [feeds], full_graph=True), str(prefix))
+        finally:
+            if was_training:
+                self.train()
+
     def _parameters_by_weight(self) -> dict[str, paddle.Tensor]:
         by_name = {parameter.name: parameter for parameter in self.network.parameters()}
         return {name: by_name[parameter] for name, parameter in self.network.weight_names().items()}
+
+
+class _Served(nn.Layer):
+    """A student that takes its feeds in the order of the inference model's."""
+
+    def __init__(self, student: BiLSTMClassifier):
+        super().__init__()
+        self.student = student
+
+    def forward(self, feeds):
+        spec, token_map = self.student.spec, getattr(self.student, TOKEN_MAP)
+        value = {one.role: feed for one, feed in zip(spec.feeds, feeds)}
+        return self.student.network(*rows_of_feeds(spec, token_map, value))

@@ -12,6 +12,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import paddle
 
+from .. import ranks
 from ..config import Config, load_config
 from ..errors import UserError
 from ..host.versions import before_paddle
@@ -39,7 +40,8 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
     ``compress`` takes its teacher from, as a PaddleNLP checkpoint: ``config.json`` with the label names,
     ``model.safetensors``, the tokenizer files and ``finetune.json`` with the settings and the metric of each epoch.
     The folder appears whole or not at all; the pretrained model's own folder stays as it is. On the way the state is
-    kept in ``Global.cache_dir``: a run that was killed goes on there when it is called again.
+    kept in ``Global.cache_dir``: a run that was killed goes on there when it is called again. Under Paddle's launcher
+    all ranks call it alike; each works through its part of every batch, and the first one writes.
 
     Args:
         config: path of a YAML file, its content as a dict, or what :func:`load_config` made of it.
@@ -52,6 +54,11 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
     """
     before_paddle()
     config = config if isinstance(config, Config) else load_config(config, overrides)
+    with ranks.together():
+        return _finetune(config, train, dev)
+
+
+def _finetune(config: Config, train: Any, dev: Any) -> Path:
     global_, folder = config.global_, _destination(config)
     started = time.perf_counter()
     dataset = _in_checkpoints_order(config, load_dataset(global_, train=train, dev=dev), train, dev)
@@ -65,8 +72,11 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         if bias is not None and not output_layer(network).bias.numpy().any():  # a fresh one
             output_layer(network).bias.set_value(bias)
         checkpoint = _checkpoint(config, network, labelled)
+        ranks.check_agreement("what is to be fine-tuned, or on what,", checkpoint.name)
         scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
                                   global_.seed, checkpoint)
+        if not ranks.is_first():
+            return folder
         with whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)
             write_json(partial / RECORD_FILE, {

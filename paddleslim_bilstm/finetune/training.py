@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from .. import ranks
 from ..config import FinetuneConfig
 from ..cpu import use_all_cores
 from ..errors import UserError
 from ..progress import progress_bar
-from ..student.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ..student.checkpoint import Progress, checkpoint_of_first, save_checkpoint
 from ..task import Task
 from ..teacher import batches_by_length
 from ..tokens import Sentences, Tokenizer
@@ -63,7 +64,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
     epoch_steps = -(-len(train.sentences) // settings.batch_size)
     steps = settings.epochs * epoch_steps
     run = _Run(network, tokenizer, settings, task, steps)
-    progress, state, best = load_checkpoint(checkpoint) or (Progress(), {}, {})
+    progress, state, best = checkpoint_of_first(checkpoint) or (Progress(), {}, {})
     if progress.step:
         run.restore(state, progress.step)
         _log.info("fine-tuning goes on from step %d of %d", progress.step, steps)
@@ -76,19 +77,21 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
             if position == 0 or not batches:
                 batches = plan_batches(train.sentences.lengths, settings.batch_size,
                                        np.random.default_rng([seed, epoch]))
-            paddle.seed(int(np.random.SeedSequence([seed, progress.step]).generate_state(1)[0]))  # dropout's
+            random = [seed, progress.step, *([ranks.rank()] if ranks.rank() else [])]
+            paddle.seed(int(np.random.SeedSequence(random).generate_state(1)[0]))  # dropout's
             run.step(train, batches[position], progress.step)
             progress.step += 1
             bar.update(settings.batch_size)
             if position == epoch_steps - 1:
-                answers = predict(network, tokenizer, dev.sentences, task)
-                progress.evaluations.append([progress.step, task.score(metric, dev.labels, answers, run.num_classes)])
+                answers = predict(network, tokenizer, dev.sentences, task) if ranks.is_first() else None
+                score = ranks.of_first(lambda: task.score(metric, dev.labels, answers, run.num_classes))  # noqa: B023
+                progress.evaluations.append([progress.step, score])
                 best = _keep_best(progress, run, best)
                 bar.set_postfix(**{metric: f"{progress.evaluations[-1][1]:.4f}"}, best=f"{progress.best_metric:.4f}")
-                if task.all_the_same(answers) and progress.step == steps:
+                if progress.step == steps and ranks.is_first() and task.all_the_same(answers):
                     _log.warning("the fine-tuned teacher answers the same to every dev sentence; try other values of "
                                  "Finetune.learning_rate and Finetune.epochs")
-            if position == epoch_steps - 1 or saved.due():
+            if ranks.is_first() and (position == epoch_steps - 1 or saved.due()):
                 with saved:
                     save_checkpoint(checkpoint, progress, run.state(), best)
     network.set_state_dict(best)
@@ -131,11 +134,18 @@ class _Run:
             grad_clip=paddle.nn.ClipGradByGlobalNorm(_MAX_GRADIENT_NORM))
 
     def step(self, train: Labelled, batch: np.ndarray, number: int) -> None:
-        """Take one optimizer step on the sentences at ``batch``."""
+        """Take one optimizer step on the sentences at ``batch``, of which each rank works through its part."""
+        own = np.array_split(batch, ranks.count())[ranks.rank()]
+        share, own = len(own) / len(batch), own if len(own) else batch[:1]
         self._network.train()
-        logits, labels = _logits(self._network, self._tokenizer, train.sentences, batch), train.labels[batch]
+        logits, labels = _logits(self._network, self._tokenizer, train.sentences, own), train.labels[own]
         loss = self._task.finetune_loss(logits, paddle.to_tensor(labels))
+        if ranks.count() > 1:
+            loss = loss * share
         loss.backward()
+        loss = loss.detach()
+        gradients = (parameter.grad for parameter in self._network.parameters())
+        ranks.sum_tensors([loss, *(gradient for gradient in gradients if gradient is not None)])
         self._optimizer.step()
         self._optimizer.clear_grad()
         self._schedule.step()

@@ -155,6 +155,15 @@ def _choose_runtime(folder: Path, runtime: str | None) -> str:
     return runtime
 
 
+def chosen_model(folder: str | Path, runtime: str | None) -> Path:
+    """Return the file of the model that a `Predictor` with these arguments loads.
+
+    Raises:
+        UserError: there is none.
+    """
+    return _model_file(Path(folder), _choose_runtime(Path(folder), runtime))
+
+
 def _model_file(folder: Path, runtime: str) -> Path:
     """Return the file of ``runtime``'s model; the Paddle model may be called as its teacher was."""
     programs = list(folder.glob("*.pdmodel")) if runtime == "paddle" else []

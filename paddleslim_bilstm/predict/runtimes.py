@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from threading import Lock
 from typing import Callable, Sequence
@@ -72,7 +73,7 @@ def onnx_logits(model: str | Path | bytes, threads: int = 1) -> Logits:
 
 
 def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
-    """Load ``<prefix>.pdmodel`` and ``<prefix>.pdiparams`` into Paddle Inference; calls take turns.
+    """Load ``<prefix>.pdmodel`` (or ``.json``) and ``<prefix>.pdiparams`` into Paddle Inference; calls take turns.
 
     Raises:
         UserError: Paddle can't load it.
@@ -81,15 +82,18 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     before_paddle()
     from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor
-    config = Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
+    program = Path(f"{prefix}.pdmodel")
+    if not program.is_file():
+        program = Path(f"{prefix}.json")
+    config = Config(str(program), f"{prefix}.pdiparams")
     config.disable_gpu()
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
     try:
-        ProgramDesc.FromString(Path(f"{prefix}.pdmodel").read_bytes())  # garbage would crash Inference
+        (json.loads if program.suffix == ".json" else ProgramDesc.FromString)(program.read_bytes())  # or it may crash
         predictor, turn = create_predictor(config), Lock()
     except Exception as error:  # Paddle raises ValueError, RuntimeError and others, by what is damaged
-        raise UserError(f"{prefix}.pdmodel: Paddle can't load it with its .pdiparams ({type(error).__name__}); copy "
+        raise UserError(f"{program}: Paddle can't load it with its .pdiparams ({type(error).__name__}); copy "
                         "both files again") from None
 
     names = predictor.get_input_names()

@@ -72,21 +72,19 @@ class Scale:
         return [round(step * number, 12) for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def line_chart(lines: Sequence[Line], x_label: str, y_label: str, y_range: tuple[float, float] | None = None,
-               diagonal: bool = False) -> Markup:
+def line_chart(lines: Sequence[Line], x_label: str, y_label: str, unit_square: bool = False) -> Markup:
     """Return the chart of one line or more; a tooltip tells each point.
 
     Args:
-        y_range: of the axis; what the points need by default.
-        diagonal: draw where y is x.
+        unit_square: both axes go from 0 to 1, with a diagonal where y is x.
     """
-    values = [y for line in lines for _, y in line.points]
-    x_axis = _scale([x for line in lines for x, _ in line.points], _LEFT, WIDTH - _RIGHT, 0.0)
-    y_axis = Scale(*y_range, HEIGHT - _BOTTOM, _TOP) if y_range else _scale(values, HEIGHT - _BOTTOM, _TOP, 0.08)
+    x_axis, y_axis = (Scale(0, 1, *ends) for ends in ((_LEFT, WIDTH - _RIGHT), (HEIGHT - _BOTTOM, _TOP)))
+    if not unit_square:
+        x_axis = _scale([x for line in lines for x, _ in line.points], x_axis.first, x_axis.last, 0.0)
+        y_axis = _scale([y for line in lines for _, y in line.points], y_axis.first, y_axis.last, 0.08)
     parts = [_axes(x_axis, y_axis, x_label, y_label)]
-    if diagonal:
-        parts.append(f'<line class="guide" x1="{x_axis(0):.1f}" y1="{y_axis(0):.1f}" x2="{x_axis(1):.1f}" '
-                     f'y2="{y_axis(1):.1f}"/>')
+    if unit_square:
+        parts.append(f'<line class="guide" x1="{_LEFT}" y1="{HEIGHT - _BOTTOM}" x2="{WIDTH - _RIGHT}" y2="{_TOP}"/>')
     for line in lines:
         places = [(x_axis(x), y_axis(y)) for x, y in line.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

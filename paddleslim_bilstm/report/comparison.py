@@ -33,7 +33,7 @@ class Said:
         """Of each output, ``[n, outputs]``; None where the task has none."""
         return self.task.probabilities(self.logits)
 
-    @property
+    @cached_property
     def chosen(self) -> np.ndarray | None:
         """Which outputs the answers choose, bool ``[n, outputs]``; None likewise."""
         return self.task.chosen(self.answers, self.logits.shape[1])

@@ -25,7 +25,10 @@ from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
 from ..task import CLASSIFICATION, Task, metrics_by_name
 from ..teacher import InferenceModel, Teacher, logits_of
+from ..teacher.new_program import SUFFIX as NEW
+from ..teacher.new_program import NewProgram
 from ..teacher.onnx_graph import OnnxFile
+from ..teacher.program import program_file
 from ..tokens import Reader, Sentences
 
 SINGLE_SENTENCES = 200
@@ -187,6 +190,8 @@ def teacher_parameters(teacher: Teacher) -> int | None:
     file = teacher.model_file
     if file is None:
         return None
+    if file.suffix == NEW:
+        return NewProgram(file.with_suffix("")).count_parameters()
     return onnx_parameters(file) if file.suffix == ".onnx" else parameters(file.with_suffix(""))
 
 
@@ -196,8 +201,8 @@ def _sum(figures: list[Any]) -> Any:
 
 
 def size_bytes(prefix: Path) -> int:
-    """Return the bytes on disk of ``prefix.pdmodel`` and ``prefix.pdiparams`` together."""
-    return sum(Path(f"{prefix}{suffix}").stat().st_size for suffix in (".pdmodel", ".pdiparams"))
+    """Return the bytes on disk of ``prefix.pdmodel`` (or ``.json``) and ``prefix.pdiparams`` together."""
+    return sum(file.stat().st_size for file in (program_file(prefix), Path(f"{prefix}.pdiparams")))
 
 
 def _program(prefix: Path) -> paddle.static.Program:
@@ -479,6 +484,11 @@ def measure_teacher(teacher: Teacher, dev: DevSet, metric: float | None = None) 
                     flops_tokens=dev.typical_tokens, metric=metric)
     if file.suffix == ".pdmodel":
         return measure_model(TEACHER, file.with_suffix(""), dev, metric=metric, predictions=dev.teacher_predictions)
+    if file.suffix == NEW:
+        prefix = file.with_suffix("")
+        return _row(TEACHER, dev.teacher_predictions, dev, measure_latency(prefix, sentences, dev.reader),
+                    parameters=teacher_parameters(teacher), size_bytes=size_bytes(prefix), flops=None,
+                    flops_tokens=dev.typical_tokens, metric=metric)
     speed = measure_speed(network.engine(threads=1).run, sentences, dev.reader, _ONNX_RUNTIME)
     return _row(TEACHER, dev.teacher_predictions, dev, speed, parameters=onnx_parameters(file),
                 size_bytes=onnx_size_bytes(file), flops=onnx_flops(file, _typical(dev)),

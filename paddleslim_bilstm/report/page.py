@@ -26,11 +26,11 @@ from .plot import quality_axis
 from .report import Report, compact, markdown_table, score_of, times
 
 MOST_CASES = 100  # of each list in a report
-_MOST_CLASSES = 30  # of a confusion matrix
+_MOST_CLASSES, _SMALL = 30, 4  # of a confusion matrix; so many classes leave room for another one beside it
 _MOST_OUTPUTS = 8  # of a text that are shown
 _LOOKS = {TEACHER: "teacher", ALONE: "alone"}
 _STUDENT_LOOK = "student"
-_WORD = re.compile(r"\s+|[^\W\u3400-\u9fff]+|.", re.DOTALL)
+_WORD = re.compile(r"\s*(?:[^\W\u3400-\u9fff]+|\S)")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ def _groups(comparison: Comparison, most: int) -> list[dict[str, Any]]:
         differ = differ[right[differ]]
     surest = "those first of which the teacher was surest" if comparison.teacher.chosen is not None else \
         "the largest differences first"
-    title = "What the student has not learned" if right is not None else "All disagreements"
+    title = "The largest differences" if comparison.teacher.chosen is None else \
+        "All disagreements" if right is None else "What the student has not learned"
     groups = [_group(comparison, title, differ, surest, most)]
     if len(comparison.teacher_errors):
         groups.append(_group(comparison, "The teacher's own errors", comparison.teacher_errors, surest, most))
@@ -227,7 +228,8 @@ def _confusion_tables(comparison: Comparison) -> list[dict[str, Any]]:
              "look": "at" if row == column else "off"} for column in order]} for row in order]
         down = "the teacher's answers" if "against" in whose else "gold labels"
         more = f"; the {len(order)} of {len(counts)} classes that are confused most" if len(order) < len(counts) else ""
-        tables.append({"caption": f"{down} down, {whose.partition(',')[0]} across{more}", "names": names, "rows": rows})
+        tables.append({"caption": f"{down} down, {whose.partition(',')[0]} across{more}", "wide": len(names) > _SMALL,
+                       "names": names, "rows": rows})
     return tables
 
 
@@ -237,7 +239,7 @@ def _behaviour(comparison: Comparison, metric: str) -> dict[str, Any]:
     if calibration:
         lines = [Line(name, [(mean, share) for mean, share, _ in points], name) for name, points in calibration.items()]
         charts.append({"caption": "Calibration: how many of the answers given a probability came true", "lines": lines,
-                       "svg": line_chart(lines, "probability", "share that came true", (0.0, 1.0), diagonal=True)})
+                       "svg": line_chart(lines, "probability", "share that came true", unit_square=True)})
     groups = comparison.by_length(metric)
     if len(groups) > 1:
         likeness = comparison.task.likeness
@@ -288,10 +290,13 @@ def _sides(text: Text) -> list[str]:
 
 
 def changed_parts(original: str, text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of ``text`` and whether each is new: ``"a b", "a c" -> ("a ", False), ("c", True)``."""
+    """Yield the parts of ``text`` and whether each is new: ``"a b", "a c" -> ("a", False), (" c", True)``.
+
+    Capitals and spaces count for nothing: a tokenizer has changed them.
+    """
     before, after = _WORD.findall(original), _WORD.findall(text)
-    matcher = difflib.SequenceMatcher(None, [word.lower() for word in before], [word.lower() for word in after], False)
-    for kind, _, _, start, end in matcher.get_opcodes():
+    words = [[word.strip().lower() for word in side] for side in (before, after)]
+    for kind, _, _, start, end in difflib.SequenceMatcher(None, *words, autojunk=False).get_opcodes():
         if start < end:
             yield "".join(after[start:end]), kind != "equal"
 

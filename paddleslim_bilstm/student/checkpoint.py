@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from .. import ranks
 from ..storage import checksum, whole_file
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,16 @@ def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[s
         _log.warning("%s is damaged; its training starts over", path)
         return None
     return progress, _under(arrays, _STATE), _under(arrays, _BEST)
+
+
+def checkpoint_of_first(path: Path | None) -> tuple[Progress, dict[str, np.ndarray], dict[str, np.ndarray]] | None:
+    """Return what `load_checkpoint` returns in the first rank, in all ranks; None without a path."""
+    saved = load_checkpoint(path) if path and ranks.is_first() else None
+    progress = ranks.of_first(lambda: saved and asdict(saved[0]))
+    if progress is None or ranks.count() == 1:
+        return saved
+    state, best = (ranks.arrays_of_first(saved[part] if saved else {}) for part in (1, 2))
+    return Progress(**progress), state, best
 
 
 def _checksum(progress: str, arrays: dict[str, np.ndarray]) -> str:

@@ -167,7 +167,8 @@ def _sides(spec: StudentSpec, ids, types, not_padding) -> tuple:
     lengths = paddle.clip(lengths, min=0)
     steps = paddle.arange(paddle.clip(paddle.max(lengths), min=1), dtype="int32")
     starts = paddle.concat((paddle.ones_like(used), second_start))
-    places = paddle.minimum(paddle.unsqueeze(starts, axis=1) + steps, paddle.shape(ids)[1] - 1)
+    last = paddle.cast(paddle.shape(ids)[1], "int32") - 1  # a shape is int64 in Paddle 3's dynamic mode
+    places = paddle.minimum(paddle.unsqueeze(starts, axis=1) + steps, last)
     both = paddle.concat((ids, ids))
     return paddle.take_along_axis(both, paddle.cast(places, "int64"), axis=1), lengths
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..progress import progress_bar
 from ..task import Task, task_of_outputs
 from ..tokens import Reader, Sentences
 from ..tokens.sentences import plan_batches, widths
-from .checkpoint import Progress, load_checkpoint, save_checkpoint
+from .checkpoint import Progress, checkpoint_of_first, load_checkpoint, save_checkpoint
 from .network import TOKEN_MAP
 from .program import (
     Evaluate,
@@ -66,7 +66,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
             batch and the last good checkpoint.
     """
     first = ranks.arrays_of_first(first)
-    progress, state, best = _checkpoint_of_first(checkpoint) or (Progress(), {}, dict(first))
+    progress, state, best = checkpoint_of_first(checkpoint) or (Progress(), {}, dict(first))
     if not progress.finished:
         use_all_cores(at_once=len(DIRECTIONS) if spec.num_layers == 1 else 1)
         keep_freed_memory()
@@ -81,16 +81,6 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
             save_checkpoint(checkpoint, progress, {}, best)
     best[TOKEN_MAP] = first[TOKEN_MAP]
     return TrainedStudent(best, progress.best_metric, progress.evaluations)
-
-
-def _checkpoint_of_first(path: Path | None) -> tuple[Progress, Weights, Weights] | None:
-    """Return the checkpoint as rank 0 has it: progress, state and best weights."""
-    saved = load_checkpoint(path) if path and ranks.is_first() else None
-    progress = ranks.of_first(lambda: saved and asdict(saved[0]))
-    if progress is None:
-        return None
-    state, best = (ranks.arrays_of_first(saved[part] if saved else {}) for part in (1, 2))
-    return saved or (Progress(**progress), state, best)
 
 
 def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate | None, progress: Progress,

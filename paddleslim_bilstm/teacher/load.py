@@ -14,8 +14,9 @@ from ..export.inference_file import ends_whole
 from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
+from .new_program import SUFFIX as NEW
 from .onnx_teacher import load_onnx_teacher, onnx_file
-from .program import Signature, read_parameter, read_signature, save_logits_only
+from .program import Signature, program_file, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
@@ -28,11 +29,11 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
                  params_filename: str | None = None, tokenizer_dir: str | Path | None = None) -> Teacher:
     """Load the classifier in ``model_dir`` without changing anything there.
 
-    ``model_dir`` holds an exported inference model (``.pdmodel`` and ``.pdiparams``: the only ones there, or those
-    named), or else a checkpoint of Hugging Face (``model.safetensors``) or PaddleNLP (``model_state.pdparams``) with
-    its ``config.json``, or else an ONNX file (``model.onnx``, or the only one); or it is an ONNX file. A
-    ``model_filename`` that ends in ``.onnx`` names one beside other models. What ``work_dir`` holds of an earlier call
-    with the same files is used again.
+    ``model_dir`` holds an exported inference model (``.pdmodel``, or Paddle 3's ``.json``, and ``.pdiparams``: the only
+    ones there, or those named), or else a checkpoint of Hugging Face (``model.safetensors``) or PaddleNLP
+    (``model_state.pdparams``) with its ``config.json``, or else an ONNX file (``model.onnx``, or the only one); or it
+    is an ONNX file. A ``model_filename`` that ends in ``.onnx`` names one beside other models. What ``work_dir`` holds
+    of an earlier call with the same files is used again.
 
     Raises:
         UserError: no folder, no model or tokenizer in it, damaged files, or a model that can't be a teacher.
@@ -62,9 +63,9 @@ def _model_files(place: Path, model_filename: str | None, params_filename: str |
         return paddle_files
     onnx = onnx_file(place, model_filename)
     if onnx is None:
-        raise UserError(f"{place}: holds no model; looked for an inference model (one .pdmodel with its .pdiparams), "
-                        f"for a checkpoint ({' or '.join(CONFIG_FILES)} with {' or '.join(WEIGHT_FILES)}) and for an "
-                        "ONNX file (.onnx)")
+        raise UserError(f"{place}: holds no model; looked for an inference model (.pdmodel or .json, with its "
+                        f".pdiparams), for a checkpoint ({' or '.join(CONFIG_FILES)} with "
+                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx)")
     if params_filename:
         raise UserError(f"Global.params_filename: {onnx} says itself where its weights are; leave it out")
     _log.info("the teacher is %s, which ONNX Runtime runs", onnx)
@@ -83,7 +84,7 @@ def _load_paddle_teacher(folder: Path, files: list[Path], tokenizer: Tokenizer, 
             else:
                 _copy_exported(*files, prefix=partial / "model")
             seal_folder(partial)
-    signature = read_signature(copy / "model.pdmodel")
+    signature = read_signature(program_file(copy / "model"))
     _check_vocabulary(folder, tokenizer, signature)
     return PaddleTeacher(tokenizer, signature.num_classes, label_names_in(folder, signature.num_classes),
                          Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length, copy.name,
@@ -104,7 +105,8 @@ def _is_sound(copy: Path) -> bool:
 def exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
     """Return the program and the parameters of the exported model; empty where the folder holds none."""
     if model_filename is None:
-        programs = sorted(folder.glob("*.pdmodel"))
+        new = [file for file in sorted(folder.glob(f"*{NEW}")) if file.with_suffix(".pdiparams").is_file()]
+        programs = sorted(folder.glob("*.pdmodel")) or new
         if not programs:
             return []
         if len(programs) > 1:
@@ -123,15 +125,17 @@ def exported_files(folder: Path, model_filename: str | None, params_filename: st
 
 
 def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
-    signature = read_signature(program)
+    copy = Path(f"{prefix}{NEW if program.suffix == NEW else '.pdmodel'}")
+    shutil.copyfile(program, copy)
+    shutil.copyfile(parameters, f"{prefix}.pdiparams")
     if not ends_whole(parameters):
         raise UserError(f"{parameters}: is cut or damaged; export the model again")
-    shutil.copyfile(program, f"{prefix}.pdmodel")
-    shutil.copyfile(parameters, f"{prefix}.pdiparams")
     try:
+        signature = read_signature(copy)
         read_parameter(prefix, signature.embedding)
     except UserError as error:
-        raise UserError(str(error).replace(f"{prefix}.pdiparams", str(parameters))) from None
+        raise UserError(str(error).replace(f"{prefix}.pdiparams", str(parameters)).replace(
+            str(copy), str(program))) from None
     if not signature.plain:
         save_logits_only(prefix, signature)
 

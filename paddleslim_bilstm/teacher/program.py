@@ -14,6 +14,8 @@ from ..errors import UserError
 from ..export.inference_file import save_inference_model
 from ..old_programs import old_programs
 from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
+from .new_program import SUFFIX as NEW
+from .new_program import NewProgram
 
 _MOST_TYPES = 16  # rows of a table of token types; ERNIE's tasks are few, too, and positions many
 
@@ -102,7 +104,7 @@ class Signature:
     Attributes:
         feeds: its inputs in its own order: token ids, and where it takes them token types and attention mask.
         width: the length of every batch, where it is fixed.
-        logits: name of the output ``[batch, classes]``.
+        logits: name of the output ``[batch, classes]``; of a ``.json``, whose outputs have no names, its number.
         plain: whether the logits are its only output.
         num_classes: columns of the logits; 1 for a regression.
         embedding: name of the word embeddings in the parameters.
@@ -121,13 +123,21 @@ class Signature:
     max_length: int | None
 
 
+def program_file(prefix: Path) -> Path:
+    """Return the program of the inference model at ``prefix``: ``.pdmodel``, or Paddle 3's ``.json``."""
+    new = Path(f"{prefix}{NEW}")
+    return new if new.is_file() else Path(f"{prefix}.pdmodel")
+
+
 @old_programs()
 def read_signature(model_file: Path) -> Signature:
-    """Read the interface of an exported classifier from its ``.pdmodel``.
+    """Read the interface of an exported classifier from its ``.pdmodel``, or its ``.json`` beside its ``.pdiparams``.
 
     Raises:
         UserError: it is damaged, or not a classifier of ``[batch, length]`` token ids.
     """
+    if model_file.suffix == NEW:
+        return _read_new_signature(model_file)
     try:
         program = paddle.static.deserialize_program(model_file.read_bytes())
         block = program.global_block()
@@ -138,7 +148,9 @@ def read_signature(model_file: Path) -> Signature:
                                         for op in block.ops if op.type == "feed")]
     outputs = [op.input("X")[0] for op in block.ops if op.type == "fetch"]
     inputs = [Input(name, _dtype(block.var(name)), tuple(block.var(name).shape)) for name in names]
-    logits = _logits_of(model_file, block, outputs)
+    logits = _logits_of(model_file, {name: list(block.var(name).shape) for name in outputs})
+    if any(op.type == "softmax" and logits in op.output("Out") for op in block.ops):
+        _warn_of_probabilities(model_file)
     tables = {name: _embedding_of(block, name) for name in names}
     rows = {name: block.var(table).shape[0] for name, table in tables.items() if table}
     if not rows:
@@ -156,6 +168,9 @@ def read_signature(model_file: Path) -> Signature:
 @old_programs()
 def save_logits_only(prefix: Path, signature: Signature) -> None:
     """Save the model at ``prefix`` again, with the logits as its only output."""
+    if program_file(prefix).suffix == NEW:
+        program = NewProgram(prefix)
+        return program.save_with(program.outputs[int(signature.logits)])
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor = paddle.static.Executor(paddle.CPUPlace())
         program, names, outputs = paddle.static.load_inference_model(str(prefix), executor)
@@ -171,6 +186,8 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
     Raises:
         UserError: the files are damaged.
     """
+    if program_file(prefix).suffix == NEW:
+        return NewProgram(prefix).parameter(name)
     scope = paddle.static.Scope()
     with paddle.static.scope_guard(scope):
         try:
@@ -183,8 +200,7 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
 
 def _first_position(program: paddle.static.Program, positions: str, feeds: Sequence[Feed], width: int | None) -> int:
     """Return the row in which the first token's position is looked up, given the name of those rows: run and see."""
-    some = {IDS: _NO_PADDING, MASK: 1}
-    batch = {feed.name: np.full((1, width or 2), some.get(feed.role, 0), feed.dtype) for feed in feeds}
+    batch = {feed.name: array for feed, array in zip(feeds, _some_text(feeds, width))}
     try:
         with paddle.static.scope_guard(paddle.static.Scope()):
             rows = paddle.static.Executor(paddle.CPUPlace()).run(program, feed=batch, fetch_list=[positions],
@@ -198,18 +214,41 @@ def _dtype(variable: paddle.base.framework.Variable) -> str:
     return str(variable.dtype).rsplit(".", 1)[-1].lower().replace("fp", "float")
 
 
-def _logits_of(model_file: Path, block: paddle.base.framework.Block, outputs: list[str]) -> str:
+def _read_new_signature(model_file: Path) -> Signature:
+    program = NewProgram(model_file.with_suffix(""))
+    inputs, tables = [Input(*one) for one in program.inputs()], program.tables()
+    shapes = {str(number): list(output.shape) for number, output in enumerate(program.outputs)}
+    logits = _logits_of(model_file, shapes)
+    if program.is_probabilities(program.outputs[int(logits)]):
+        _warn_of_probabilities(model_file)
+    if not tables:
+        raise UserError(f"{model_file}: no input is looked up in word embeddings; {_EXPORT_REMEDY}")
+    feeds, width = read_feeds(model_file, inputs, {name: rows for name, (_, rows) in tables.items()}, _EXPORT_REMEDY)
+    embedding, vocab_size = tables[next(feed.name for feed in feeds if feed.role == IDS)]
+    positions = program.positions(feeds, _some_text(feeds, width))
+    longest = positions and positions[0] - positions[1]
+    return Signature(feeds, width, logits, len(shapes) == 1, shapes[logits][1], embedding, vocab_size,
+                     min((size for size in (width, longest) if size), default=None))
+
+
+def _some_text(feeds: Sequence[Feed], width: int | None) -> list[np.ndarray]:
+    some = {IDS: _NO_PADDING, MASK: 1}
+    return [np.full((1, width or 2), some.get(feed.role, 0), feed.dtype) for feed in feeds]
+
+
+def _logits_of(model_file: Path, shapes: Mapping[str, Sequence[int]]) -> str:
     """Return the name of the only output ``[batch, classes]``; a checkpoint with ``use_cache`` has others beside it."""
-    shapes = {name: list(block.var(name).shape) for name in outputs}
     found = [name for name, shape in shapes.items() if len(shape) == 2 and shape[1] >= 1]
     if len(found) != 1:
         shown = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:4])
-        raise UserError(f"{model_file}: {len(found) or 'none'} of its {len(outputs)} outputs ({shown}"
+        raise UserError(f"{model_file}: {len(found) or 'none'} of its {len(shapes)} outputs ({shown}"
                         f"{', ...' if len(shapes) > 4 else ''}) could be logits [batch, classes]; {_EXPORT_REMEDY}")
-    if any(op.type == "softmax" and found[0] in op.output("Out") for op in block.ops):
-        _log.warning("%s returns probabilities, not logits: the student learns less from them; export it without the "
-                     "softmax", model_file)
     return found[0]
+
+
+def _warn_of_probabilities(model_file: Path) -> None:
+    _log.warning("%s returns probabilities, not logits: the student learns less from them; export it without the "
+                 "softmax", model_file)
 
 
 def _embedding_of(block: paddle.base.framework.Block, feed: str) -> str | None:

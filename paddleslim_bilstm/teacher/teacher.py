@@ -16,7 +16,8 @@ from paddle.inference import Config, create_predictor
 from .. import ranks
 from ..cpu import physical_cores
 from ..tokens import Framing, Reader, Sentences, Tokenizer
-from .program import read_parameter, read_signature
+from .new_program import SUFFIX as NEW
+from .program import program_file, read_parameter, read_signature
 
 TOKENS_PER_BATCH = 4096
 ROWS_PER_BATCH = 512
@@ -28,7 +29,7 @@ _GPU_MEMORY_MB = 512
 
 
 class InferenceModel:
-    """A classifier saved as ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``, run by Paddle Inference.
+    """A classifier saved as ``<prefix>.pdmodel`` (or ``.json``) and ``<prefix>.pdiparams``, run by Paddle Inference.
 
     Runs on the first GPU, or its rank's, where Paddle and the machine have one, otherwise through oneDNN on ``threads``
     CPU threads.
@@ -40,9 +41,12 @@ class InferenceModel:
     """
 
     def __init__(self, prefix: str | Path, threads: int, bf16: bool = False) -> None:
-        config = Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
+        program = program_file(Path(prefix))
+        config = Config(str(program), f"{prefix}.pdiparams")
         config.disable_glog_info()
-        config.enable_memory_optim()
+        self._shrinks = program.suffix != NEW  # Paddle has neither for its new programs
+        if self._shrinks:
+            config.enable_memory_optim()
         if runs_on_gpu():
             config.enable_use_gpu(_GPU_MEMORY_MB, ranks.gpu())
         else:
@@ -64,7 +68,8 @@ class InferenceModel:
             handle.copy_from_cpu(array)
         self._predictor.run()
         logits = self._output.copy_to_cpu().astype(np.float32, copy=False)
-        self._predictor.try_shrink_memory()  # or each new shape adds to what the heap holds, half a gigabyte in all
+        if self._shrinks:
+            self._predictor.try_shrink_memory()  # or each new shape adds to what the heap holds, half a gigabyte in all
         return logits
 
 
@@ -168,7 +173,8 @@ class Teacher:
 
     @property
     def model_file(self) -> Path | None:
-        """Its network in a file that can be measured, ``.pdmodel`` (weights beside it) or ``.onnx``, if it has one."""
+        """Its network in a file that can be measured, if it has one: ``.pdmodel`` or ``.json``, weights beside it, or
+        ``.onnx``."""
         return None
 
     @property
@@ -229,7 +235,7 @@ class PaddleTeacher(Teacher):
     """A classifier in Paddle, loaded once, when it is first asked.
 
     Attributes:
-        prefix: our own copy as an inference model, ``<prefix>.pdmodel`` and ``<prefix>.pdiparams``.
+        prefix: our own copy as an inference model, ``<prefix>.pdmodel`` (or ``.json``) and ``<prefix>.pdiparams``.
     """
 
     prefix: Path
@@ -238,7 +244,7 @@ class PaddleTeacher(Teacher):
 
     @property
     def model_file(self) -> Path:
-        return self.prefix.with_name(f"{self.prefix.name}.pdmodel")
+        return program_file(self.prefix)
 
     @cached_property
     def embeddings(self) -> np.ndarray:

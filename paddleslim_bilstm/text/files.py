@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -54,6 +55,33 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
     if not rows.texts:
         raise UserError(f"{setting}: {path} has no rows with text")
     return rows
+
+
+def read_sample(path: str | Path, setting: str, most: int) -> tuple[list[str], list[list[Any]]]:
+    """Return the names of a file's columns, and the fields of its first rows, of JSONL as they are in the objects.
+
+    Raises:
+        UserError: it can't be read, or has no rows; the message names file, line and remedy.
+    """
+    path, rows = Path(path), Rows(str(path))
+    readers = {".tsv": lambda: ((number, line.split("\t")) for number, line in _lines(path, rows) if line),
+               ".csv": lambda: _csv_records(path, rows)}
+    if path.suffix.lower() not in (*readers, ".jsonl", ".ndjson"):
+        raise UserError(f"{setting}: {path} has the suffix {path.suffix or '(none)'}; it must be one of {FORMATS}")
+    try:
+        if path.suffix.lower() in readers:
+            records = readers[path.suffix.lower()]()
+            _, names = next(records, (1, []))
+            sample = [fields for _, fields in islice(records, most) if len(fields) == len(names)]
+        else:
+            objects = [record for _, record in islice(json_objects(path, rows, "{...}"), most)]
+            names = [str(name) for name in objects[0]] if objects else []
+            sample = [[record.get(name, "") for name in names] for record in objects]
+    except OSError as error:
+        raise UserError(f"{setting}: can't read {path} ({error.strerror})") from None
+    if not sample:
+        raise UserError(f"{setting}: {path} has no rows below the names of its columns")
+    return names, sample
 
 
 def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,305 @@
+"""A first configuration for somebody's data: what a file and a teacher's folder look like, and the YAML that suits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+import yaml
+
+from ..augment.speech import is_chinese
+from ..errors import UserError
+from ..storage import read_json, whole_file
+from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
+from ..text.files import read_file, read_sample
+from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, known_pair
+from ..tokens import has_tokenizer, load_tokenizer
+
+SAMPLE_ROWS = 1000  # by which columns are found
+_DEV_NAMES = ("dev", "valid", "validation", "val", "eval", "test")
+_DEV_SHARE, _MOST_DEV = 0.1, 2000  # where there is no dev file
+_LENGTHS = (32, 64, 128, 256, 512)
+_COVERED = 0.99  # of the texts, by max_seq_length
+_TOKENS_A_WORD = 1.3
+_TRANSFER_SENTENCES, _MOST_ROUNDS = 800_000, 20
+_FEW_LABELS = 100  # classes at most
+_RARE = 0.4  # a class with less than this part of its fair share
+_DEFAULT_OUTPUTS = 2  # of a checkpoint that does not say
+_MOST_PARTS = 12  # of a label cell
+_COMMENTS = 38  # the column where they begin, if the value leaves room
+_PRETRAINED = {True: "bert-base-chinese", False: "bert-base-uncased"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen in a data file and a teacher's folder.
+
+    Attributes:
+        rows: all that was read.
+        dev: the file of the dev set; None where the data is to be split.
+        text_column, label_column: None where their names are usual ones.
+        tokens: of each text, by the teacher's tokenizer or estimated.
+        teacher: its folder; None where one is to be fine-tuned. ``kind`` says what it is.
+    """
+
+    file: Path
+    rows: Rows
+    dev: Path | None
+    text_column: TextColumn | None
+    label_column: str | None
+    tokens: np.ndarray
+    counted: bool
+    chinese: bool
+    teacher: str | None
+    kind: str
+
+    @property
+    def task(self) -> Task:
+        return self.rows.task
+
+    @property
+    def shares(self) -> list[tuple[str, float]]:
+        """Each label's share of the texts, the commonest first."""
+        several = self.task is MULTI_LABEL
+        counts = Counter(one for label in self.rows.labels for one in (label if several else (label,)))
+        return [(label, count / len(self.rows.texts)) for label, count in counts.most_common()]
+
+    @property
+    def longest(self) -> int:
+        """The tokens that `_COVERED` of the texts have at most."""
+        return int(np.quantile(self.tokens, _COVERED))
+
+    @property
+    def max_seq_length(self) -> int:
+        return next((length for length in _LENGTHS if length >= self.longest), _LENGTHS[-1])
+
+    @property
+    def rounds(self) -> int:
+        return int(np.clip(_TRANSFER_SENTENCES // len(self.rows.texts), 1, _MOST_ROUNDS))
+
+    def lines(self) -> list[str]:
+        """Return what was seen, in five lines."""
+        counts, texts = self.rows.counts(), "pairs" if self.rows.pairs else "texts"
+        columns = " and ".join(self.text_column) if isinstance(self.text_column, tuple) else self.text_column
+        where = f" in {columns}" if columns else ""
+        label = f", labels in {self.label_column}" if self.label_column else ""
+        odd = [f"{counts[key]:,} {what}" for key, what in (
+            ("duplicates", "repeated"), ("conflicting_labels", "repeated with another label"),
+            ("empty_skipped", "without text"), ("without_letters", "without letters")) if counts[key]]
+        dev = f"dev set: {self.dev}" if self.dev else "no dev file beside it: a tenth is split off"
+        return [f"{self.file}: {len(self.rows.texts):,} {texts}{where}{label}",
+                self._labels(),
+                f"{'Chinese' if self.chinese else 'no Chinese'}; {int(np.median(self.tokens))} tokens in the middle, "
+                f"{_COVERED:.0%} have at most {self.longest}{'' if self.counted else ' (estimated)'}",
+                f"{', '.join(odd) or 'nothing odd'}; {dev}",
+                self.kind]
+
+    def _labels(self) -> str:
+        if self.task is REGRESSION:
+            numbers = np.array(list(map(float, self.rows.labels)))
+            return f"numbers from {numbers.min():g} to {numbers.max():g}: a regression"
+        shown = ", ".join(f"{label} {share:.0%}" for label, share in self.shares[:6])
+        more = f" and {len(self.shares) - 6} more" if len(self.shares) > 6 else ""
+        what = "labels, any number of them a text" if self.task is MULTI_LABEL else "classes"
+        return f"{len(self.shares)} {what}: {shown}{more}"
+
+
+def look_at(data: str | Path, teacher: str | None = None, text_column: TextColumn | None = None,
+            label_column: str | None = None) -> Look:
+    """Read a labelled file and a teacher's configuration.
+
+    Raises:
+        UserError: the file can't be read, its columns can't be told, or the teacher has other outputs than the data.
+    """
+    file = Path(data)
+    names, sample = read_sample(file, "DATA", SAMPLE_ROWS)
+    label_column = label_column or _label_column(names, sample, text_column)
+    text_column = text_column or _text_column(names, sample, label_column, file)
+    task = _task([row[names.index(label_column)] for row in sample if label_column in names])
+    rows = read_file(file, "DATA", text_column=text_column, label_column=label_column, task=task)
+    chinese = is_chinese("".join(map(_joined, rows.texts[:SAMPLE_ROWS])))
+    outputs, classes, kind = _teacher(teacher, chinese)
+    if outputs is not None:  # what a run would refuse
+        task.check_teacher(outputs)
+        task.scheme(rows, rows, outputs, classes)
+    return Look(file, rows, _dev_file(file), _unless_usual(text_column, names), _unless_usual(label_column, names),
+                *_tokens(rows.texts, teacher), chinese, teacher, kind)
+
+
+def write_draft(look: Look, path: Path) -> list[Path]:
+    """Write the YAML, and where there is no dev file the data in two parts beside it; return what was written."""
+    train, dev, written = look.file, look.dev, [path]
+    if dev is None:
+        train, dev = (path.with_name(f"{path.stem}.{part}.jsonl") for part in ("train", "dev"))
+        _split(look.rows, train, dev)
+        written += [train, dev]
+    with whole_file(path) as partial:
+        partial.write_text(_yaml(look, path.stem, train, dev), encoding="utf-8")
+    return written
+
+
+def _yaml(look: Look, name: str, train: Path, dev: Path) -> str:
+    columns = {} if look.dev is None else {"text_column": look.text_column, "label_column": look.label_column}
+    shares, task = look.shares, look.task
+    rare = task is CLASSIFICATION and shares[-1][1] * len(shares) < _RARE
+    about = [("model_dir", look.teacher or f"output/{name}/teacher",
+              look.kind if look.teacher else "is not there yet: Finetune makes it"),
+             ("train_file", str(train), f"{len(look.rows.texts):,} rows"),
+             ("dev_file", str(dev), "chooses the best checkpoint and is what the report measures"),
+             ("text_column", columns.get("text_column"), ""), ("label_column", columns.get("label_column"), ""),
+             ("task", None if task is CLASSIFICATION else task.name, ""),
+             ("metric", "macro_f1" if rare else None, f"{shares[-1][0]} is rare, and counts as much as the others"),
+             ("save_dir", f"output/{name}/student", "where the student and its report.html go"),
+             ("max_seq_length", look.max_seq_length, f"{_COVERED:.0%} of the texts have at most {look.longest} tokens"),
+             ("seed", 0, "")]
+    lines = [f"# Made by `paddleslim-bilstm init`. Run it here: paddleslim-bilstm compress {name}.yaml",
+             "# Any value can be set on the command line: -o DataAugmentation.n_iter=5", "", "Global:"]
+    lines += [_line(key, value, comment) for key, value, comment in about if value is not None]
+    if look.teacher is None:
+        lines += ["", "Finetune:", _line("model", _PRETRAINED[look.chinese], "a folder, or PaddleNLP's name for it"),
+                  _line("epochs", 3, ""), _line("learning_rate", 5e-5, "")]
+    sentences = look.rounds * len(look.rows.texts)
+    lines += ["", "bert_to_bilstm:", _line("loss", "logit_mse", ""),
+              _line("alpha", 0.0, "weight of the labels beside the teacher's answers"),
+              "  # student: {hidden_size: 150}".ljust(_COMMENTS) + "  # units in each direction; fewer are faster",
+              "", "DataAugmentation:",
+              _line("n_iter", look.rounds, f"rounds: some {sentences:,} sentences for the teacher to label"),
+              "", "TrainConfig:", _line("epochs", 2, "over the transfer set"),
+              "", "QuantBiLSTM: {}".ljust(_COMMENTS) + "  # int8 for ONNX Runtime: model.int8.onnx"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any, comment: str) -> str:
+    value = list(value) if isinstance(value, tuple) else value
+    shown = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**20).partition("\n")[0]
+    return f"  {key}: {shown}".ljust(_COMMENTS) + f"  # {comment}" if comment else f"  {key}: {shown}"
+
+
+def _split(rows: Rows, train: Path, dev: Path) -> None:
+    """Write ``rows`` in two parts; equal texts go to the same one."""
+    firsts: dict[Text, int] = {}
+    group = np.array([firsts.setdefault(text, len(firsts)) for text in rows.texts])
+    chosen = np.random.default_rng(0).permutation(len(firsts))[:max(1, min(int(_DEV_SHARE * len(firsts)), _MOST_DEV))]
+    in_dev = np.isin(group, chosen)
+    for path, part in ((train, ~in_dev), (dev, in_dev)):
+        with whole_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
+            for row in np.flatnonzero(part):
+                text, label = rows.texts[row], rows.labels[row]
+                sides = {"text": text} if isinstance(text, str) else {"text_a": text[0], "text_b": text[1]}
+                label = list(label) if isinstance(label, tuple) else label
+                file.write(json.dumps({**sides, "label": label}, ensure_ascii=False) + "\n")
+
+
+def _dev_file(file: Path) -> Path | None:
+    """Return the dev set beside ``train.tsv`` or ``reviews_train.csv``: the same name with dev for train."""
+    if "train" not in file.stem:
+        return None
+    candidates = (file.with_name(file.name.replace("train", name)) for name in _DEV_NAMES)
+    return next((one for one in candidates if one.is_file()), None)
+
+
+def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, bool]:
+    """Return how many tokens the texts have, with special ones, and whether they were counted or estimated."""
+    folder = Path(teacher).parent if teacher and teacher.endswith(".onnx") else Path(teacher or "")
+    pairs = bool(texts) and not isinstance(texts[0], str)
+    if teacher and has_tokenizer(folder):
+        tokenizer = load_tokenizer(folder)
+        return tokenizer.encode(texts).lengths + tokenizer.framing.special_tokens(pairs), True
+    words = np.array([len(re.findall(r"[\u3400-\u9fff]", text)) + _TOKENS_A_WORD * len(
+        re.findall(r"[^\W\u3400-\u9fff]+|[^\w\s]", text)) for text in map(_joined, texts)])
+    return np.ceil(words).astype(int) + 2 + pairs, False
+
+
+def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] | None, str]:
+    """Return a teacher's outputs and the names of its classes, if its configuration tells, and what it is."""
+    if folder is None:
+        return None, None, f"no teacher: {_PRETRAINED[chinese]} will be fine-tuned; name a finished one with --teacher"
+    if not Path(folder).exists():
+        raise UserError(f"--teacher: {folder} is not there; name the folder of the fine-tuned classifier")
+    file = Path(folder) / "config.json"
+    if not file.is_file():
+        return None, None, "a teacher without config.json: its outputs show when the run starts"
+    config = read_json(file, "name the folder of the fine-tuned classifier")
+    names = config.get("id2label") if isinstance(config.get("id2label"), dict) else {}
+    classes = [str(names[key]) for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]
+    outputs = config.get("num_labels") or config.get("num_classes") or len(classes) or _DEFAULT_OUTPUTS
+    layers = config.get("num_hidden_layers") or config.get("n_layers") or "?"
+    told = f" ({', '.join(classes[:4])}{', ...' * (len(classes) > 4)})" if classes else ""
+    kind = f"teacher: {config.get('model_type', 'a BERT')}, {layers} layers, {outputs} outputs{told}"
+    return outputs, classes or None, kind
+
+
+def _task(labels: Sequence[Any]) -> Task:
+    """Return the task by the look of labels: lists are several, fractions a regression."""
+    if any(isinstance(label, (list, tuple)) for label in labels):
+        return MULTI_LABEL
+    texts = [str(label).strip() for label in labels]
+    if texts and all(re.fullmatch(r"[-+]?\d*\.?\d+", text) for text in texts):
+        return REGRESSION if any(not float(text).is_integer() for text in texts) else CLASSIFICATION
+    parts = [text.split(",") for text in texts]
+    lone = {part[0].strip() for part in parts if len(part) == 1}
+    several = [part for part in parts if 1 < len(part) <= _MOST_PARTS]
+    known = sum(all(one.strip() in lone for one in part) for part in several)
+    return MULTI_LABEL if several and 2 * known > len(several) else CLASSIFICATION
+
+
+def _label_column(names: Sequence[str], sample: Sequence[Sequence[Any]], text_column: TextColumn | None) -> str:
+    """Return the column of the labels: by a usual name, or else the one with the fewest values, and few.
+
+    Raises:
+        UserError: there is none.
+    """
+    lower = [name.strip().lower() for name in names]
+    usual = next((name for name in LABEL_COLUMNS if name in lower), None)
+    if usual is not None:
+        return names[lower.index(usual)].strip()
+    texts = text_column if isinstance(text_column, tuple) else (text_column,)
+    values = {name: {str(row[place]).strip() for row in sample}
+              for place, name in enumerate(names) if name not in texts}
+    few = [(len(found), -place, name) for place, (name, found) in enumerate(values.items())
+           if 1 < len(found) <= min(_FEW_LABELS, max(2, len(sample) // 3))]
+    if not few:
+        raise UserError(f"DATA: none of the columns {', '.join(names)} looks like labels; name it with --label-column")
+    return min(few)[2].strip()
+
+
+def _text_column(names: Sequence[str], sample: Sequence[Sequence[Any]], label_column: str, file: Path) -> TextColumn:
+    """Return the column, or the two of pairs, of the text: by a usual name, or else the longest.
+
+    Raises:
+        UserError: usual names don't say whether these are pairs.
+    """
+    pair, lower = known_pair(names, f"{file}:1", "--text-column"), [name.strip().lower() for name in names]
+    usual = next((name for name in TEXT_COLUMNS if name in lower), None)
+    if pair or usual:
+        return pair or names[lower.index(usual)].strip()
+    lengths = {name.strip(): float(np.mean([len(str(row[place])) for row in sample]))
+               for place, name in enumerate(names) if name.strip() != label_column}
+    if not lengths:
+        raise UserError(f"{file}: has the column {label_column} alone; name the text's with --text-column")
+    longest = max(lengths, key=lengths.get)
+    alike = [name for name in lengths if _without_number(name) == _without_number(longest)]
+    return (alike[0], alike[1]) if len(alike) == 2 else longest
+
+
+def _without_number(name: str) -> str:
+    """Return a column's name without what tells the sides of a pair apart: ``"Frage_2" -> "frage"``."""
+    return re.sub(r"[\s_#-]*(?:[12]|[ab])$", "", name.lower())
+
+
+def _unless_usual(column: TextColumn | None, names: Sequence[str]) -> TextColumn | None:
+    """Return ``column``, or None where the reader finds it by itself."""
+    lower = [name.strip().lower() for name in names]
+    if isinstance(column, tuple):
+        return None if known_pair(names, "") == column else column
+    first = [next((name for name in usual if name in lower), None) for usual in (TEXT_COLUMNS, LABEL_COLUMNS)]
+    return None if column is not None and column.lower() in first else column
+
+
+def _joined(text: Text) -> str:
+    return text if isinstance(text, str) else " ".join(text)

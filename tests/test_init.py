@@ -1,0 +1,130 @@
+"""``paddleslim-bilstm init``: what it sees in a file, and a YAML that the configuration takes as it stands."""
+
+import csv
+import json
+
+import pytest
+import yaml
+from pair_reviews import make_pairs, write_pairs
+from reviews import make_reviews
+
+from paddleslim_bilstm import cli
+from paddleslim_bilstm.config.reading import load_config
+from paddleslim_bilstm.text import load_dataset
+
+
+@pytest.fixture
+def init(tmp_path, monkeypatch, capsys):
+    """Run ``init`` in a folder of its own; return the five lines and the configuration that the YAML holds."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = cli.main(["init", *map(str, arguments), "--output", "mine.yaml"])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        lines = captured.out.splitlines()
+        assert len(lines) == 7 and lines[6] == "Next: paddleslim-bilstm compress mine.yaml"
+        settings = load_config("mine.yaml")
+        data = load_dataset(settings.global_)          # the columns, the labels and both parts are found again
+        return lines[:5], settings, data
+    return run
+
+
+def _rows(count=200):
+    return make_reviews(count, 0)
+
+
+def test_a_tsv_with_its_dev_set_and_teacher(init, review_files, tiny_teacher):
+    teacher = tiny_teacher("huggingface")
+    lines, settings, data = init(review_files / "train.tsv", "--teacher", teacher)
+    assert "300 texts" in lines[0] and lines[1].startswith("2 classes: ") and "(estimated)" not in lines[2]
+    assert f"dev set: {review_files / 'dev.tsv'}" in lines[3] and "bert, 2 layers, 2 outputs" in lines[4]
+    assert settings.global_.model_dir == str(teacher) and settings.finetune.model is None
+    assert settings.global_.max_seq_length == 32 and settings.augmentation.n_iter == 20
+    assert (len(data.train_texts), len(data.dev_texts)) == (300, 80)
+    assert "# bert" in open("mine.yaml").read() or "# teacher: bert" in open("mine.yaml").read()
+
+
+def test_a_csv_with_odd_columns_is_split(init, tmp_path):
+    with open(tmp_path / "tickets.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Nr", "Betreff, Text", "Warteschlange", "URL"])
+        for number, (text, label) in enumerate(_rows()):
+            writer.writerow([number, f'{text}, "sagt man"', ("Lob", "Tadel")[label], f"https://x.org/{number}"])
+    lines, settings, data = init(tmp_path / "tickets.csv")
+    assert "200 texts in Betreff, Text, labels in Warteschlange" in lines[0]
+    assert "a tenth is split off" in lines[3] and settings.finetune.model == "bert-base-uncased"
+    assert len(data.train_texts) == 180 and len(data.dev_texts) == 20 and data.label_names == ["Lob", "Tadel"]
+    assert not set(data.train_texts) & set(data.dev_texts)
+
+
+def test_equal_texts_stay_on_one_side_of_the_split(init, tmp_path):
+    (tmp_path / "twice.tsv").write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in _rows() * 2))
+    lines, _, data = init(tmp_path / "twice.tsv")
+    assert "200 repeated" in lines[3]
+    assert len(data.dev_texts) == 40 and not set(data.train_texts) & set(data.dev_texts)
+
+
+def test_jsonl_with_several_labels_in_chinese(init, tmp_path):
+    rows = [{"id": number, "text": f"早餐很好，房间{'太小' * (number % 7)}了{number}", "label": labels}
+            for number in range(100) for labels in [[["早餐"], ["房间", "早餐"], []][number % 3]]]
+    (tmp_path / "hotel.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    lines, settings, data = init(tmp_path / "hotel.jsonl")
+    assert lines[1].startswith("2 labels, any number of them a text: 早餐 67%, 房间 33%")
+    assert lines[2].startswith("Chinese; ") and settings.finetune.model == "bert-base-chinese"
+    assert settings.global_.task == "multi_label" and data.train_labels.shape == (90, 2)
+
+
+def test_pairs_with_names_of_their_own(init, tmp_path):
+    rows = make_pairs(120, 0)
+    (tmp_path / "q.tsv").write_text("Frage_1\tFrage_2\tgleich\n" + "".join(
+        f"{first}\t{second}\t{label}\n" for (first, second), label in rows))
+    lines, settings, data = init(tmp_path / "q.tsv", "--label-column", "gleich")
+    assert "120 pairs in Frage_1 and Frage_2" in lines[0]
+    assert len(data.train_texts) == 108 and not isinstance(data.train_texts[0], str)
+
+
+def test_usual_pairs_and_numbers(init, tmp_path):
+    rows = [(pair, number / 7) for number, (pair, _) in enumerate(make_pairs(60, 0))]
+    write_pairs(tmp_path / "train.tsv", rows)
+    write_pairs(tmp_path / "valid.tsv", rows[:20])
+    lines, settings, data = init(tmp_path / "train.tsv")
+    assert lines[1] == "numbers from 0 to 8.42857: a regression" and settings.global_.task == "regression"
+    assert settings.global_.dev_file == str(tmp_path / "valid.tsv") and settings.global_.text_column is None
+
+
+def test_a_rare_class_changes_the_metric(init, tmp_path):
+    rows = [f"{text} {number}\t{int(number % 10 == 0)}" for number, (text, _) in enumerate(_rows())]
+    (tmp_path / "rare.tsv").write_text("sentence\tlabel\n" + "\n".join(rows))
+    _, settings, _ = init(tmp_path / "rare.tsv")
+    assert settings.global_.metric == "macro_f1"
+
+
+def test_labels_between_commas_are_several_only_where_they_occur_alone(init, tmp_path):
+    cells = ["a", "b", "a,b", "b, a"]
+    (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(
+        f"{text} {number}\t{cells[number % 4]}\n" for number, (text, _) in enumerate(_rows())))
+    assert init(tmp_path / "t.tsv")[1].global_.task == "multi_label"
+
+
+@pytest.mark.parametrize("content, options, message", [
+    ("sentence\tlabel\ngood\ta\nbad\tb\nso\tc\n", ("--teacher", "TEACHER"), "data.tsv"),
+    ("x\ty\n1\t2\n", (), "none of the columns x, y looks like labels; name it with --label-column"),
+    ("sentence\tlabel\n", (), "has no rows below the names of its columns"),
+    ("sentence\tlabel\ngood\t1\n", ("--teacher", "nowhere"), "--teacher: nowhere is not there")])
+def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch, capsys, tiny_teacher, content, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.tsv").write_text(content)
+    options = [str(tiny_teacher("huggingface")) if one == "TEACHER" else one for one in options]
+    assert cli.main(["init", "data.tsv", *options]) == cli.USER_ERROR
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "data.yaml").exists()
+
+
+def test_a_yaml_that_is_there_stays(tmp_path, monkeypatch, capsys, review_files):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"mine": 1}))
+    assert cli.main(["init", str(review_files / "train.tsv"), "--output", "mine.yaml"]) == cli.USER_ERROR
+    assert "mine.yaml is there already" in capsys.readouterr().err
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text()) == {"mine": 1}

@@ -1,0 +1,107 @@
+"""Many files answered: each whole or not there, shared by processes and ranks, going on where an earlier run ended."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from paddleslim_bilstm.cli import main
+from paddleslim_bilstm.predict import Predictor, shards
+
+TEXTS = ["the food is great .", "a dull film", "", "the staff was rude", "not very funny ."]
+
+
+@pytest.fixture
+def folder(class_run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        rows = [json.dumps({"text": text, "id": number}) + "\n" for text in TEXTS[number:]]
+        (tmp_path / "in" / f"part-{number}.jsonl").write_text("".join(rows))
+    return tmp_path
+
+
+@pytest.fixture
+def predict(class_run, folder, capsys):
+    """``predict(options...)`` returns the exit code, the summary and the errors."""
+    def run(*options, pattern="in/*.jsonl"):
+        code = main(["predict", str(class_run.result.save_dir), "--input", str(folder / pattern), "--output",
+                     str(folder / "out"), *options])
+        shown = capsys.readouterr()
+        return code, json.loads(shown.out) if shown.out else None, shown.err
+    return run
+
+
+def rows_of(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_each_file_has_answers_of_its_name_and_a_summary_tells_of_all(class_run, folder, predict, processes):
+    code, summary, errors = predict("--processes", processes)
+    assert code == 0, errors
+    assert sorted(file.name for file in (folder / "out").iterdir()) == [
+        ".done", "part-0.jsonl", "part-1.jsonl", "part-2.jsonl", "summary.json"]
+    predictor = Predictor(class_run.result.save_dir)
+    for number in range(3):
+        rows = rows_of(folder / "out" / f"part-{number}.jsonl")
+        assert [row["text"] for row in rows] == TEXTS[number:]
+        assert rows == [{"text": text, **answer.as_json(predictor.label_names)}
+                        for text, answer in zip(TEXTS[number:], predictor.predict(TEXTS[number:]))]
+    assert summary == json.loads((folder / "out" / "summary.json").read_text())
+    assert (summary["files"], summary["texts"], sum(summary["answers"].values())) == (3, 12, 12)
+
+
+def test_only_what_is_missing_or_has_changed_is_answered(folder, predict, monkeypatch):
+    predict()
+    times = {file.name: file.stat().st_mtime_ns for file in (folder / "out").glob("part-*")}
+    (folder / "out" / "part-0.jsonl").unlink()
+    time.sleep(0.01)
+    (folder / "in" / "part-2.jsonl").write_text(json.dumps({"text": "good"}) + "\n")
+    code, summary, _ = predict()
+    assert code == 0 and summary["texts"] == 5 + 4 + 1
+    changed = {file.name for file in (folder / "out").glob("part-*") if file.stat().st_mtime_ns != times[file.name]}
+    assert changed == {"part-0.jsonl", "part-2.jsonl"}
+    monkeypatch.setattr(shards, "_answer", lambda *_: pytest.fail("answers again"))
+    assert predict()[1] == summary
+
+
+def test_a_bad_line_is_named_and_the_other_files_stay(folder, predict):
+    with open(folder / "in" / "part-2.jsonl", "a") as file:
+        file.write("no object\n")
+    code, summary, errors = predict()
+    assert code == 2 and summary is None and "part-2.jsonl:4: not a JSON object" in errors
+    assert sorted(file.name for file in (folder / "out").iterdir()) == [".done", "part-0.jsonl", "part-1.jsonl"]
+
+
+def test_each_rank_answers_its_files_and_the_last_one_sums_up(folder, predict, monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
+    assert predict()[:2] == (0, None)
+    assert [file.name for file in (folder / "out").glob("part-*")] == ["part-1.jsonl"]
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
+    assert predict()[1]["texts"] == 12
+
+
+def test_parquet_in_is_parquet_out(class_run, folder, predict):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+    parquet.write_table(pyarrow.table({"review": TEXTS, "id": list(range(5))}), folder / "in" / "part.parquet")
+    code, summary, errors = predict("--text-key", "review", pattern="in/*.parquet")
+    assert code == 0, errors
+    rows = parquet.read_table(folder / "out" / "part.parquet").to_pylist()
+    assert [row["text"] for row in rows] == TEXTS and summary["texts"] == 5
+    np.testing.assert_allclose([sum(row["probabilities"].values()) for row in rows], 1, atol=1e-5)
+    assert "has no column 'text'" in predict(pattern="in/*.parquet")[2]
+    (folder / "in" / "part.parquet").write_bytes(b"no table")
+    assert "not a Parquet file" in predict("--text-key", "review", pattern="in/*.parquet")[2]
+
+
+def test_what_cant_be_is_refused(class_run, folder, predict, capsys):
+    assert "no file is called" in predict(pattern="nowhere/*.jsonl")[2]
+    (folder / "in" / "part-0.txt").write_text("good\n")
+    assert "would be called part-0.jsonl" in predict(pattern="in")[2]
+    assert main(["predict", str(class_run.result.save_dir), "--processes", "2"]) == 2
+    assert "--processes" in capsys.readouterr().err
+    assert main(["predict", str(class_run.result.save_dir), "--output", str(folder / "out")]) == 2
+    assert "--input: missing" in capsys.readouterr().err
