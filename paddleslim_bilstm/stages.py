@@ -148,13 +148,8 @@ def load_fitting_teacher(settings: Config, cache: Path) -> Teacher:
 
 def _read_without_model(job: Job, answers: GivenAnswers | None, tokenizer_dir: Path) -> tuple[Teacher, TrainingText]:
     """Read the text, and make the teacher that is a function or labels from elsewhere, or one that answers nothing."""
-    names = outputs = None
-    if job.teacher is not None:
-        names = getattr(job.teacher, "label_names", None)
-        outputs = None if names is None else len(names)
-    elif answers is not None:
-        outputs, names = answers.outputs, answers.label_names
-    data = read_rows(job.settings, outputs, names, job.train, job.dev, job.unlabeled)
+    names = getattr(job.teacher if job.teacher is not None else answers, "label_names", None)
+    data = read_rows(job.settings, None if names is None else len(names), names, job.train, job.dev, job.unlabeled)
     tokenizer = tokenizer_of(job.settings, data, tokenizer_dir)
     if job.teacher is not None:
         teacher: Teacher = FunctionTeacher.of(job.teacher, tokenizer, data.label_names)

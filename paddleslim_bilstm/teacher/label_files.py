@@ -152,7 +152,8 @@ class GivenAnswers:
         """
         if self.outputs not in (None, len(label_names)):
             raise UserError(f"{self._width_from}: has {self.outputs} numbers where the data has {len(label_names)} "
-                            f"classes ({', '.join(label_names)}); every answer has one for each class")
+                            f"classes ({', '.join(label_names)}); every answer has one for each class, or name them "
+                            "all as label_names in manifest.json")
         parts = [self._as_logits(kind, values, places, label_names) for kind, _, values, places in self._parts]
         hashes = np.concatenate([ids for _, ids, _, _ in self._parts])
         places = np.concatenate([places for _, _, _, places in self._parts])
