@@ -32,7 +32,7 @@ PADDLENLP = [f"{package}; python_version < '3.13'" for package in (
     "pyarrow>=21,<24",         # 24 needs NumPy 2; datasets, which paddlenlp imports, needs 21
 )]
 
-# The Paddle that the whole test suite runs on; docs/versions.md has the others that were tried.
+# The whole test suite runs on 2.6.2 and Python 3.11; docs/versions.md has what was tried beside that.
 PADDLE = ["{name}==2.6.2; python_version < '3.12'", "{name}>=3.3.1,<3.4; python_version >= '3.12'"]
 
 setup(
