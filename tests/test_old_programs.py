@@ -8,8 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddleslim_bilstm.old_functions import FUNCTIONS
-from paddleslim_bilstm.old_programs import old_programs
+from paddleslim_bilstm.old_programs import FUNCTIONS, old_programs
 
 _REAL = np.random.default_rng(0).uniform(0.1, 0.9, (2, 3, 4)).astype(np.float32)
 _ABOVE_ONE = _REAL + 1

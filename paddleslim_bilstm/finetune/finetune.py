@@ -23,8 +23,7 @@ from ..teacher.load import label_names_in
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
 from ..tokens import Tokenizer
-from .pretrained import load_pretrained, output_layer, save_classifier
-from .training import Labelled, train_classifier
+from .training import Labelled, load_pretrained, output_layer, save_classifier, train_classifier
 
 RECORD_FILE = "finetune.json"
 _FORMAT = 1  # of a state on the way: counts up when the same input would give another one
