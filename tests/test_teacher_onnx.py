@@ -156,7 +156,7 @@ def test_an_eval_callback_of_paddleslims_shape_runs_on_it(classifier, tmp_path):
 def test_the_logits_are_found_among_outputs_and_probabilities_are_warned_of(classifier, tmp_path, caplog):
     outputs = ["last_hidden_state", "pooler_output", "logits"]
     teacher = load(put_onnx_teacher(tmp_path / "several", classifier.model(outputs=outputs)), tmp_path)
-    assert teacher.output == "logits" and not caplog.records
+    assert teacher.output == "logits" and not [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert_answers(classifier, teacher)
     teacher = load(put_onnx_teacher(tmp_path / "softmax", classifier.model(outputs=["probabilities"])), tmp_path)
     assert teacher.output == "probabilities" and "returns probabilities, not logits" in caplog.text

@@ -125,6 +125,8 @@ def exported_files(folder: Path, model_filename: str | None, params_filename: st
 
 
 def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
+    if program.suffix != NEW:  # which is read with its parameters alone
+        read_signature(program)
     copy = Path(f"{prefix}{NEW if program.suffix == NEW else '.pdmodel'}")
     shutil.copyfile(program, copy)
     shutil.copyfile(parameters, f"{prefix}.pdiparams")
