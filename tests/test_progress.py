@@ -99,7 +99,7 @@ def _chatty(name):
 
 def test_what_libraries_say_goes_to_the_log_but_errors_are_shown(tmp_path, capsys):
     with quiet_libraries(tmp_path / "run.log"):
-        library = _chatty("test_quiet.library")
+        library = _chatty("test_quiet.other")
         library.info("Selected strategies: ['quant_post']")
         library.error("could not quantize")
         print("Adding quant op with weight")
