@@ -4,6 +4,9 @@ Every clause judges one aspect, and says it straight (``the plot is clever``) or
 (``the plot is anything but dull``). Sentences then join clauses so that one decides
 (``although the acting is wooden, the plot is clever``). So praise and blame occur nearly as often under
 either label, and counting words does not solve it.
+
+The labelled texts are few and use only some of the words. A teacher knows the others from its pretraining; a student
+has to hear from it, by way of the unlabelled texts, what they mean.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 from ..storage import whole_file
 from .lexicon import BLAME, BLAMING_VERBS, DISASTERS, DOMAINS, PRAISE, PRAISING_VERBS, TRIUMPHS, Aspect, Domain
 
-_HELD_OUT_SHARE = 0.2  # of the pairs of an aspect and an adjective or verb; the dev sentences use only these
+_UNLABELED_SHARE = 0.25  # of the words that judge; labelled reviews never use them
 
 _STRAIGHT_SHARE = 0.6  # of the clauses; the others deny the contrary
 
@@ -66,7 +69,7 @@ class Corpus:
 
     Attributes:
         train, dev: labelled rows, as many of each label.
-        unlabeled: more texts, made like ``train``.
+        unlabeled: more texts, made like ``dev``.
     """
 
     train: list[tuple[str, int]]
@@ -77,15 +80,14 @@ class Corpus:
 def make_corpus(train: int = 3000, dev: int = 600, unlabeled: int = 8000, seed: int = 0) -> Corpus:
     """Make the corpus; the same arguments give the same rows.
 
-    The sentences of ``dev`` judge aspects by words that ``train`` and ``unlabeled`` never use of that aspect
-    (there, the plot may be dull and the lectures tedious; only ``dev`` has tedious plots).
+    ``train`` judges by some of the words, ``dev`` and ``unlabeled`` by all (the plot may be dull in all of them, but
+    tedious in the latter two alone).
     """
     rng = np.random.default_rng(seed)
-    held_out = _held_out_pairs(rng)
     seen: set[str] = set()
-    seen_grammar, dev_grammar = _Grammar(rng, held_out, False), _Grammar(rng, held_out, True)
-    return Corpus(_rows(seen_grammar, train, seen), _rows(dev_grammar, dev, seen),
-                  [text for text, _ in _rows(seen_grammar, unlabeled, seen)])
+    labelled, other = _Grammar(rng, _unlabeled_words(rng)), _Grammar(rng, frozenset())
+    return Corpus(_rows(labelled, train, seen), _rows(other, dev, seen),
+                  [text for text, _ in _rows(other, unlabeled, seen)])
 
 
 def write_corpus(folder: str | Path, corpus: Corpus) -> None:
@@ -100,15 +102,13 @@ def write_corpus(folder: str | Path, corpus: Corpus) -> None:
         partial.write_text("\n".join(corpus.unlabeled) + "\n", encoding="utf-8")
 
 
-def _held_out_pairs(rng: np.random.Generator) -> set[tuple[str, str]]:
-    """Draw the (noun, word) pairs that only the dev sentences use."""
-    held_out = set()
-    for domain in DOMAINS:
-        for aspect in domain.aspects:
-            for words in (PRAISE + aspect.praise, BLAME + aspect.blame, PRAISING_VERBS, BLAMING_VERBS):
-                drawn = rng.choice(len(words), max(1, round(_HELD_OUT_SHARE * len(words))), replace=False)
-                held_out.update((aspect.noun, words[i]) for i in drawn)
-    return held_out
+def _unlabeled_words(rng: np.random.Generator) -> frozenset[str]:
+    """Draw the words that the labelled reviews don't use."""
+    aspects = [aspect for domain in DOMAINS for aspect in domain.aspects]
+    lists = (PRAISE, BLAME, PRAISING_VERBS, BLAMING_VERBS, TRIUMPHS, DISASTERS, *(one.praise for one in aspects),
+             *(one.blame for one in aspects))
+    return frozenset(word for words in lists for word in
+                     rng.choice(words, round(_UNLABELED_SHARE * len(words)), replace=False).tolist())
 
 
 def _rows(grammar: _Grammar, count: int, seen: set[str]) -> list[tuple[str, int]]:
@@ -123,12 +123,11 @@ def _rows(grammar: _Grammar, count: int, seen: set[str]) -> list[tuple[str, int]
 
 
 class _Grammar:
-    """Makes reviews of a wanted label (1 praise, 0 blame) from the pairs it may use."""
+    """Makes reviews of a wanted label (1 praise, 0 blame) without the words that it doesn't know."""
 
-    def __init__(self, rng: np.random.Generator, held_out: set[tuple[str, str]], use_held_out: bool):
+    def __init__(self, rng: np.random.Generator, unknown: frozenset[str]):
         self.rng = rng
-        self.held_out = held_out
-        self.use_held_out = use_held_out
+        self.unknown = unknown
 
     def review(self, label: int) -> str:
         domain = self._pick(DOMAINS)
@@ -161,21 +160,21 @@ class _Grammar:
         if kind < 0.82:
             return self._pick(_VERDICTS[label]).format(item=domain.item, tried=domain.tried, again=domain.again)
         straight, praising = self._way(label)
-        word, how = self._pick(PRAISE if praising else BLAME), self._pick(_INTENSIFIERS)
+        word, how = self._word(PRAISE if praising else BLAME), self._pick(_INTENSIFIERS)
         pattern = self._pick(_ITEM_STRAIGHT if straight else _ITEM_DENIED)
         follows = how + word if "{how}" in pattern else word
         return pattern.format(a="an" if follows[0] in "aeiou" else "a", how=how, word=word, item=domain.item,
-                              tried=domain.tried, thing=self._pick(TRIUMPHS if praising else DISASTERS))
+                              tried=domain.tried, thing=self._word(TRIUMPHS if praising else DISASTERS))
 
     def _clause(self, aspect: Aspect, label: int, alone: bool = False) -> str:
         """Return a clause that praises (1) or blames (0) ``aspect``: straight, or by denying the contrary."""
         straight, praising = self._way(label)
         be = {"be": "are", "was": "were"} if aspect.plural else {"be": "is", "was": "was"}
         if self.rng.random() < 0.2:
-            verb = self._word(aspect, PRAISING_VERBS if praising else BLAMING_VERBS)
+            verb = self._word(PRAISING_VERBS if praising else BLAMING_VERBS)
             return self._pick(_STRAIGHT_VERB if straight else _DENIED_VERB).format(
                 noun=aspect.noun, verb=verb, verbed=_past(verb), how=self._pick(("", "really ", "truly ")))
-        word = self._word(aspect, PRAISE + aspect.praise * 3 if praising else BLAME + aspect.blame * 3)
+        word = self._word(PRAISE + aspect.praise * 3 if praising else BLAME + aspect.blame * 3)
         patterns = _STRAIGHT if straight else _DENIED
         if alone:
             patterns += _STRAIGHT_ALONE if straight else _DENIED_ALONE
@@ -192,9 +191,8 @@ class _Grammar:
         claim = self._clause(aspect, label if confirmed else 1 - label)
         return self._pick(_HEARSAY_TRUE if confirmed else _HEARSAY_FALSE).format(claim=claim)
 
-    def _word(self, aspect: Aspect, words: tuple[str, ...]) -> str:
-        allowed = [word for word in words if ((aspect.noun, word) in self.held_out) == self.use_held_out]
-        return self._pick(allowed)
+    def _word(self, words: tuple[str, ...]) -> str:
+        return self._pick([word for word in words if word not in self.unknown])
 
     def _pick(self, options):
         return options[int(self.rng.integers(len(options)))]
