@@ -69,7 +69,7 @@ setup(
         "cpu": COMPRESS + [package.format(name="paddlepaddle") for package in PADDLE],
         "gpu": COMPRESS + ["paddlepaddle-gpu==2.6.2"],  # the last in PyPI: Paddle 3's come from Paddle's own index
         "paddlenlp": PADDLENLP,
-        "test": PADDLENLP + ["hypothesis", "pytest", "ruff", "sentencepiece"],
+        "test": PADDLENLP + ["hypothesis", "pytest", "pytest-xdist", "ruff", "sentencepiece"],
     },
     entry_points={"console_scripts": ["paddleslim-bilstm = paddleslim_bilstm.cli:main"]},
 )

@@ -38,7 +38,7 @@ from paddleslim_bilstm.run import CARD_FILE
 from paddleslim_bilstm.student import recipe
 
 STAGES = ("load teacher", "read text", "check teacher", "augment", "start student", "label", "train alone", "distil",
-          "export", "chain", "onnx", "measure", "verify", "publish")
+          "export", "chain", "onnx", "measure", "compare", "examples", "verify", "publish")
 CACHED = ("transfer_sets", "labels", "students", "teachers")
 GROWTH_BYTES = 16 << 10
 CONFIG = {"Global": {"max_seq_length": 64},
@@ -64,11 +64,11 @@ class Place:
         return start([str(self._source / "run.json"), "-o", *overrides, *arguments], log, before)
 
     def results(self) -> dict[str, str]:
-        """Return the checksum of each cached and each published file, but for report and card, which hold times."""
+        """Return the checksum of each cached and published file, but for report, log and card, which hold times."""
         files = {f"cache/{path.relative_to(self.cache)}": path
                  for kind in CACHED for path in (self.cache / kind).rglob("*")}
         files.update({f"out/{path.relative_to(self.out)}": path for path in self.out.rglob("*")
-                      if not path.name.startswith(("report.", CARD_FILE))})
+                      if not path.name.startswith(("report.", "run.log", CARD_FILE))})
         return {name: hashlib.sha256(_content(path)).hexdigest() for name, path in files.items() if path.is_file()}
 
 

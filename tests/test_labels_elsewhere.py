@@ -100,6 +100,7 @@ def test_people_label_most_texts_and_nobody_brings_a_tokenizer(config, tmp_path)
         == ["1", "0"]
 
 
+@pytest.mark.slow
 def test_a_function_teaches_pairs_and_is_asked_once(config, tmp_path):
     asked = []
 

@@ -410,6 +410,7 @@ def test_a_teacher_of_several_labels_is_fine_tuned_further_in_its_own_order(fini
     assert json.loads((tmp_path / "teacher" / "config.json").read_text())["id2label"] == config["id2label"]
 
 
+@pytest.mark.slow
 def test_a_loader_with_labels_for_pairs_trains_but_thresholds_need_a_dev_set(tiny_teacher, tmp_path):
     teacher = tiny_teacher(num_classes=2, label_names=("same", "good"))
     tokenizer = load_tokenizer(teacher)

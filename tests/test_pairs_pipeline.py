@@ -124,6 +124,7 @@ def test_the_data_hook_changes_first_second_and_both_sides_of_a_loaders_pairs(ex
     assert {kind: seen.count(kind) for kind in seen} == {(True, False): 30, (False, True): 30, (True, True): 30}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_python_rows_unlabelled_pairs_and_three_classes(tiny_teacher, tmp_path, classes):
     teacher = tiny_teacher(num_classes=classes)

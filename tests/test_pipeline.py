@@ -207,6 +207,7 @@ def spoil(students):
     return {student: student.stat().st_mtime_ns for student in students}
 
 
+@pytest.mark.slow
 def test_a_fresh_run_takes_nothing_from_the_cache_and_replaces_it(again, tmp_path):
     before = contents(tmp_path / "cache")
     spoiled = spoil(list((tmp_path / "cache" / "students").iterdir()))
@@ -215,6 +216,7 @@ def test_a_fresh_run_takes_nothing_from_the_cache_and_replaces_it(again, tmp_pat
     assert spoiled and all(student.stat().st_mtime_ns > written for student, written in spoiled.items())
 
 
+@pytest.mark.slow
 def test_a_fresh_run_that_was_killed_goes_on_with_its_own_and_nothing_older(again, tmp_path, monkeypatch):
     from paddleslim_bilstm import pipeline
     with monkeypatch.context() as patch:

@@ -41,6 +41,7 @@ def run_in(folder: Path, blocks: list[str], monkeypatch) -> tuple[np.ndarray, np
     return answers[-2], answers[-1]
 
 
+@pytest.mark.slow
 def test_every_output_folder_has_a_card(tmp_path, monkeypatch, capsys):
     teacher, data = make_tiny_teacher(tmp_path / "my-bert"), write_reviews(tmp_path / "data", train=60, dev=30)
     config = {"Global": {"model_dir": str(teacher), "train_file": str(data / "train.tsv"), "max_seq_length": 64,

@@ -54,6 +54,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
+@pytest.mark.slow
 def test_a_whole_run_from_a_pretrained_folder_does_without(folder):
     """Fine-tuning, labelling, training, a chain, int8 and the report."""
     done = run(folder, "compress", "run.yaml")

@@ -196,6 +196,7 @@ def test_the_whole_job_with_words(config, tmp_path, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["label"] in "01"
 
 
+@pytest.mark.slow
 def test_the_whole_job_with_chinese_words(config, chinese_teacher, tmp_path):
     config["Global"].update(model_dir=str(chinese_teacher), train_file=None, dev_file=None)
     rows = [(text, int("不" not in text)) for text in REVIEWS] * 3
