@@ -33,8 +33,6 @@ from .task import task_named
 from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
 from .teacher.label_files import GivenAnswers, read_answers
-from .teacher.new_program import SUFFIX as NEW
-from .teacher.new_program import NewProgram
 from .teacher.spelling import Speller
 from .teacher.text import TrainingText, read_rows, read_training_text, tokenized
 from .thresholds import HALF
@@ -228,8 +226,6 @@ def _metric_by(eval_callback: Evaluate, teacher: Teacher) -> float | None:
         return None
     if isinstance(teacher, OnnxTeacher):
         return metric_of_onnx(file, eval_callback, teacher.output)
-    if file.suffix == NEW:
-        return NewProgram(file.with_suffix("")).metric_by(eval_callback)
     return metric_of(file.with_suffix(""), eval_callback)
 
 

@@ -82,15 +82,16 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     before_paddle()
     from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor
-    program = Path(f"{prefix}.pdmodel")
-    if not program.is_file():
-        program = Path(f"{prefix}.json")
+
+    from ..export.inference_file import NEW_PROGRAM, program_file
+    program = program_file(prefix)
     config = Config(str(program), f"{prefix}.pdiparams")
     config.disable_gpu()
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
     try:
-        (json.loads if program.suffix == ".json" else ProgramDesc.FromString)(program.read_bytes())  # or it may crash
+        parse = json.loads if program.suffix == NEW_PROGRAM else ProgramDesc.FromString
+        parse(program.read_bytes())  # garbage would crash Inference
         predictor, turn = create_predictor(config), Lock()
     except Exception as error:  # Paddle raises ValueError, RuntimeError and others, by what is damaged
         raise UserError(f"{program}: Paddle can't load it with its .pdiparams ({type(error).__name__}); copy "

@@ -20,15 +20,14 @@ import onnxruntime
 import paddle
 
 from ..cpu import physical_cores
+from ..export.inference_file import NEW_PROGRAM, program_file
 from ..old_programs import old_programs
 from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
 from ..task import CLASSIFICATION, Task, metrics_by_name
 from ..teacher import InferenceModel, Teacher, logits_of
-from ..teacher.new_program import SUFFIX as NEW
 from ..teacher.new_program import NewProgram
 from ..teacher.onnx_graph import OnnxFile
-from ..teacher.program import program_file
 from ..tokens import Reader, Sentences
 
 SINGLE_SENTENCES = 200
@@ -140,8 +139,10 @@ _WEIGHTS = ("float32", "float64", "float16", "bfloat16", "int8", "uint8")
 
 
 @old_programs()
-def flops(prefix: Path, tokens: int, pairs: bool = False) -> int:
+def flops(prefix: Path, tokens: int, pairs: bool = False) -> int | None:
     """Return the floating-point operations for one sentence of ``tokens`` tokens, ``[CLS]`` and ``[SEP]`` included.
+
+    None of a new program, whose operators are others.
 
     With ``pairs`` it is a pair of equally long sides, of so many tokens in all.
 
@@ -153,6 +154,8 @@ def flops(prefix: Path, tokens: int, pairs: bool = False) -> int:
 
     Example: a Linear layer ``[384 -> 2]`` on one vector costs ``2 * 384 * 2 = 1536``.
     """
+    if program_file(prefix).suffix == NEW_PROGRAM:
+        return None
     executor = paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(paddle.static.Scope()):
         program, feed_names, _ = paddle.static.load_inference_model(str(prefix), executor)
@@ -176,6 +179,8 @@ def parameters(prefix: Path) -> int:
     Integer tables (such as the map from token ids to rows of an embedding) and the scales of
     quantization are not weights and are left out; pruned weights count, since they are stored.
     """
+    if program_file(prefix).suffix == NEW_PROGRAM:
+        return NewProgram(prefix).count_parameters()
     program = _program(prefix)
     scales = {name for op in program.global_block().ops if "quantize" in op.type for slot in op.input_names
               if slot != "X" for name in op.input(slot)}
@@ -190,8 +195,6 @@ def teacher_parameters(teacher: Teacher) -> int | None:
     file = teacher.model_file
     if file is None:
         return None
-    if file.suffix == NEW:
-        return NewProgram(file.with_suffix("")).count_parameters()
     return onnx_parameters(file) if file.suffix == ".onnx" else parameters(file.with_suffix(""))
 
 
@@ -482,13 +485,8 @@ def measure_teacher(teacher: Teacher, dev: DevSet, metric: float | None = None) 
     if file is None:
         return _row(TEACHER, dev.teacher_predictions, dev, None, parameters=None, size_bytes=None, flops=None,
                     flops_tokens=dev.typical_tokens, metric=metric)
-    if file.suffix == ".pdmodel":
+    if file.suffix != ".onnx":
         return measure_model(TEACHER, file.with_suffix(""), dev, metric=metric, predictions=dev.teacher_predictions)
-    if file.suffix == NEW:
-        prefix = file.with_suffix("")
-        return _row(TEACHER, dev.teacher_predictions, dev, measure_latency(prefix, sentences, dev.reader),
-                    parameters=teacher_parameters(teacher), size_bytes=size_bytes(prefix), flops=None,
-                    flops_tokens=dev.typical_tokens, metric=metric)
     speed = measure_speed(network.engine(threads=1).run, sentences, dev.reader, _ONNX_RUNTIME)
     return _row(TEACHER, dev.teacher_predictions, dev, speed, parameters=onnx_parameters(file),
                 size_bytes=onnx_size_bytes(file), flops=onnx_flops(file, _typical(dev)),

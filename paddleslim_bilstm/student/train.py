@@ -12,9 +12,11 @@ import paddle
 from .. import ranks
 from ..cpu import keep_freed_memory, use_all_cores
 from ..errors import UserError
+from ..export.inference_file import NEW_PROGRAM, program_file
 from ..old_programs import old_programs
 from ..progress import progress_bar
 from ..task import Task, task_of_outputs
+from ..teacher.new_program import NewProgram
 from ..tokens import Reader, Sentences
 from ..tokens.sentences import plan_batches, widths
 from .checkpoint import Progress, checkpoint_of_first, load_checkpoint, save_checkpoint
@@ -173,6 +175,8 @@ def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = 
 @old_programs()
 def metric_of(prefix, evaluate) -> float:
     """Run an ``eval_callback`` on the inference model at ``prefix`` (path without ``.pdmodel``)."""
+    if program_file(prefix).suffix == NEW_PROGRAM:
+        return NewProgram(prefix).metric_by(evaluate)
     executor = paddle.static.Executor(paddle.framework._current_expected_place())
     with paddle.static.scope_guard(paddle.static.Scope()):
         program, feed_names, fetch_targets = paddle.static.load_inference_model(str(prefix), executor)

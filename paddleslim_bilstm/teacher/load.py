@@ -10,13 +10,12 @@ from pathlib import Path
 import paddle
 
 from ..errors import UserError
-from ..export.inference_file import ends_whole
+from ..export.inference_file import NEW_PROGRAM, ends_whole, program_file
 from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
-from .new_program import SUFFIX as NEW
 from .onnx_teacher import load_onnx_teacher, onnx_file
-from .program import Signature, program_file, read_parameter, read_signature, save_logits_only
+from .program import Signature, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
@@ -105,7 +104,7 @@ def _is_sound(copy: Path) -> bool:
 def exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
     """Return the program and the parameters of the exported model; empty where the folder holds none."""
     if model_filename is None:
-        new = [file for file in sorted(folder.glob(f"*{NEW}")) if file.with_suffix(".pdiparams").is_file()]
+        new = [file for file in sorted(folder.glob(f"*{NEW_PROGRAM}")) if file.with_suffix(".pdiparams").is_file()]
         programs = sorted(folder.glob("*.pdmodel")) or new
         if not programs:
             return []
@@ -125,15 +124,15 @@ def exported_files(folder: Path, model_filename: str | None, params_filename: st
 
 
 def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:
-    if program.suffix != NEW:  # which is read with its parameters alone
-        read_signature(program)
-    copy = Path(f"{prefix}{NEW if program.suffix == NEW else '.pdmodel'}")
+    new = program.suffix == NEW_PROGRAM
+    signature = None if new else read_signature(program)  # a new one is read with its parameters alone
+    copy = Path(f"{prefix}{program.suffix if new else '.pdmodel'}")
     shutil.copyfile(program, copy)
     shutil.copyfile(parameters, f"{prefix}.pdiparams")
     if not ends_whole(parameters):
         raise UserError(f"{parameters}: is cut or damaged; export the model again")
     try:
-        signature = read_signature(copy)
+        signature = signature or read_signature(copy)
         read_parameter(prefix, signature.embedding)
     except UserError as error:
         raise UserError(str(error).replace(f"{prefix}.pdiparams", str(parameters)).replace(

@@ -11,10 +11,10 @@ import numpy as np
 import paddle
 
 from ..errors import UserError
+from ..export.inference_file import NEW_PROGRAM
 from ..old_programs import HAS_NEW_PROGRAMS
 from ..tokens.framing import Feed
 
-SUFFIX = ".json"
 _SAME_IDS = ("cast", "assign", "reshape", "squeeze", "unsqueeze", "flatten", "share_data_")
 
 
@@ -26,7 +26,7 @@ class NewProgram:
     """
 
     def __init__(self, prefix: Path):
-        self._prefix, self._file = prefix, Path(f"{prefix}{SUFFIX}")
+        self._prefix, self._file = prefix, Path(f"{prefix}{NEW_PROGRAM}")
         if not HAS_NEW_PROGRAMS:
             raise UserError(f"{self._file}: a program of Paddle 3, and Paddle {paddle.__version__} is installed; take "
                             "Paddle 3, or export a .pdmodel or an ONNX file")

@@ -11,10 +11,9 @@ import numpy as np
 import paddle
 
 from ..errors import UserError
-from ..export.inference_file import save_inference_model
+from ..export.inference_file import NEW_PROGRAM, program_file, save_inference_model
 from ..old_programs import old_programs
 from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
-from .new_program import SUFFIX as NEW
 from .new_program import NewProgram
 
 _MOST_TYPES = 16  # rows of a table of token types; ERNIE's tasks are few, too, and positions many
@@ -123,12 +122,6 @@ class Signature:
     max_length: int | None
 
 
-def program_file(prefix: Path) -> Path:
-    """Return the program of the inference model at ``prefix``: ``.pdmodel``, or Paddle 3's ``.json``."""
-    new = Path(f"{prefix}{NEW}")
-    return new if new.is_file() else Path(f"{prefix}.pdmodel")
-
-
 @old_programs()
 def read_signature(model_file: Path) -> Signature:
     """Read the interface of an exported classifier from its ``.pdmodel``, or its ``.json`` beside its ``.pdiparams``.
@@ -136,7 +129,7 @@ def read_signature(model_file: Path) -> Signature:
     Raises:
         UserError: it is damaged, or not a classifier of ``[batch, length]`` token ids.
     """
-    if model_file.suffix == NEW:
+    if model_file.suffix == NEW_PROGRAM:
         return _read_new_signature(model_file)
     try:
         program = paddle.static.deserialize_program(model_file.read_bytes())
@@ -168,7 +161,7 @@ def read_signature(model_file: Path) -> Signature:
 @old_programs()
 def save_logits_only(prefix: Path, signature: Signature) -> None:
     """Save the model at ``prefix`` again, with the logits as its only output."""
-    if program_file(prefix).suffix == NEW:
+    if program_file(prefix).suffix == NEW_PROGRAM:
         program = NewProgram(prefix)
         return program.save_with(program.outputs[int(signature.logits)])
     with paddle.static.scope_guard(paddle.static.Scope()):
@@ -186,7 +179,7 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
     Raises:
         UserError: the files are damaged.
     """
-    if program_file(prefix).suffix == NEW:
+    if program_file(prefix).suffix == NEW_PROGRAM:
         return NewProgram(prefix).parameter(name)
     scope = paddle.static.Scope()
     with paddle.static.scope_guard(scope):

@@ -15,9 +15,9 @@ from paddle.inference import Config, create_predictor
 
 from .. import ranks
 from ..cpu import physical_cores
+from ..export.inference_file import NEW_PROGRAM, program_file
 from ..tokens import Framing, Reader, Sentences, Tokenizer
-from .new_program import SUFFIX as NEW
-from .program import program_file, read_parameter, read_signature
+from .program import read_parameter, read_signature
 
 TOKENS_PER_BATCH = 4096
 ROWS_PER_BATCH = 512
@@ -41,10 +41,10 @@ class InferenceModel:
     """
 
     def __init__(self, prefix: str | Path, threads: int, bf16: bool = False) -> None:
-        program = program_file(Path(prefix))
+        program = program_file(prefix)
         config = Config(str(program), f"{prefix}.pdiparams")
         config.disable_glog_info()
-        self._shrinks = program.suffix != NEW  # Paddle has neither for its new programs
+        self._shrinks = program.suffix != NEW_PROGRAM  # Paddle has neither for its new programs
         if self._shrinks:
             config.enable_memory_optim()
         if runs_on_gpu():

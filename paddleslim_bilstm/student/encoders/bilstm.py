@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 from paddle import nn
 
@@ -47,9 +49,11 @@ class BiLSTM(RecurrentEncoder):
         matrices, scales = [], []
         for part, factor in (("weight_ih", step), ("weight_hh", 1.0)):
             arrays = directions_of(weights, name, part)
-            values = [in_onnx_order(self._widened(np.pad(one.values, ((0, 0), (0, GUARDS))), 0, 0), self.onnx_gates).T
-                      for one in arrays]
-            scale = [in_onnx_order(self._widened(one.scale[:, 0] * np.float32(factor), 1, 1), self.onnx_gates)
+            values = [np.pad(one.values, ((0, 0), (0, GUARDS))) for one in arrays]
+            values = [in_onnx_order(_with_guards(one, [np.zeros((GUARDS, one.shape[1]), np.int8)] * self.gates),
+                                    self.onnx_gates).T for one in values]
+            scale = [in_onnx_order(_with_guards(one.scale[:, 0] * np.float32(factor),
+                                                [np.ones(GUARDS, np.float32)] * self.gates), self.onnx_gates)
                      for one in arrays]
             matrices.append(graph.constant(f"{name}.{part}.int8", stacked(values)))
             scales.append(graph.constant(f"{name}.{part}.scale", stacked(scale)))
@@ -63,17 +67,16 @@ class BiLSTM(RecurrentEncoder):
         return [graph.add("Slice", output, [with_guards, graph.axes(0), graph.axes(units), graph.axes(axis)])
                 for output, with_guards, axis in zip(outputs, wide, (3, 2))]
 
-    def _widened(self, array: np.ndarray, *guards: float) -> np.ndarray:
-        """Return ``array`` with the guards' values behind the rows of each gate."""
-        tails = np.ones((GUARDS, *array.shape[1:]), array.dtype) * np.reshape(
-            np.array(guards, array.dtype), (GUARDS, *[1] * (array.ndim - 1)))
-        return np.concatenate([np.concatenate([gate, tails]) for gate in np.split(array, self.gates)])
-
     def _guarding(self, bias: np.ndarray, part: str) -> np.ndarray:
-        gates = np.split(bias, self.gates)
         open_gate, cell = np.full(GUARDS, _WIDE_OPEN), _WIDE_OPEN * np.array([1, -1])
-        tails = [open_gate, open_gate, cell, open_gate] if part == "ih" else [np.zeros(GUARDS)] * self.gates
-        return np.concatenate([np.concatenate(pair) for pair in zip(gates, tails)]).astype(np.float32)
+        guards = [open_gate, open_gate, cell, open_gate] if part == "ih" else [np.zeros(GUARDS)] * self.gates
+        return _with_guards(bias, guards).astype(np.float32)
+
+
+def _with_guards(array: np.ndarray, guards: Sequence[np.ndarray]) -> np.ndarray:
+    """Return ``array`` with the guards' values behind the rows of each gate."""
+    gates = np.split(array, len(guards))
+    return np.concatenate([rows for pair in zip(gates, guards) for rows in pair])
 
 
 def _is_int8(weights: Weights, name: str) -> bool:
