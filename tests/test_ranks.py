@@ -36,7 +36,8 @@ def stories():
 
 def assert_alike(some, one):
     assert some["codes"] == [0] * len(some["codes"]), some["texts"]
-    assert some["files"] == one["files"] and any("chunk-00002" in name for name in one["files"])
+    own, = one["caches"]
+    assert all(cache == own for cache in some["caches"]) and any("chunk-00002" in name for name in own)
     assert some["weights"].keys() == one["weights"].keys()
     for name, weight in one["weights"].items():
         np.testing.assert_allclose(some["weights"][name], weight, atol=1e-4, err_msg=name)
@@ -52,6 +53,22 @@ def test_two_ranks_make_what_one_makes(stories):
     first, second = stories["two"]["texts"]
     assert "distil ..." in first and "Model and report: " in first
     assert "..." not in second and "Model and report" not in second
+
+
+@forks
+def test_ranks_without_a_folder_in_common_send_each_other_what_is_cached(stories):
+    for story in stories["apart"]:  # in the second, a rank that labelled anything would have failed
+        assert len(story["caches"]) == 2
+        assert_alike(story, stories["one"])
+
+
+@forks
+def test_a_rank_that_falls_silent_is_missed(stories):
+    labelling, training = stories["silent"]
+    assert labelling["codes"] == [1, -signal.SIGKILL] and training["codes"] == [-signal.SIGKILL, 1]
+    line, = errors_in(labelling["texts"][0])
+    assert "rank 1 of 2 at 127.0.0.1:" in line and "not been heard of for 8 s" in line and "stage 'label'" in line
+    assert all(8 <= story["seconds"] < 60 for story in stories["silent"])
 
 
 @forks

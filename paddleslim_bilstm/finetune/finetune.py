@@ -74,7 +74,7 @@ def _finetune(config: Config, train: Any, dev: Any) -> Path:
         ranks.check_agreement("what is to be fine-tuned, or on what,", checkpoint.name)
         scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
                                   global_.seed, checkpoint)
-        if not ranks.is_first():
+        if ranks.keeper_of(folder.parent) != ranks.rank():
             return folder
         with whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)
