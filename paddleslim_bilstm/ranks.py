@@ -27,6 +27,7 @@ USER_ERROR, OTHER_ERROR, SIGNALLED = 2, 1, 143  # exit codes
 _LIMIT_VARIABLE, _LIMIT_S = "FLAGS_stop_check_timeout", 300  # Paddle's own time limit of its launcher
 _POLL_S = 0.2
 _FAREWELL_S = 5.0
+_EXIT_S = 60  # more than a process needs to end
 _SUMMARY = "Error Message Summary:"  # in Paddle's errors
 _SEEN_S = 60.0  # until a file shows on another machine
 _FAILED, _FAILURE = "ranks/failed", "ranks/failure"
@@ -306,12 +307,12 @@ def _meet() -> None:
     if not found:
         missing = "not all other ranks have come" if is_first() else "rank 0 doesn't answer"
         raise UserError(f"rank {rank()} of {count()}: {missing} to {endpoint} within {limit_s} s; check that every "
-                        f"machine was started with the same --master and --nnodes and can reach this address "
-                        f"({_LIMIT_VARIABLE} is the time limit)")
+                        "machine was started with the same --ips, or --master and --nnodes, and can reach this "
+                        f"address ({_LIMIT_VARIABLE} is the time limit)")
     if isinstance(found[0], Exception):
         what = "can't listen at" if is_first() else "can't reach"
         raise UserError(f"rank {rank()} of {count()}: {what} {endpoint} ({_in_a_line(found[0])}); check the address, "
-                        "or name another port in --master") from found[0]
+                        "or name another port in --start_port or --master") from found[0]
     _join_group(core, found[0])
     _Meeting.store = found[0]
     atexit.register(_leave)
@@ -326,10 +327,10 @@ def _limit_s() -> int:
 
 
 def _connected(holds_it: bool, ranks: int) -> Any:
-    """Return the store, once so many ranks are connected to it."""
+    """Return the store, once so many ranks are connected to it; it has a time limit of its own, and aborts by that."""
     from paddle.base import core
     host, _, port = _endpoint().rpartition(":")
-    return core.TCPStore(host, int(port), holds_it, ranks, _limit_s())
+    return core.TCPStore(host, int(port), holds_it, ranks, _limit_s() + _EXIT_S)
 
 
 @contextmanager
