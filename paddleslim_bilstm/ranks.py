@@ -330,6 +330,10 @@ def _connected(holds_it: bool, ranks: int) -> Any:
     """Return the store, once so many ranks are connected to it; it has a time limit of its own, and aborts by that."""
     from paddle.base import core
     host, _, port = _endpoint().rpartition(":")
+    if holds_it:
+        with socket.socket() as probe:  # Paddle 3 aborts at a port that is taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", int(port)))
     return core.TCPStore(host, int(port), holds_it, ranks, _limit_s() + _EXIT_S)
 
 

@@ -50,7 +50,8 @@ class Stories:
               command: str = "compress", apart: bool = False) -> list[Run]:
         """Start ``count`` ranks in the folder ``name``, or one of them alone; ``before`` is called in each.
 
-        If ``apart``, each has folders of its own, as on machines that share none.
+        In ``overrides`` {rank} stands for its number. If ``apart``, each has folders of its own, as on machines that
+        share none.
         """
         folder, port = self.root / name, port or free_port()
         folder.mkdir(exist_ok=True)
@@ -58,7 +59,8 @@ class Stories:
         def arguments(rank: int) -> list[str]:
             own = f"-{rank}" if apart and rank else ""
             return [str(self.root / "run.json"), "-o", f"Global.save_dir={folder / f'out{own}'}",
-                    f"Global.cache_dir={folder / f'cache{own}'}", *overrides]
+                    f"Global.cache_dir={folder / f'cache{own}'}",
+                    *(override.format(rank=rank) for override in overrides)]
 
         def as_rank(rank: int) -> Callable[[], None]:
             def enter() -> None:
@@ -117,14 +119,14 @@ def killed(stories: Stories) -> list[dict[str, Any]]:
 
 
 def finetuned(stories: Stories, count: int) -> dict[str, Any]:
-    """Fine-tune the teacher once more, and return its weights."""
+    """Fine-tune the teacher once more, each rank into a folder of its own, and return the weights that are there."""
     from safetensors.numpy import load_file
-    name, folder = f"finetuned-{count}", stories.root / f"teacher-{count}"
+    name, folder = f"finetuned-{count}", stories.root / f"teachers-{count}"
     found = stories.end(name, stories.start(
         name, count, f"Finetune.model={stories.root / 'teacher'}", "Finetune.batch_size=33", "Finetune.epochs=2",
-        f"Global.model_dir={folder}", command="finetune"))
-    weights = load_file(folder / "model.safetensors") if folder.is_dir() else {}
-    return {**found, "weights": {name: array.tolist() for name, array in weights.items()}}
+        f"Global.model_dir={folder}/{{rank}}/teacher", command="finetune", before=soon))
+    weights = [load_file(file) for file in sorted(folder.glob("*/teacher/model.safetensors"))]
+    return {**found, "weights": [{name: array.tolist() for name, array in one.items()} for one in weights]}
 
 
 def apart(stories: Stories) -> list[dict[str, Any]]:
@@ -133,7 +135,7 @@ def apart(stories: Stories) -> list[dict[str, Any]]:
         soon(rank)
         failing(1)
 
-    found = [stories.end("apart", stories.start("apart", 2, before=soon, apart=True))]
+    found = [stories.end("apart", stories.start("apart", 2, "--fresh", before=soon, apart=True))]
     shutil.rmtree(stories.root / "apart" / "cache" / "labels", ignore_errors=True)
     return [*found, stories.end("apart", stories.start("apart", 2, before=never_label, apart=True))]
 

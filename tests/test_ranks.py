@@ -68,7 +68,7 @@ def test_a_rank_that_falls_silent_is_missed(stories):
     assert labelling["codes"] == [1, -signal.SIGKILL] and training["codes"] == [-signal.SIGKILL, 1]
     line, = errors_in(labelling["texts"][0])
     assert "rank 1 of 2 at 127.0.0.1:" in line and "not been heard of for 8 s" in line and "stage 'label'" in line
-    assert all(8 <= story["seconds"] < 60 for story in stories["silent"])
+    assert 4 < labelling["seconds"] < 90 and 4 < training["seconds"] < 90
 
 
 @forks
@@ -82,9 +82,11 @@ def test_an_error_of_any_rank_ends_all_with_one_line(stories):
 @forks
 def test_two_ranks_fine_tune_the_same_teacher(stories):
     one, two = stories["finetuned"]
-    assert two["codes"] == [0, 0] and one["weights"].keys() == two["weights"].keys() and one["weights"], two["texts"]
-    for name, weight in one["weights"].items():
-        np.testing.assert_allclose(two["weights"][name], weight, atol=1e-3, err_msg=name)
+    (alone,), both = one["weights"], two["weights"]
+    assert two["codes"] == [0, 0] and len(both) == 2 and alone, two["texts"]
+    assert both[0] == both[1] and both[0].keys() == alone.keys()
+    for name, weight in alone.items():
+        np.testing.assert_allclose(both[0][name], weight, atol=1e-3, err_msg=name)
 
 
 @forks
@@ -94,7 +96,7 @@ def test_ranks_that_dont_meet_say_so_within_the_time_limit(stories):
     assert "rank 0 of 2: not all other ranks have come" in errors_in(first["texts"][0])[0]
     assert "rank 1 of 2: rank 0 doesn't answer" in errors_in(second["texts"][0])[0]
     line, = errors_in(stories["taken"]["texts"][0])
-    assert "rank 0 of 2: can't listen at 127.0.0.1:" in line and "Bind network" in line
+    assert "rank 0 of 2: can't listen at 127.0.0.1:" in line and "Address already in use" in line
 
 
 @forks
