@@ -13,6 +13,7 @@ from . import ranks
 from .augment import check_hooks
 from .config import Config, load_config
 from .config.schema import BEST_ON_DEV, WORDS
+from .curves import check_visualdl
 from .errors import UserError
 from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
@@ -90,6 +91,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     settings = load_config(config, overrides, inside_paddleslim=inside_paddleslim, has_loader=has_loader)
     if needs_teacher:
         check_who_teaches(settings, None)
+    check_visualdl(settings)
     _begin()
     check_hooks(settings.augmentation.hooks)
     encoder_named(settings.distill.student.encoder)

@@ -294,6 +294,8 @@ class GlobalConfig(Section):
     """Tokens of the longest input, [CLS] and [SEP] counted."""
     seed: Annotated[int, Field(ge=0, lt=2**32), Whole] = 0
     """Of everything that is drawn."""
+    visualdl: bool = False
+    """Write the curves of the trainings for VisualDL, while they go on, to the folder visualdl in save_dir."""
     plugins: Names = None
     """Python code of your own with hooks, losses and encoders: modules, or .py files beside this file. It is run."""
 

@@ -13,6 +13,7 @@ from .. import ranks
 from ..augment import TransferSet
 from ..config import Config
 from ..config.schema import WORDS
+from ..curves import curves
 from ..errors import UserError
 from ..storage import Need, check_room, checksum
 from ..task import task_named, task_of_outputs
@@ -182,8 +183,9 @@ class Recipe:
         checkpoint = self.folder / f"{name}-{self._key(spec, first, data, plan)}.safetensors"
         if ranks.is_first() and not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
-        return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
-                             f"train {name}", self.settings.train.logging_iter)
+        with curves(self.settings, name) as show:
+            return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
+                                 f"train {name}", self.settings.train.logging_iter, show)
 
     def _key(self, spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan) -> str:
         """Return what changes with all that a trained student depends on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import paddle
@@ -52,7 +53,8 @@ class TrainedStudent:
 @old_programs()
 def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan, loss: StaticLoss | None,
                   make_optimizer: MakeOptimizer, evaluate: Evaluate | None, checkpoint: Path | None = None,
-                  stage: str = "train student", logging_iter: int | None = None) -> TrainedStudent:
+                  stage: str = "train student", logging_iter: int | None = None,
+                  show: Callable[[Progress], None] = lambda progress: None) -> TrainedStudent:
     """Train a student and return its best state by ``evaluate`` (the last one without it).
 
     Args:
@@ -62,6 +64,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
             finished one isn't repeated.
         stage: what the progress bar says.
         logging_iter: steps between two log lines; None for none.
+        show: is told of the progress whenever there is some to show.
 
     Raises:
         UserError: the loss or a weight is no longer a finite number; the message names the step, the rows of the
@@ -69,6 +72,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
     """
     first = ranks.arrays_of_first(first)
     progress, state, best = checkpoint_of_first(checkpoint) or (Progress(), {}, dict(first))
+    show(progress)
     if not progress.finished:
         use_all_cores(at_once=len(DIRECTIONS) if spec.num_layers == 1 else 1)
         keep_freed_memory()
@@ -78,7 +82,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
             if progress.step:
                 run.restore(state, progress.step)
                 _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)
-            best = _train(run, data, plan, evaluate, progress, best, checkpoint, stage, logging_iter)
+            best = _train(run, data, plan, evaluate, progress, best, checkpoint, stage, logging_iter, show)
         if checkpoint and ranks.is_first():
             save_checkpoint(checkpoint, progress, {}, best)
     best[TOKEN_MAP] = first[TOKEN_MAP]
@@ -86,7 +90,8 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
 
 
 def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate | None, progress: Progress,
-           best: Weights, checkpoint: Path | None, stage: str, logging_iter: int | None) -> Weights:
+           best: Weights, checkpoint: Path | None, stage: str, logging_iter: int | None,
+           show: Callable[[Progress], None]) -> Weights:
     """Go on from ``progress`` to the end, bring it up to date, and return the best weights."""
     epoch_steps = -(-len(data.sentences) // plan.batch_size)
     lengths = widths(data.sentences)
@@ -102,7 +107,8 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
             losses.append(run.step(data, batches[position], progress.step))
             if not np.isfinite(losses[-1]):
                 raise _diverged(f"the training loss is {losses[-1]}", data, batches[position], progress, checkpoint)
-            progress.step += 1
+            if progress.count_step(losses[-1], plan.total_steps):
+                show(progress)
             bar.update(plan.batch_size)
             if logging_iter is not None and progress.step % logging_iter == 0:
                 _log.info("%s: step %d of %d, loss %.4f", stage, progress.step, plan.total_steps, losses[-1])
@@ -113,6 +119,7 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
                 raise _diverged("a weight is no longer a finite number", data, batches[position], progress, checkpoint)
             metric = ranks.of_first(lambda: run.evaluate(evaluate))
             progress.evaluations.append([progress.step, metric, float(np.mean(losses))])
+            show(progress)
             if metric is None or progress.best_metric is None or metric > progress.best_metric:
                 progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
             bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric, refresh=False)
