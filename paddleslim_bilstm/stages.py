@@ -18,6 +18,7 @@ from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import make_optimizer_of
 from .host.rehearsal import check_strategies
+from .progress import progress_bar
 from .report.comparison import Said
 from .report.measure import DevSet, metric_of_onnx, teacher_parameters
 from .report.page import Variant
@@ -190,7 +191,8 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
     if each:
         logits = np.mean(each, axis=0, dtype=np.float32)
     elif teacher.chunk_sentences is None:
-        logits = teacher.logits(text.dev)
+        with progress_bar("check teacher", len(text.dev), "sentences") as bar:
+            logits = teacher.logits(text.dev, bar.update)
     else:
         key = checksum(*text.dev.content, text.dev_texts, teacher.tokenizer.vocab)
         logits = label(teacher, text.dev, run.cache("labels"), key, physical_cores()).logits
