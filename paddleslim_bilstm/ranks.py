@@ -97,7 +97,7 @@ def together() -> Iterator[None]:
             if (told := _told_to_others(error)) is error:
                 raise
             raise told from error
-    _see_off()
+    _see_off(f"{_next_key()}/off")
 
 
 def _told_to_others(error: BaseException) -> BaseException:
@@ -458,15 +458,14 @@ def _tell_failure_in(store: Any, message: str, code: int) -> None:
         store.add(_FAILED, 1)
 
 
-def _see_off() -> None:
+def _see_off(place: str) -> None:
     """Have rank 0, which keeps the store, wait for the others, who may have yet to read in it; not for long."""
     if _Meeting.is_deserted:
         return
-    key = f"{_next_key()}/left"
     with suppress(Exception):  # rank 0 is gone, and its store
         end = time.monotonic() + _FAREWELL_S
-        _Meeting.store.add(key, 1)
-        while is_first() and _Meeting.store.add(key, 0) < count() and time.monotonic() < end:
+        _Meeting.store.add(place, 1)
+        while is_first() and _Meeting.store.add(place, 0) < count() and time.monotonic() < end:
             time.sleep(_POLL_S)
 
 
@@ -474,7 +473,7 @@ def _leave() -> None:
     """See the others off at the process's end, which a launcher's signal must no longer disturb."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _see_off()
+    _see_off("ranks/left")  # wherever each of them was
 
 
 def _own_name() -> str:

@@ -18,6 +18,7 @@ from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import make_optimizer_of
 from .host.rehearsal import check_strategies
+from .progress import progress_bar
 from .report.comparison import Said
 from .report.measure import DevSet, metric_of_onnx, teacher_parameters
 from .report.page import Variant
@@ -190,7 +191,8 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
     if each:
         logits = np.mean(each, axis=0, dtype=np.float32)
     elif teacher.chunk_sentences is None:
-        logits = teacher.logits(text.dev)
+        with progress_bar("check teacher", len(text.dev), "sentences") as bar:
+            logits = teacher.logits(text.dev, bar.update)
     else:
         key = checksum(*text.dev.content, text.dev_texts, teacher.tokenizer.vocab)
         logits = label(teacher, text.dev, run.cache("labels"), key, physical_cores()).logits
@@ -313,17 +315,18 @@ def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, trans
                  settings.global_.chosen_task)
 
 
-def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, folder: Path) -> Recipe:
+def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, folder: Path,
+              user_chooses: bool = False) -> Recipe:
     """Return how the students are trained; they are kept in ``folder``."""
     thresholds = [one for one in settings.global_.chosen_task.thresholds if one != HALF]
     dev_key = checksum(dev_set.metric, *thresholds, *dev_set.sentences.content,
                        [] if dev_set.labels is None else dev_set.labels)
     return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate, dev_key,
-                  folder)
+                  folder, user_chooses)
 
 
 def lesson(settings: Config, student: Student, labels: Labels, origins: Origins) -> TrainingSet:
     """Return what the student learns from: the teacher's logits, and where they have a weight the gold labels."""
     hard = origins.text.train_labels[origins.transfer_set.source] if settings.distill.alpha > 0 else None
     return TrainingSet(student.text.transfer, labels.logits, hard, origins.where,
-                       checksum(labels.key, [] if hard is None else hard))
+                       checksum(labels.key, [] if hard is None else hard), origins.transfer_set.source)
