@@ -160,7 +160,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(config, tm
         def step(run, train, batch, number, killed_at=killed_at):
             if number == killed_at:
                 raise Killed
-            take_step(run, train, batch, number)
+            return take_step(run, train, batch, number)
 
         monkeypatch.setattr(training._Run, "step", step)
         with pytest.raises(Killed):
@@ -188,7 +188,7 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(config, monkeypatch):
         taken.append(number)
         if len(taken) == 3:
             raise Killed
-        take_step(run, train, batch, number)
+        return take_step(run, train, batch, number)
 
     monkeypatch.setattr(training._Run, "step", step)
     with pytest.raises(Killed):

@@ -58,6 +58,31 @@ def test_a_csv_with_odd_columns_is_split(init, tmp_path):
     assert not set(data.train_texts) & set(data.dev_texts)
 
 
+def test_an_excel_file_with_semicolons_and_a_chinese_header(init, tmp_path):
+    with open(tmp_path / "odd.csv", "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(["编号", "日期", "客人的话, 原文", "情感", "链接"])
+        for number in range(100):
+            text = f'他说: "早餐{"很好" * (number % 7 + 1)}"; 房间{number}\n太小'
+            writer.writerow([f"A-{number}", f"2026-01-{number % 28}", text, ("好评", "差评")[number % 2],
+                             f"https://example.org/?a={number};b=2"])
+    lines, settings, data = init(tmp_path / "odd.csv")
+    assert "100 texts in 客人的话, 原文, labels in 情感" in lines[0] and lines[2].startswith("Chinese; ")
+    assert len(data.train_texts) == 90 and {*data.label_names} == {"好评", "差评"}
+    assert all(text.startswith('他说: "早餐很好') and text.endswith("\n太小") for text in data.train_texts)
+
+
+def test_texts_are_cut_where_the_teacher_ends(init, tmp_path, review_files, tiny_teacher):
+    teacher = tiny_teacher("huggingface")                           # with 64 positions
+    rows = "".join(f"{text * 20}\t{label}\n" for text, label in _rows())
+    (tmp_path / "long.tsv").write_text(f"sentence\tlabel\n{rows}", encoding="utf-8")
+    assert init(tmp_path / "long.tsv", "--teacher", teacher)[1].global_.max_seq_length == 64
+
+
+def test_few_texts_are_trained_on_as_long_as_by_default(init, review_files):
+    _, settings, _ = init(review_files / "train.tsv")
+    assert settings.train.epochs is None and settings.train.train_iter is None
+
 def test_equal_texts_stay_on_one_side_of_the_split(init, tmp_path):
     (tmp_path / "twice.tsv").write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in _rows() * 2))
     lines, _, data = init(tmp_path / "twice.tsv")

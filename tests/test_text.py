@@ -58,6 +58,13 @@ def test_csv_quotes_commas_quotes_and_line_ends(written):
     assert rows.places == [2, 3, 6] and rows.empty_skipped == 1
 
 
+@pytest.mark.parametrize("separator", ";\t,")
+def test_csv_may_be_separated_as_excel_does(written, separator):
+    rows = read(written("a.csv", f'"label"{separator}text\n1{separator}"a{separator} ""b"";"\n0{separator}c: d\n'))
+    assert rows.texts == [f'a{separator} "b";', "c: d"] and rows.labels == ["1", "0"]
+    rows = read(written("b.csv", f'"a,b;c"{separator}label\nfine{separator}1\n'), text_column="a,b;c")
+    assert rows.texts == ["fine"]
+
 def test_jsonl_takes_numbers_and_booleans_as_labels(written):
     lines = [{"text": "a", "label": 1}, {"label": 0.0, "text": "b"}, {"text": "c", "label": "x", "more": []},
              {"text": "d", "label": True}]

@@ -30,6 +30,7 @@ _TRANSFER_SENTENCES, _MOST_ROUNDS = 800_000, 20
 _FEW_LABELS = 100  # classes at most
 _RARE = 0.4  # a class with less than this part of its fair share
 _DEFAULT_OUTPUTS = 2  # of a checkpoint that does not say
+_CODE = re.compile(r"[!-~]*")  # no blank and no letter but English ones
 _MOST_PARTS = 12  # of a label cell
 _COMMENTS = 38  # the column where they begin, if the value leaves room
 _PRETRAINED = {True: "bert-base-chinese", False: "bert-base-uncased"}
@@ -45,6 +46,7 @@ class Look:
         text_column, label_column: None where their names are usual ones.
         tokens: of each text, by the teacher's tokenizer or estimated.
         teacher: its folder; None where one is to be fine-tuned. ``kind`` says what it is.
+        reads: the tokens that it takes at most, if its configuration tells.
     """
 
     file: Path
@@ -57,6 +59,7 @@ class Look:
     chinese: bool
     teacher: str | None
     kind: str
+    reads: int | None
 
     @property
     def task(self) -> Task:
@@ -76,7 +79,8 @@ class Look:
 
     @property
     def max_seq_length(self) -> int:
-        return next((length for length in _LENGTHS if length >= self.longest), _LENGTHS[-1])
+        suits = next((length for length in _LENGTHS if length >= self.longest), _LENGTHS[-1])
+        return min(suits, self.reads or suits)
 
     @property
     def rounds(self) -> int:
@@ -123,12 +127,12 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     task = _task([row[names.index(label_column)] for row in sample if label_column in names])
     rows = read_file(file, "DATA", text_column=text_column, label_column=label_column, task=task)
     chinese = is_chinese("".join(map(_joined, rows.texts[:SAMPLE_ROWS])))
-    outputs, classes, kind = _teacher(teacher, chinese)
+    outputs, classes, kind, reads = _teacher(teacher, chinese)
     if outputs is not None:  # what a run would refuse
         task.check_teacher(outputs)
         task.scheme(rows, rows, outputs, classes)
     return Look(file, rows, _dev_file(file), _unless_usual(text_column, names), _unless_usual(label_column, names),
-                *_tokens(rows.texts, teacher), chinese, teacher, kind)
+                *_tokens(rows.texts, teacher), chinese, teacher, kind, reads)
 
 
 def write_draft(look: Look, path: Path) -> list[Path]:
@@ -139,25 +143,26 @@ def write_draft(look: Look, path: Path) -> list[Path]:
         _split(look.rows, train, dev)
         written += [train, dev]
     with whole_file(path) as partial:
-        partial.write_text(_yaml(look, path.stem, train, dev), encoding="utf-8")
+        partial.write_text(_yaml(look, path, train, dev), encoding="utf-8")
     return written
 
 
-def _yaml(look: Look, name: str, train: Path, dev: Path) -> str:
+def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
     columns = {} if look.dev is None else {"text_column": look.text_column, "label_column": look.label_column}
-    shares, task = look.shares, look.task
+    name, shares, task = path.stem, look.shares, look.task
     rare = task is CLASSIFICATION and shares[-1][1] * len(shares) < _RARE
     about = [("model_dir", look.teacher or f"output/{name}/teacher",
               look.kind if look.teacher else "is not there yet: Finetune makes it"),
-             ("train_file", str(train), f"{len(look.rows.texts):,} rows"),
-             ("dev_file", str(dev), "chooses the best checkpoint and is what the report measures"),
+             ("train_file", str(train), f"{len(look.rows.texts):,} rows" + ("" if look.dev else " less dev_file")),
+             ("dev_file", str(dev), "what the report measures on"),
              ("text_column", columns.get("text_column"), ""), ("label_column", columns.get("label_column"), ""),
              ("task", None if task is CLASSIFICATION else task.name, ""),
              ("metric", "macro_f1" if rare else None, f"{shares[-1][0]} is rare, and counts as much as the others"),
              ("save_dir", f"output/{name}/student", "where the student and its report.html go"),
-             ("max_seq_length", look.max_seq_length, f"{_COVERED:.0%} of the texts have at most {look.longest} tokens"),
+             ("max_seq_length", look.max_seq_length, f"{_COVERED:.0%} of the texts have at most {look.longest} tokens"
+              + (f"; the teacher reads {look.reads}" if look.max_seq_length == look.reads else "")),
              ("seed", 0, "")]
-    lines = [f"# Made by `paddleslim-bilstm init`. Run it here: paddleslim-bilstm compress {name}.yaml",
+    lines = [f"# Made by `paddleslim-bilstm init`. Run it here: paddleslim-bilstm compress {path}",
              "# Any value can be set on the command line: -o DataAugmentation.n_iter=5", "", "Global:"]
     lines += [_line(key, value, comment) for key, value, comment in about if value is not None]
     if look.teacher is None:
@@ -169,7 +174,7 @@ def _yaml(look: Look, name: str, train: Path, dev: Path) -> str:
               "  # student: {hidden_size: 150}".ljust(_COMMENTS) + "  # units in each direction; fewer are faster",
               "", "DataAugmentation:",
               _line("n_iter", look.rounds, f"rounds: some {sentences:,} sentences for the teacher to label"),
-              "", "TrainConfig:", _line("epochs", 2, "over the transfer set"),
+              "", "TrainConfig: {}".ljust(_COMMENTS) + "  # epochs: 2 over the transfer set, at least 2,000 batches",
               "", "QuantBiLSTM: {}".ljust(_COMMENTS) + "  # int8 for ONNX Runtime: model.int8.onnx"]
     return "\n".join(lines) + "\n"
 
@@ -215,15 +220,19 @@ def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, boo
     return np.ceil(words).astype(int) + 2 + pairs, False
 
 
-def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] | None, str]:
-    """Return a teacher's outputs and the names of its classes, if its configuration tells, and what it is."""
+def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] | None, str, int | None]:
+    """Return a teacher's outputs, the names of its classes, what it is, and the tokens that it reads at most.
+
+    None stands for what its configuration doesn't tell.
+    """
     if folder is None:
-        return None, None, f"no teacher: {_PRETRAINED[chinese]} will be fine-tuned; name a finished one with --teacher"
+        kind = f"no teacher: {_PRETRAINED[chinese]} will be fine-tuned; name a finished one with --teacher"
+        return None, None, kind, None
     if not Path(folder).exists():
         raise UserError(f"--teacher: {folder} is not there; name the folder of the fine-tuned classifier")
     file = Path(folder) / "config.json"
     if not file.is_file():
-        return None, None, "a teacher without config.json: its outputs show when the run starts"
+        return None, None, "a teacher without config.json: its outputs show when the run starts", None
     config = read_json(file, "name the folder of the fine-tuned classifier")
     names = config.get("id2label") if isinstance(config.get("id2label"), dict) else {}
     classes = [str(names[key]) for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]
@@ -231,7 +240,7 @@ def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] |
     layers = config.get("num_hidden_layers") or config.get("n_layers") or "?"
     told = f" ({', '.join(classes[:4])}{', ...' * (len(classes) > 4)})" if classes else ""
     kind = f"teacher: {config.get('model_type', 'a BERT')}, {layers} layers, {outputs} outputs{told}"
-    return outputs, classes or None, kind
+    return outputs, classes or None, kind, config.get("max_position_embeddings")
 
 
 def _task(labels: Sequence[Any]) -> Task:
@@ -269,7 +278,7 @@ def _label_column(names: Sequence[str], sample: Sequence[Sequence[Any]], text_co
 
 
 def _text_column(names: Sequence[str], sample: Sequence[Sequence[Any]], label_column: str, file: Path) -> TextColumn:
-    """Return the column, or the two of pairs, of the text: by a usual name, or else the longest.
+    """Return the column, or the two of pairs, of the text: by a usual name, or else the longest that is no code.
 
     Raises:
         UserError: usual names don't say whether these are pairs.
@@ -278,13 +287,19 @@ def _text_column(names: Sequence[str], sample: Sequence[Sequence[Any]], label_co
     usual = next((name for name in TEXT_COLUMNS if name in lower), None)
     if pair or usual:
         return pair or names[lower.index(usual)].strip()
-    lengths = {name.strip(): float(np.mean([len(str(row[place])) for row in sample]))
+    lengths = {name.strip(): _lengths([str(row[place]).strip() for row in sample])
                for place, name in enumerate(names) if name.strip() != label_column}
     if not lengths:
         raise UserError(f"{file}: has the column {label_column} alone; name the text's with --text-column")
     longest = max(lengths, key=lengths.get)
     alike = [name for name in lengths if _without_number(name) == _without_number(longest)]
     return (alike[0], alike[1]) if len(alike) == 2 else longest
+
+
+def _lengths(cells: Sequence[str]) -> tuple[float, float]:
+    """Return how long the cells are on average: codes, such as numbers and addresses, counted as empty, and in full."""
+    return (float(np.mean([0 if _CODE.fullmatch(cell) else len(cell) for cell in cells])),
+            float(np.mean(list(map(len, cells)))))
 
 
 def _without_number(name: str) -> str:

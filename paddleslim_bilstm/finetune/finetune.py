@@ -14,6 +14,7 @@ import paddle
 
 from .. import ranks
 from ..config import Config, load_config
+from ..curves import check_visualdl, curves
 from ..errors import UserError
 from ..host.versions import before_paddle
 from ..run import cache_root
@@ -53,6 +54,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
     """
     before_paddle()
     config = config if isinstance(config, Config) else load_config(config, overrides)
+    check_visualdl(config)
     with ranks.together():
         return _finetune(config, train, dev)
 
@@ -72,9 +74,10 @@ def _finetune(config: Config, train: Any, dev: Any) -> Path:
             output_layer(network).bias.set_value(bias)
         checkpoint = _checkpoint(config, network, labelled)
         ranks.check_agreement("what is to be fine-tuned, or on what,", checkpoint.name)
-        scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
-                                  global_.seed, checkpoint)
-        if not ranks.is_first():
+        with curves(config, "finetune") as show:
+            scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
+                                      global_.seed, checkpoint, show)
+        if ranks.keeper_of(folder.parent) != ranks.rank():
             return folder
         with whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)

@@ -8,7 +8,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 import paddle
@@ -162,7 +162,8 @@ class Labelled:
 
 
 def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labelled, dev: Labelled,
-                     settings: FinetuneConfig, task: Task, metric: str, seed: int, checkpoint: Path) -> list[float]:
+                     settings: FinetuneConfig, task: Task, metric: str, seed: int, checkpoint: Path,
+                     show: Callable[[Progress], None]) -> list[float]:
     """Train ``network`` in place and leave it with the weights of its best epoch by ``metric`` on ``dev``.
 
     Must run in dynamic mode, in a fresh ``paddle.utils.unique_name.guard()`` that ``network`` was made in.
@@ -176,6 +177,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
         seed: of the batches' order and of dropout, which follow from it and the step: a run that goes on from
             ``checkpoint`` ends, on the same machine, as one that was never interrupted.
         checkpoint: the file where the state is kept on the way; a run that was killed goes on from it.
+        show: is told of the progress whenever there is some to show.
 
     Returns:
         The metric after each epoch.
@@ -191,6 +193,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
     if progress.step:
         run.restore(state, progress.step)
         _log.info("fine-tuning goes on from step %d of %d", progress.step, steps)
+    show(progress)
     batches, saved = [], _Clock()
     with progress_bar("fine-tune teacher", steps * settings.batch_size, "sentences") as bar:
         bar.update(progress.step * settings.batch_size)
@@ -202,13 +205,15 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
                                        np.random.default_rng([seed, epoch]))
             random = [seed, progress.step, *([ranks.rank()] if ranks.rank() else [])]
             paddle.seed(int(np.random.SeedSequence(random).generate_state(1)[0]))  # dropout's
-            run.step(train, batches[position], progress.step)
-            progress.step += 1
+            loss = run.step(train, batches[position], progress.step)
+            if progress.count_step(loss, steps):
+                show(progress)
             bar.update(settings.batch_size)
             if position == epoch_steps - 1:
                 answers = predict(network, tokenizer, dev.sentences, task) if ranks.is_first() else None
                 score = ranks.of_first(lambda: task.score(metric, dev.labels, answers, run.num_classes))  # noqa: B023
                 progress.evaluations.append([progress.step, score])
+                show(progress)
                 best = _keep_best(progress, run, best)
                 bar.set_postfix(**{metric: f"{progress.evaluations[-1][1]:.4f}"}, best=f"{progress.best_metric:.4f}")
                 if progress.step == steps and ranks.is_first() and task.all_the_same(answers):
@@ -256,8 +261,8 @@ class _Run:
             apply_decay_param_fun=lambda name: name in decayed,
             grad_clip=paddle.nn.ClipGradByGlobalNorm(_MAX_GRADIENT_NORM))
 
-    def step(self, train: Labelled, batch: np.ndarray, number: int) -> None:
-        """Take one optimizer step on the sentences at ``batch``, of which each rank works through its part."""
+    def step(self, train: Labelled, batch: np.ndarray, number: int) -> float:
+        """Take one optimizer step on the sentences at ``batch``, each rank on its part of them, and return the loss."""
         own = np.array_split(batch, ranks.count())[ranks.rank()]
         share, own = len(own) / len(batch), own if len(own) else batch[:1]
         self._network.train()
@@ -272,9 +277,11 @@ class _Run:
         self._optimizer.step()
         self._optimizer.clear_grad()
         self._schedule.step()
-        if not np.isfinite(float(loss)):
+        value = float(loss)
+        if not np.isfinite(value):
             raise UserError(f"Finetune.learning_rate: {self._settings.learning_rate:g} is too high, the loss is "
-                            f"{float(loss)} at step {number + 1} of {self._steps}; lower it")
+                            f"{value} at step {number + 1} of {self._steps}; lower it")
+        return value
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: value.numpy() for name, value in self._network.state_dict().items()}

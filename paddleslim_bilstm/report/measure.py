@@ -443,7 +443,7 @@ def measure_onnx(name: str, path: Path, dev: DevSet, like: ModelRow, file: str |
             metric = metric_of_onnx(path, eval_callback)
         except Exception as error:  # whatever the user's function asks of the stand-in
             notes = (*notes, f"Your eval_callback can't be run on ONNX Runtime ({type(error).__name__}).")
-    run = onnx_logits(path, threads=1)
+    run = onnx_logits(path)
     logits = batch_logits(run, dev.sentences, dev.reader, BATCH_SIZE)
     speed = measure_speed(run, dev.sentences, dev.reader, _ONNX_RUNTIME)
     return _row(name, dev.task.answers_of(logits), dev, speed, parameters=like.parameters,

@@ -18,19 +18,39 @@ _log = logging.getLogger(__name__)
 
 # weights, the optimizer's two moments and the best weights, and all of it once more while a file is replaced
 CHECKPOINT_STUDENTS = 8
+_CURVE_POINTS = 100  # of the loss, some
 _FACTS = "progress"  # one entry: safetensors writes several in random order
 _STATE, _BEST = "state.", "best."
 
 
 @dataclass
 class Progress:
-    """Where a run is: steps done, the best metric and its step, every evaluation so far, and whether it is over."""
+    """Where a run is: steps done, the best student's step, metric and score, every evaluation, and whether it is over.
+
+    Attributes:
+        best_score: what the best student was chosen by; higher is better.
+        losses: the curve of the loss: ``[step, mean since the point before]`` of each point.
+        losses_since: those of the steps behind its last point.
+    """
 
     step: int = 0
     finished: bool = False
     best_metric: float | None = None
     best_step: int = 0
+    best_score: float | None = None
     evaluations: list = field(default_factory=list)
+    losses: list = field(default_factory=list)
+    losses_since: list = field(default_factory=list)
+
+    def count_step(self, loss: float, total_steps: int) -> bool:
+        """Count a step of ``total_steps``, and return whether the curve of the loss has a new point."""
+        self.step += 1
+        self.losses_since.append(loss)
+        if self.step % -(-total_steps // _CURVE_POINTS) and self.step < total_steps:
+            return False
+        self.losses.append([self.step, sum(self.losses_since) / len(self.losses_since)])
+        self.losses_since = []
+        return True
 
 
 def save_checkpoint(path: Path, progress: Progress, state: dict[str, np.ndarray], best: dict[str, np.ndarray]) -> None:

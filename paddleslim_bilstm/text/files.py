@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from itertools import islice
+import re
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -17,6 +18,7 @@ from ..task import CLASSIFICATION, Task
 from .rows import Rows, TextColumn, find_columns, read_records
 
 FORMATS = ".tsv, .csv, .jsonl"
+_SEPARATORS = ",;\t"  # of CSV: the one that the line of column names has most of, the first of equals
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
 
 
@@ -24,8 +26,9 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
               with_labels: bool = True, task: Task = CLASSIFICATION) -> Rows:
     """Return the rows of a file; its suffix tells the format.
 
-    ``.tsv`` has no quoting (a ``"`` is a character), ``.csv`` quotes as RFC 4180 has it; both begin with a line of
-    column names. ``.jsonl`` (``.ndjson``) holds one object a line. ``.txt``, only without labels, one text a line.
+    ``.tsv`` has no quoting (a ``"`` is a character), ``.csv`` quotes as RFC 4180 has it, with commas between fields, or
+    semicolons or tabs, as Excel in other countries; both begin with a line of column names. ``.jsonl`` (``.ndjson``)
+    holds one object a line. ``.txt``, only without labels, one text a line.
 
     Args:
         path: the file.
@@ -119,7 +122,11 @@ def _read_csv(path: Path, rows: Rows, text_column: TextColumn | None, label_colu
 def _csv_records(path: Path, rows: Rows) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line of each record, which quoted line ends may spread over several, and its fields."""
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader((line + "\n" for _, line in _lines(path, rows)), strict=True)
+    lines = (line + "\n" for _, line in _lines(path, rows))
+    names = next(lines, "")
+    unquoted = re.sub('"[^"]*"', "", names)
+    separator = max(_SEPARATORS, key=unquoted.count)
+    reader = csv.reader(chain([names], lines), delimiter=separator, strict=True)
     number = 1
     try:
         for fields in reader:
