@@ -219,7 +219,7 @@ def measure(rows: dict[str, Row], options: argparse.Namespace, work: Path, texts
         for case, calls in _CALLS.items():
             size = BATCH if case == MANY else 1
             drawn = texts[ONE if case == MANY else case]
-            batches = [drawn[start:start + size] for start in range(0, calls * size, size)]
+            batches = [drawn[start:start + size] for start in range(0, min(calls * size, len(drawn)), size)]
             for name, server in servers.items():
                 found[name]["ms"][case].append(server.ask({"batches": batches, "at_least_s": options.seconds})["ms"])
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
