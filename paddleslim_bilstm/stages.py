@@ -274,6 +274,7 @@ def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer
                          *(Variant("all hooks", *one) for one in others)])
         if len(examples) == _EXAMPLES:
             break
+    teacher.release()
     return examples
 
 

@@ -98,6 +98,9 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     config = Config(str(program), f"{prefix}.pdiparams")
     config.disable_gpu()
     config.disable_glog_info()
+    config.disable_mkldnn()  # on by default: it prepares all weights anew for each length, and keeps ten copies of them
+    if program.suffix != NEW_PROGRAM:  # Paddle can't for its new programs
+        config.enable_memory_optim()
     config.set_cpu_math_library_num_threads(threads)
     try:
         parse = json.loads if program.suffix == NEW_PROGRAM else ProgramDesc.FromString

@@ -64,8 +64,8 @@ class Speed:
 def measure_latency(prefix: Path, sentences: Sentences, reader: Reader) -> Speed:
     """Measure a Paddle inference model in Paddle Inference on one CPU thread.
 
-    The predictor is the plain one that a user writes, without oneDNN: for single sentences of ever new lengths oneDNN
-    is no faster, neither for a BERT nor for a Bi-LSTM, because it prepares the weights anew for each length.
+    It runs without oneDNN, Paddle's default: for single sentences of ever new lengths that is slower, more than twice
+    for a BERT, because it prepares the weights anew for each length.
 
     Args:
         prefix: path of the model without ``.pdmodel``.

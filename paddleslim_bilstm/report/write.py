@@ -27,6 +27,7 @@ import zlib  # before Paddle: Paddle 2.6 brings its own copy
 from paddle.inference import Config, create_predictor
 
 config = Config("MODEL.pdmodel", "MODEL.pdiparams")
+config.disable_mkldnn()  # on by default; slower where texts have ever new lengths
 config.set_cpu_math_library_num_threads(1)
 predictor = create_predictor(config)
 

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from .. import ranks
-from ..cpu import keep_freed_memory, use_all_cores
+from ..cpu import give_back_freed_memory, keep_freed_memory, use_all_cores
 from ..errors import UserError
 from ..export.inference_file import NEW_PROGRAM, program_file
 from ..old_programs import old_programs
@@ -133,6 +133,7 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
                 progress.best_step = progress.step
             bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric, refresh=False)
             losses = []
+            give_back_freed_memory()  # the heap grows with every shape of a batch, however little of it is in use
             if reached:
                 _log.info("%s: the metric %.4f has passed target_metric %.4f", stage, metric, plan.target_metric)
             progress.finished = reached or progress.step >= plan.total_steps
