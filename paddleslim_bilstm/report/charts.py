@@ -115,8 +115,9 @@ def dot_chart(dots: Sequence[Dot], x_label: str, y_label: str, log: bool = True)
         box, far = _free_place(x, y, radius, len(dot.name) * _LETTER, taken)
         taken.append(box)
         if far:
-            parts.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{(box[0] + box[2]) / 2:.1f}" '
-                         f'y2="{(box[1] + box[3]) / 2:.1f}"/>')
+            nearest = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+            parts.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{nearest[0]:.1f}" '
+                         f'y2="{nearest[1]:.1f}"/>')
         parts.append(f'<text class="name" x="{(box[0] + box[2]) / 2:.1f}" y="{box[3] - 3:.1f}">{escape(dot.name)}'
                      "</text>")
     return _svg(parts, f"{y_label} against {x_label}")
