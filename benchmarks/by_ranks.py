@@ -31,7 +31,7 @@ def main() -> None:
                            TrainConfig={"train_iter": 2 * job["steps"], "eval_iter": job["steps"]})
     labelling.CHUNK_SENTENCES = job["chunk"]
     with ranks.together():
-        teacher = ranks.first_then_others(load_teacher, job["teacher"], folder)
+        teacher = ranks.keepers_then_others(load_teacher, job["teacher"], folder)
         text = read_training_text(settings, teacher)
         made = make_transfer_set(settings, teacher, text, folder)
         sentences = part(made, np.random.default_rng(0).permutation(len(made.sentences))[:job["label"]])

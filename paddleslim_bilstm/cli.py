@@ -71,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error))
     except ranks.OtherRankFailed as other:
-        if ranks.is_first():  # whose output the launcher shows
-            _fail(str(other))
+        _fail(str(other))
         return other.code
     except UnsupportedVersion as error:
         return _fail(str(error))

@@ -174,7 +174,8 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     labels = stage("label", label_transfer_set, settings, run, teacher, transfer_set, student, origins)
 
     evaluate = job.evaluation_on(dev_set)
-    recipe = recipe_of(settings, dev_set, evaluate, run.cache("students") if job.is_repeatable else run.work_dir)
+    recipe = recipe_of(settings, dev_set, evaluate, run.cache("students") if job.is_repeatable else run.work_dir,
+                       user_chooses=job.eval_callback is not None)
     alone = None
     if settings.distill.train_alone and text.train_labels is not None:
         alone = stage("train alone", recipe.train_alone, student, text.train_labels, text.where)
@@ -193,7 +194,8 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
              *_precision_note(teacher, labels, dev_set.task))
     report = stage("publish", _publish, run, rows, config=settings.to_dict(), seconds=run.seconds,
                    data_counts={**text.counts, **student.text.counts}, transfer_set=transfer_set.counts, notes=notes,
-                   metric=dev_set.metric, chosen_by=_chosen_by(job.eval_callback, evaluate), spec=models.spec,
+                   metric=dev_set.metric, chosen_by=distilled.chosen_by or _chosen_by(job.eval_callback, evaluate),
+                   evaluated_by=_evaluated_by(job.eval_callback), spec=models.spec,
                    language=CHINESE if transfer_set.corpus.chinese else None, labels=dev_set.labels,
                    training=_histories(alone, distilled), comparison=comparison, examples=examples)
     return CompressionResult(run.save_dir, report)
@@ -274,10 +276,11 @@ def _compared(teacher: Teacher, text: TrainingText, examined: Examined, models: 
                       text.dev.lengths, text.label_names, "dev texts" if text.counts.get("dev") else "training texts")
 
 
-def _histories(alone: TrainedStudent | None, distilled: TrainedStudent) -> dict[str, list]:
+def _histories(alone: TrainedStudent | None, distilled: TrainedStudent) -> dict[str, dict]:
     """Return how the trainings went, by their models' names in the report."""
     trained = {ALONE: alone, DISTILLED: distilled}
-    return {name: student.evaluations for name, student in trained.items() if student is not None}
+    return {name: {"evaluations": student.evaluations, "chosen": student.step}
+            for name, student in trained.items() if student is not None}
 
 
 def _assemble_and_verify(run: RunFolder, student: Student, models: Models) -> None:
@@ -296,8 +299,12 @@ def _publish(run: RunFolder, rows: list[ModelRow], **about: Any) -> Report:
 def _chosen_by(eval_callback: Evaluate | None, evaluate: Evaluate | None) -> str | None:
     """Return what chose the best checkpoint, where it was not the run's metric."""
     if eval_callback is not None:
-        return f"your eval_callback, `{getattr(eval_callback, '__name__', type(eval_callback).__name__)}`"
+        return f"{_evaluated_by(eval_callback)}, `{getattr(eval_callback, '__name__', type(eval_callback).__name__)}`"
     return None if evaluate else "nothing: it is the last one, since no dev labels are known"
+
+
+def _evaluated_by(eval_callback: Evaluate | None) -> str | None:
+    return None if eval_callback is None else "your eval_callback"
 
 
 def _precision_note(teacher: Teacher, labels: Labels, task: Task) -> tuple[str, ...]:

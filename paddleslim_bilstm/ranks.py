@@ -2,7 +2,7 @@
 
 Without the launcher there is one rank, and nothing here does anything or loads Paddle. Under it the ranks meet where
 the first of these functions needs the others. Whoever waits for another rank looks a few times a second whether one
-has told of a failure, and ends then, too.
+has told of a failure, and ends then, too; one that can no longer tell is missed by its `Pulse`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -20,11 +21,13 @@ from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
 import numpy as np
 
 from .errors import UserError
+from .pulse import Pulse
 
 USER_ERROR, OTHER_ERROR, SIGNALLED = 2, 1, 143  # exit codes
-_MEETING_VARIABLE, _MEETING_S = "FLAGS_stop_check_timeout", 300  # Paddle's own time limit of its launcher
+_LIMIT_VARIABLE, _LIMIT_S = "FLAGS_stop_check_timeout", 300  # Paddle's own time limit of its launcher
 _POLL_S = 0.2
 _FAREWELL_S = 5.0
+_EXIT_S = 60  # more than a process needs to end
 _SUMMARY = "Error Message Summary:"  # in Paddle's errors
 _SEEN_S = 60.0  # until a file shows on another machine
 _FAILED, _FAILURE = "ranks/failed", "ranks/failure"
@@ -84,29 +87,34 @@ def together() -> Iterator[None]:
         yield
         return
     _meet()
-    try:
-        yield
-        wait("end")
-        _see_off()
-    except OtherRankFailed:
-        raise
-    except BaseException as error:
-        failed = None
-        if not isinstance(error, Exception):  # a signal: perhaps the launcher's, that ends us as another has failed
-            failed = _failure_of_others()
-            if failed is None or failed.code == SIGNALLED:
-                failed = None
-                _tell_failure(f"{_own_name()}: ended by a signal; the same command goes on", SIGNALLED)
-        elif isinstance(error, (UserError, OSError)):
-            if not str(error).startswith(_own_name()):
-                error = UserError(f"{_own_name()}: {error}")
-            _tell_failure(str(error), USER_ERROR)
-        else:
-            what = " ".join(str(error).split())[:200]
-            _tell_failure(f"{_own_name()}: {type(error).__name__}: {what}; its own log has more", OTHER_ERROR)
-        if failed is not None:
-            raise failed from error
-        raise error
+    with _pulse():
+        try:
+            yield
+            wait("end")
+        except OtherRankFailed:
+            raise
+        except BaseException as error:
+            if (told := _told_to_others(error)) is error:
+                raise
+            raise told from error
+    _see_off(f"{_next_key()}/off")
+
+
+def _told_to_others(error: BaseException) -> BaseException:
+    """Return what ends this rank where ``error`` has come up, once the others know; the failure of another has won."""
+    if not isinstance(error, Exception):  # a signal: perhaps the launcher's, that ends us as another has failed
+        failed = _failure_of_others()
+        if failed is not None and failed.code != SIGNALLED:
+            return failed
+        _tell_failure(f"{_own_name()}: ended by a signal; the same command goes on", SIGNALLED)
+    elif isinstance(error, (UserError, OSError)):
+        if not str(error).startswith(_own_name()):
+            error = UserError(f"{_own_name()}: {error}")
+        _tell_failure(str(error), USER_ERROR)
+    else:
+        what = " ".join(str(error).split())[:200]
+        _tell_failure(f"{_own_name()}: {type(error).__name__}: {what}; its own log has more", OTHER_ERROR)
+    return error
 
 
 def wait(name: str) -> None:
@@ -114,17 +122,17 @@ def wait(name: str) -> None:
     if count() == 1:
         return
     key = f"{_next_key()}/{name}"
-    _store().add(key, 1)
-    _until(lambda: _store().add(key, 0) >= count())
+    _ask("add", key, 1)
+    _until(lambda: _ask("add", key, 0) >= count())
 
 
-def first_then_others(work: Callable[..., _Made], *arguments: Any, **options: Any) -> _Made:
-    """Do ``work`` in rank 0, then in all others, who find in the cache what it has left there."""
-    if is_first():
+def keepers_then_others(work: Callable[..., _Made], *arguments: Any, **options: Any) -> _Made:
+    """Do ``work`` in the ranks that keep a cache, then in all others, who find there what these have left."""
+    if keeps_cache():
         made = work(*arguments, **options)
-        wait("first")
+        wait("kept")
         return made
-    wait("first")
+    wait("kept")
     return work(*arguments, **options)
 
 
@@ -135,11 +143,21 @@ def of_first(make: Callable[[], Any]) -> Any:
     key = _next_key()
     if is_first():
         value = make()
-        _store().set(key, json.dumps(value).encode())
-        _store().add(f"{key}/set", 1)
+        _ask("set", key, json.dumps(value).encode())
+        _ask("add", f"{key}/set", 1)
         return value
-    _until(lambda: _store().add(f"{key}/set", 0))
-    return json.loads(bytes(_store().get(key)))
+    _until(lambda: _ask("add", f"{key}/set", 0))
+    return json.loads(bytes(_ask("get", key)))
+
+
+def of_all(value: Any) -> list[Any]:
+    """Return in every rank the values of all, by rank; each something that JSON holds."""
+    if count() == 1:
+        return [value]
+    key = _next_key()
+    _ask("set", f"{key}/{rank()}", json.dumps(value).encode())
+    wait("told")
+    return [json.loads(bytes(_ask("get", f"{key}/{one}"))) for one in range(count())]
 
 
 def arrays_of_first(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -153,10 +171,15 @@ def arrays_of_first(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if is_first() and len(flat):
         flat = np.concatenate([array.reshape(-1).view(np.uint8) for array in arrays.values()])
     if len(flat):
-        flat = _collective(lambda distributed, tensor: distributed.broadcast(tensor, src=0), flat)
+        flat = array_of(0, flat)
     parts = np.split(flat, np.cumsum(sizes)[:-1])
     return {name: np.ascontiguousarray(part).view(kind).reshape(shape)
             for (name, kind, shape), part in zip(kinds, parts)}
+
+
+def array_of(source: int, array: np.ndarray) -> np.ndarray:
+    """Return in every rank the array of the rank ``source``; those of the others have its shape and dtype."""
+    return _collective(lambda distributed, tensor: distributed.broadcast(tensor, src=source), array)
 
 
 def sum_of_all(array: np.ndarray) -> np.ndarray:
@@ -183,42 +206,71 @@ def check_agreement(what: str, key: str) -> None:
                         "and the same versions of Python packages")
 
 
-def check_shared(folder: Path, setting: str) -> None:
-    """Check that all ranks see the same ``folder``.
-
-    Raises:
-        UserError: this one doesn't see what rank 0 writes there.
-    """
+def keeper_of(folder: Path) -> int:
+    """Return the first of the ranks that see the same ``folder`` as this one: it writes there, for all of these."""
     if count() == 1:
-        return
+        return 0
     token = of_first(lambda: f".seen-{os.urandom(8).hex()}")
-    file = folder / token
-    if is_first():
-        file.touch()
+    files = [folder / f"{token}-{one}" for one in range(count())]
+    files[rank()].touch()
     wait("written")
     try:
         end = time.monotonic() + _SEEN_S
-        while not file.exists():
-            if time.monotonic() > end:
-                raise UserError(f"{setting}: {folder} is not the folder of rank 0, whose files don't show in it; name "
-                                "one that all machines share")
+        while not all(file.exists() for file in files) and time.monotonic() < end:
             time.sleep(_POLL_S)
+        first = [file.exists() for file in files].index(True)
         wait("seen")
     finally:
-        if is_first():
-            file.unlink(missing_ok=True)
+        files[rank()].unlink(missing_ok=True)
+    return first
+
+
+def share_cache(folder: Path) -> None:
+    """Have those ranks that see the same cache ``folder`` leave its keeping to one of them, from now on."""
+    _Meeting.keeper = keeper_of(folder)
+
+
+def keeper() -> int:
+    """Return the rank that writes this one's cache: rank 0, or the first of those with the same other folder."""
+    return _Meeting.keeper
+
+
+def keeps_cache() -> bool:
+    """Return whether that is this rank."""
+    return rank() == _Meeting.keeper
 
 
 class _Meeting:
-    """Where the ranks have met: the store of the launcher's kind that holds their words, and how many were said."""
+    """Where the ranks have met: the store of the launcher's kind that holds their words, and how many were said.
+
+    Beside it, which rank keeps this one's cache, this one's pulse while they work together, its stage, and whether
+    rank 0, which holds the store, has fallen silent: whoever asked for anything there would wait without end.
+    """
 
     store: Any = None
     words = 0
+    keeper = 0
+    pulse: Pulse | None = None
+    stage = ""
+    is_deserted = False
 
 
-def _store() -> Any:
+def enter_stage(name: str) -> None:
+    """Note what this rank does from now on, for messages."""
+    _Meeting.stage = name
+
+
+def _ask(method: str, *arguments: Any) -> Any:
+    """Return what a method of the store answers.
+
+    Raises:
+        OtherRankFailed: there is none any more.
+    """
     _meet()
-    return _Meeting.store
+    try:
+        return getattr(_Meeting.store, method)(*arguments)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _without_store() from error
 
 
 def _next_key() -> str:
@@ -238,16 +290,14 @@ def _meet() -> None:
     from paddle.base import core
     if paddle.distributed.is_initialized():  # by the user's script
         _Meeting.store = core.create_or_get_global_tcp_store()
-        atexit.register(_see_off)
+        atexit.register(_leave)
         return
-    endpoint = os.environ.get("PADDLE_MASTER") or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
-    host, _, port = endpoint.rpartition(":")
-    limit_s = int(os.environ.get(_MEETING_VARIABLE) or _MEETING_S)
+    endpoint, limit_s = _endpoint(), _limit_s()
     found: list[Any] = []
 
     def connect() -> None:
         try:
-            found.append(core.TCPStore(host, int(port), is_first(), count(), limit_s))
+            found.append(_connected(is_first(), count()))
         except Exception as error:  # Paddle's classes differ by what is wrong
             found.append(error)
 
@@ -257,15 +307,63 @@ def _meet() -> None:
     if not found:
         missing = "not all other ranks have come" if is_first() else "rank 0 doesn't answer"
         raise UserError(f"rank {rank()} of {count()}: {missing} to {endpoint} within {limit_s} s; check that every "
-                        f"machine was started with the same --master and --nnodes and can reach this address "
-                        f"({_MEETING_VARIABLE} is the time limit)")
+                        "machine was started with the same --ips, or --master and --nnodes, and can reach this "
+                        f"address ({_LIMIT_VARIABLE} is the time limit)")
     if isinstance(found[0], Exception):
         what = "can't listen at" if is_first() else "can't reach"
         raise UserError(f"rank {rank()} of {count()}: {what} {endpoint} ({_in_a_line(found[0])}); check the address, "
-                        "or name another port in --master") from found[0]
+                        "or name another port in --start_port or --master") from found[0]
     _join_group(core, found[0])
     _Meeting.store = found[0]
-    atexit.register(_see_off)
+    atexit.register(_leave)
+
+
+def _endpoint() -> str:
+    return os.environ.get("PADDLE_MASTER") or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
+
+
+def _limit_s() -> int:
+    return int(os.environ.get(_LIMIT_VARIABLE) or _LIMIT_S)
+
+
+def _connected(holds_it: bool, ranks: int) -> Any:
+    """Return the store, once so many ranks are connected to it; it has a time limit of its own, and aborts by that."""
+    from paddle.base import core
+    host, _, port = _endpoint().rpartition(":")
+    if holds_it:
+        with socket.socket() as probe:  # Paddle 3 aborts at a port that is taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", int(port)))
+    return core.TCPStore(host, int(port), holds_it, ranks, _limit_s() + _EXIT_S)
+
+
+@contextmanager
+def _pulse() -> Iterator[None]:
+    """Have a pulse, if there isn't one yet: work together may hold other such work."""
+    if _Meeting.pulse is not None:
+        yield
+        return
+    others = [other for other in range(count()) if other] if is_first() else [0]
+    pulse = _Meeting.pulse = Pulse(_connected(False, 0), rank(), others, _limit_s(), _told_in, _fallen_silent)
+    try:
+        yield
+    finally:
+        pulse.stop()
+        _Meeting.pulse = None
+
+
+def _fallen_silent(other: int, store: Any) -> OtherRankFailed:
+    """Return the failure of a rank that nothing is heard of, after telling it to all who still listen."""
+    places = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
+    where = f" at {places[other]}" if other < len(places) else ""
+    here = f", and rank {rank()} waits in vain in its stage {_Meeting.stage!r}" if _Meeting.stage else ""
+    message = (f"rank {other} of {count()}{where} has not been heard of for {_limit_s()} s ({_LIMIT_VARIABLE} is the "
+               f"time limit){here}; see whether its machine and its network are up; the same command goes on")
+    if store is None:
+        _Meeting.is_deserted = True
+    else:
+        _tell_failure_in(store, message, OTHER_ERROR)
+    return OtherRankFailed(message, OTHER_ERROR)
 
 
 def _join_group(core: Any, store: Any) -> None:
@@ -320,42 +418,62 @@ def _until(done: Callable[[], Any]) -> None:
     Raises:
         OtherRankFailed: a rank has.
     """
-    try:
-        while not done():
-            if failed := _failure_of_others():
-                raise failed
-            time.sleep(_POLL_S)
-    except (RuntimeError, ValueError, OSError) as error:  # rank 0, who keeps the store, is gone
-        raise OtherRankFailed("rank 0 has gone", OTHER_ERROR) from error
+    while not done():
+        if failed := _failure_of_others():
+            raise failed
+        time.sleep(_POLL_S)
 
 
 def _failure_of_others() -> OtherRankFailed | None:
+    if _Meeting.pulse is not None and _Meeting.pulse.failure is not None:
+        return _Meeting.pulse.failure
+    return _told_in(_Meeting.store)
+
+
+def _without_store() -> OtherRankFailed:
+    """Return why a store no longer answers: rank 0 and its store are gone, or this is rank 0, and a signal came."""
+    if is_first():
+        return OtherRankFailed("another rank has gone; the launcher says which", OTHER_ERROR)
+    return OtherRankFailed("rank 0 has gone", OTHER_ERROR)
+
+
+def _told_in(store: Any) -> OtherRankFailed | None:
     try:
-        if not _Meeting.store.add(_FAILED, 0):
+        if not store.add(_FAILED, 0):
             return None
-        said = json.loads(bytes(_Meeting.store.get(_FAILURE)))
-    except Exception:  # rank 0 is gone, and its store
-        return OtherRankFailed("rank 0 has gone", OTHER_ERROR)
+        said = json.loads(bytes(store.get(_FAILURE)))
+    except Exception:
+        return _without_store()
     return OtherRankFailed(said["message"], said["code"])
 
 
 def _tell_failure(message: str, code: int) -> None:
-    try:
-        if not _Meeting.store.add(_FAILED, 0):
-            _Meeting.store.set(_FAILURE, json.dumps({"message": message, "code": code}).encode())
-            _Meeting.store.add(_FAILED, 1)
-    except Exception:  # rank 0 is gone, and its store
-        return
+    with suppress(Exception):  # rank 0 is gone, and its store
+        _tell_failure_in(_Meeting.store, message, code)
 
 
-def _see_off() -> None:
+def _tell_failure_in(store: Any, message: str, code: int) -> None:
+    if not store.add(_FAILED, 0):
+        store.set(_FAILURE, json.dumps({"message": message, "code": code}).encode())
+        store.add(_FAILED, 1)
+
+
+def _see_off(place: str) -> None:
     """Have rank 0, which keeps the store, wait for the others, who may have yet to read in it; not for long."""
-    key = f"{_next_key()}/left"
+    if _Meeting.is_deserted:
+        return
     with suppress(Exception):  # rank 0 is gone, and its store
         end = time.monotonic() + _FAREWELL_S
-        _Meeting.store.add(key, 1)
-        while is_first() and _Meeting.store.add(key, 0) < count() and time.monotonic() < end:
+        _Meeting.store.add(place, 1)
+        while is_first() and _Meeting.store.add(place, 0) < count() and time.monotonic() < end:
             time.sleep(_POLL_S)
+
+
+def _leave() -> None:
+    """See the others off at the process's end, which a launcher's signal must no longer disturb."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _see_off("ranks/left")  # wherever each of them was
 
 
 def _own_name() -> str:

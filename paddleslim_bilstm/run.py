@@ -80,17 +80,19 @@ class RunFolder:
         self._model_name = published_name(self._settings.model_filename)
         self.cache_dir = make_writable_folder(cache_root(self._settings.cache_dir), "Global.cache_dir").resolve()
         self._fresh, self._own_cache = fresh, self.cache_dir / FRESH / checksum(str(self.save_dir))
-        self._caches: Path | None = None  # once all ranks know
+        self._caches = self.cache_dir
         self._lock = FileLock(self.save_dir / ".lock")  # the system frees it when a run is killed
         self.seconds: dict[str, float] = {}
 
     def __enter__(self) -> RunFolder:
         if ranks.is_first():
             self._take()
+        ranks.share_cache(self.cache_dir)
+        if ranks.keeps_cache():
+            self._tidy_cache()
         ranks.wait("folders are ready")
-        self._caches = Path(ranks.of_first(lambda: str(self._caches_now())))
-        ranks.check_shared(self.cache_dir, "Global.cache_dir")
-        ranks.check_shared(self.save_dir, "Global.save_dir")
+        starts_over = ranks.of_first(self._own_cache.is_dir)
+        self._caches = self._own_cache if starts_over else self.cache_dir
         return self
 
     def _take(self) -> None:
@@ -102,16 +104,21 @@ class RunFolder:
                             "another folder") from None
         if self._fresh:
             remove(self.work_dir)
-            remove(self._own_cache)
-            make_writable_folder(self._own_cache, "Global.cache_dir")
         for half_made in (self._steps_dir, self.onnx_dir, self.final_dir):
             remove(half_made)
             make_writable_folder(half_made, "Global.save_dir")
+
+    def _tidy_cache(self) -> None:
+        if self._fresh:
+            remove(self._own_cache)
+            make_writable_folder(self._own_cache, "Global.cache_dir")
         for kind in (*CACHE_KINDS, FRESH):
             remove_leftovers(self.cache_dir / kind)
 
     def __exit__(self, *failure: object) -> None:
         if not ranks.is_first():
+            if ranks.keeps_cache() and failure == (None, None, None):
+                self._cache_what_is_fresh()
             return
         with suppress(OSError):  # a run that fails may no longer write there; the lock itself goes all the same
             (self.save_dir / ".lock").unlink()
@@ -120,6 +127,7 @@ class RunFolder:
     def stage(self, name: str, work: Callable[..., _Made], *arguments: Any, **options: Any) -> _Made:
         """Return what ``work`` makes of its arguments; log and time it. What it has freed is then free for others."""
         _log.info("%s ...", name)
+        ranks.enter_stage(name)
         started = time.perf_counter()
         made = work(*arguments, **options)
         give_back_freed_memory()
@@ -128,10 +136,7 @@ class RunFolder:
 
     def cache(self, kind: str) -> Path:
         """Return the folder of one of `CACHE_KINDS`, whose files later runs find again."""
-        return make_writable_folder((self._caches or self._caches_now()) / kind, "Global.cache_dir")
-
-    def _caches_now(self) -> Path:
-        return self._own_cache if self._own_cache.is_dir() else self.cache_dir
+        return make_writable_folder(self._caches / kind, "Global.cache_dir")
 
     def step_dir(self, name: str) -> Path:
         """Return the new, empty folder of a step's model, to be published as ``steps/<name>``."""
@@ -198,8 +203,11 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what was in the making; what a fresh run has computed takes the place of what was cached."""
+        self._cache_what_is_fresh()
+        remove(self.work_dir)
+
+    def _cache_what_is_fresh(self) -> None:
         for entry in list(self._own_cache.glob("*/*")):
             target = make_writable_folder(self.cache_dir / entry.parent.name, "Global.cache_dir") / entry.name
             replace_folder(entry, target) if entry.is_dir() else os.replace(entry, target)
         remove(self._own_cache)
-        remove(self.work_dir)

@@ -18,6 +18,7 @@ from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import make_optimizer_of
 from .host.rehearsal import check_strategies
+from .progress import progress_bar
 from .report.comparison import Said
 from .report.measure import DevSet, metric_of_onnx, teacher_parameters
 from .report.page import Variant
@@ -114,7 +115,7 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
     if settings.global_.model_dir is not None:
         if ranks.of_first(lambda: teacher_is_missing(settings)):
             run.stage("fine-tune teacher", finetune, settings, train=job.train, dev=job.dev)
-        teacher = run.stage("load teacher", ranks.first_then_others, load_fitting_teacher, settings,
+        teacher = run.stage("load teacher", ranks.keepers_then_others, load_fitting_teacher, settings,
                             run.cache("teachers"))
         text = run.stage("read text", read_training_text, settings, teacher, job.train, job.dev, job.unlabeled,
                          job.train_dataloader)
@@ -123,7 +124,7 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
         if job.teacher is None and settings.global_.teacher_labels is not None:
             answers = run.stage("read labels", read_answers, settings.global_.teacher_labels,
                                 task_named(settings.global_.task))
-        teacher, text = run.stage("read text", ranks.first_then_others, _read_without_model, job, answers,
+        teacher, text = run.stage("read text", ranks.keepers_then_others, _read_without_model, job, answers,
                                   run.tokenizer_dir)
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
@@ -190,7 +191,8 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
     if each:
         logits = np.mean(each, axis=0, dtype=np.float32)
     elif teacher.chunk_sentences is None:
-        logits = teacher.logits(text.dev)
+        with progress_bar("check teacher", len(text.dev), "sentences") as bar:
+            logits = teacher.logits(text.dev, bar.update)
     else:
         key = checksum(*text.dev.content, text.dev_texts, teacher.tokenizer.vocab)
         logits = label(teacher, text.dev, run.cache("labels"), key, physical_cores()).logits
@@ -236,7 +238,7 @@ def make_transfer_set(settings: Config, teacher: Teacher, text: TrainingText, ca
     options = (corpus, settings.augmentation, settings.global_.seed)
     identity = transfer_set_fingerprint(*options, limit)
     ranks.check_agreement("the training text, or how it is augmented,", identity)
-    return ranks.first_then_others(build_transfer_set, *options, cache / identity, limit)
+    return ranks.keepers_then_others(build_transfer_set, *options, cache / identity, limit)
 
 
 def answered_part(teacher: Teacher, transfer_set: TransferSet,
@@ -272,6 +274,7 @@ def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer
                          *(Variant("all hooks", *one) for one in others)])
         if len(examples) == _EXAMPLES:
             break
+    teacher.release()
     return examples
 
 
@@ -306,24 +309,25 @@ def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, trans
     mapped = 4 * len(sentences) * teacher.num_classes * (1 + len(teacher.members))
     cached = missing + mapped + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
     copies = _MODEL_COPIES + 2 * len(settings.strategies)
-    if ranks.is_first():
+    if ranks.keeps_cache():
         check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
                                               Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
     return label(teacher, sentences, cache, transfer_set.key, physical_cores(), origins.where,
                  settings.global_.chosen_task)
 
 
-def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, folder: Path) -> Recipe:
+def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, folder: Path,
+              user_chooses: bool = False) -> Recipe:
     """Return how the students are trained; they are kept in ``folder``."""
     thresholds = [one for one in settings.global_.chosen_task.thresholds if one != HALF]
     dev_key = checksum(dev_set.metric, *thresholds, *dev_set.sentences.content,
                        [] if dev_set.labels is None else dev_set.labels)
     return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate, dev_key,
-                  folder)
+                  folder, user_chooses)
 
 
 def lesson(settings: Config, student: Student, labels: Labels, origins: Origins) -> TrainingSet:
     """Return what the student learns from: the teacher's logits, and where they have a weight the gold labels."""
     hard = origins.text.train_labels[origins.transfer_set.source] if settings.distill.alpha > 0 else None
     return TrainingSet(student.text.transfer, labels.logits, hard, origins.where,
-                       checksum(labels.key, [] if hard is None else hard))
+                       checksum(labels.key, [] if hard is None else hard), origins.transfer_set.source)

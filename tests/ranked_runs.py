@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,12 +47,20 @@ class Stories:
 
     def start(self, name: str, count: int, *overrides: str, only: int | None = None, limit_s: int = 60,
               before: Callable[[int], None] = lambda rank: None, port: int | None = None,
-              command: str = "compress") -> list[Run]:
-        """Start ``count`` ranks in the folder ``name``, or one of them alone; ``before`` is called in each."""
+              command: str = "compress", apart: bool = False) -> list[Run]:
+        """Start ``count`` ranks in the folder ``name``, or one of them alone; ``before`` is called in each.
+
+        In ``overrides`` {rank} stands for its number. If ``apart``, each has folders of its own, as on machines that
+        share none.
+        """
         folder, port = self.root / name, port or free_port()
         folder.mkdir(exist_ok=True)
-        arguments = [str(self.root / "run.json"), "-o", f"Global.save_dir={folder / 'out'}",
-                     f"Global.cache_dir={folder / 'cache'}", *overrides]
+
+        def arguments(rank: int) -> list[str]:
+            own = f"-{rank}" if apart and rank else ""
+            return [str(self.root / "run.json"), "-o", f"Global.save_dir={folder / f'out{own}'}",
+                    f"Global.cache_dir={folder / f'cache{own}'}",
+                    *(override.format(rank=rank) for override in overrides)]
 
         def as_rank(rank: int) -> Callable[[], None]:
             def enter() -> None:
@@ -63,8 +72,8 @@ class Stories:
                 before(rank)
             return enter
 
-        return [start(arguments, folder / f"log-{time.monotonic_ns()}-{rank}", as_rank(rank) if count > 1 else None,
-                      command)
+        return [start(arguments(rank), folder / f"log-{time.monotonic_ns()}-{rank}",
+                      as_rank(rank) if count > 1 else None, command)
                 for rank in (range(count) if only is None else [only])]
 
     def end(self, name: str, runs: list[Run]) -> dict[str, Any]:
@@ -81,13 +90,12 @@ class Stories:
                 for run in runs:
                     run.kill()
         folder = self.root / name
-        files = {str(path.relative_to(folder / "cache")): path.read_bytes().hex()
-                 for kind in ("transfer_sets", "labels") for path in (folder / "cache" / kind).rglob("*")
-                 if path.is_file()}
+        caches = [{str(path.relative_to(cache)): path.read_bytes().hex() for kind in ("transfer_sets", "labels")
+                   for path in (cache / kind).rglob("*") if path.is_file()} for cache in sorted(folder.glob("cache*"))]
         weights = {}
         if (folder / "out" / "student.json").is_file():
             weights = {key: array.tolist() for key, array in load_student(folder / "out")[0].items()}
-        return {"codes": [run.code for run in runs], "texts": [run.text() for run in runs], "files": files,
+        return {"codes": [run.code for run in runs], "texts": [run.text() for run in runs], "caches": caches,
                 "weights": weights}
 
 
@@ -111,14 +119,46 @@ def killed(stories: Stories) -> list[dict[str, Any]]:
 
 
 def finetuned(stories: Stories, count: int) -> dict[str, Any]:
-    """Fine-tune the teacher once more, and return its weights."""
+    """Fine-tune the teacher once more, each rank into a folder of its own, and return the weights that are there."""
     from safetensors.numpy import load_file
-    name, folder = f"finetuned-{count}", stories.root / f"teacher-{count}"
+    name, folder = f"finetuned-{count}", stories.root / f"teachers-{count}"
     found = stories.end(name, stories.start(
         name, count, f"Finetune.model={stories.root / 'teacher'}", "Finetune.batch_size=33", "Finetune.epochs=2",
-        f"Global.model_dir={folder}", command="finetune"))
-    weights = load_file(folder / "model.safetensors") if folder.is_dir() else {}
-    return {**found, "weights": {name: array.tolist() for name, array in weights.items()}}
+        f"Global.model_dir={folder}/{{rank}}/teacher", command="finetune", before=soon))
+    weights = [load_file(file) for file in sorted(folder.glob("*/teacher/model.safetensors"))]
+    return {**found, "weights": [{name: array.tolist() for name, array in one.items()} for one in weights]}
+
+
+def apart(stories: Stories) -> list[dict[str, Any]]:
+    """Two ranks without a folder in common; then again, when rank 0's cache has lost its labels."""
+    def never_label(rank: int) -> None:
+        soon(rank)
+        failing(1)
+
+    found = [stories.end("apart", stories.start("apart", 2, "--fresh", before=soon, apart=True))]
+    shutil.rmtree(stories.root / "apart" / "cache" / "labels", ignore_errors=True)
+    return [*found, stories.end("apart", stories.start("apart", 2, before=never_label, apart=True))]
+
+
+def soon(rank: int) -> None:
+    """Let files of another machine show within seconds, or never."""
+    from paddleslim_bilstm import ranks
+    ranks._SEEN_S = 3
+
+
+def fallen_silent(stories: Stories) -> list[dict[str, Any]]:
+    """Stop each of two ranks, in labelling and in training, as if its machine had no power, until the other ends."""
+    found = []
+    for victim, stage in ((1, "label"), (0, "distil")):
+        runs = stories.start("silent", 2, limit_s=8)
+        runs[0].follow(_ENDED_S, until=stage)
+        runs[victim].kill(signal.SIGSTOP)
+        began = time.monotonic()
+        runs[1 - victim].follow(_ENDED_S)
+        took = time.monotonic() - began
+        runs[victim].kill()
+        found.append({**stories.end("silent", runs), "seconds": took})
+    return found
 
 
 def failing(rank: int) -> None:
@@ -152,6 +192,8 @@ def others(stories: Stories) -> dict[str, Any]:
         taken.listen()
         port = taken.getsockname()[1]
         found["taken"] = stories.end("taken", stories.start("taken", 2, only=0, limit_s=5, port=port))
+    found["apart"] = apart(stories)
+    found["silent"] = fallen_silent(stories)
     found["finetuned"] = [finetuned(stories, count) for count in (1, 2)]
     return found
 

@@ -1,6 +1,6 @@
 """The benchmarks run from end to end; what they measure depends on the machine and is not looked at here."""
 
-import importlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +8,9 @@ import paddle
 import pytest
 from onnx_teachers import OnnxClassifier, put_onnx_teacher
 from reviews import write_reviews
+from student_reference import output_folder
+
+from paddleslim_bilstm.export.paddle_model import export_paddle_model
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -116,6 +119,27 @@ def test_onnx_labelling(monkeypatch, capsys, task, tmp_path):
     found = json.loads(out.read_text())
     assert found["Paddle Inference, fp32"]["ratio"] == 1 and found["ONNX Runtime, fp32"]["difference"] > 0
     assert found["ONNX Runtime, dynamic int8"]["difference"] > 0 and capsys.readouterr().out.count("\n") >= 5
+
+
+def test_peers(monkeypatch, capsys, task, tiny_teacher, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    peers, out = importlib.import_module("peers"), tmp_path / "out.json"
+    teacher = tiny_teacher("huggingface", max_position_embeddings=128)
+    weights, spec = output_folder(tmp_path, classes=2)
+    export_paddle_model(tmp_path, spec, weights)
+    peers.main([f"{tmp_path}", f"--teacher={teacher}", f"--bert={teacher}", f"--train={task / 'train.tsv'}",
+                f"--data={task / 'dev.tsv'}", f"--work={tmp_path / 'work'}", "--rounds=1", "--seconds=0.01",
+                f"--out={out}"])
+    found, shown = json.loads(out.read_text()), capsys.readouterr().out
+    assert found[peers.BASE]["bytes"] >= (tmp_path / "model.int8.onnx").stat().st_size
+    assert found["TF-IDF + logistic regression"]["accuracy"] > 0.7
+    assert 0 < found["teacher, Paddle Inference"]["accuracy"] < 1
+    assert all(one["start_s"][0] > 0 and one["peak_mib"] > 0 and one["ms"]["10 tokens"][0] > 0
+               for one in found.values())
+    needs = {"torch": "teacher, ONNX Runtime", "fasttext": "fastText", "model2vec": "model2vec of the teacher"}
+    for module, name in needs.items():
+        there = importlib.util.find_spec(module) is not None
+        assert (name in found) == there and (f"| {name} | {module} is missing: pip install" in shown) != there
 
 
 def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_path):

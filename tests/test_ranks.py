@@ -36,7 +36,8 @@ def stories():
 
 def assert_alike(some, one):
     assert some["codes"] == [0] * len(some["codes"]), some["texts"]
-    assert some["files"] == one["files"] and any("chunk-00002" in name for name in one["files"])
+    own, = one["caches"]
+    assert all(cache == own for cache in some["caches"]) and any("chunk-00002" in name for name in own)
     assert some["weights"].keys() == one["weights"].keys()
     for name, weight in one["weights"].items():
         np.testing.assert_allclose(some["weights"][name], weight, atol=1e-4, err_msg=name)
@@ -55,6 +56,22 @@ def test_two_ranks_make_what_one_makes(stories):
 
 
 @forks
+def test_ranks_without_a_folder_in_common_send_each_other_what_is_cached(stories):
+    for story in stories["apart"]:  # in the second, a rank that labelled anything would have failed
+        assert len(story["caches"]) == 2
+        assert_alike(story, stories["one"])
+
+
+@forks
+def test_a_rank_that_falls_silent_is_missed(stories):
+    labelling, training = stories["silent"]
+    assert labelling["codes"] == [1, -signal.SIGKILL] and training["codes"] == [-signal.SIGKILL, 1]
+    line, = errors_in(labelling["texts"][0])
+    assert "rank 1 of 2 at 127.0.0.1:" in line and "not been heard of for 8 s" in line and "stage 'label'" in line
+    assert 4 < labelling["seconds"] < 90 and 4 < training["seconds"] < 90
+
+
+@forks
 def test_an_error_of_any_rank_ends_all_with_one_line(stories):
     assert stories["failing"]["codes"] == [2, 2] and not stories["failing"]["weights"]
     for text in stories["failing"]["texts"]:
@@ -65,9 +82,11 @@ def test_an_error_of_any_rank_ends_all_with_one_line(stories):
 @forks
 def test_two_ranks_fine_tune_the_same_teacher(stories):
     one, two = stories["finetuned"]
-    assert two["codes"] == [0, 0] and one["weights"].keys() == two["weights"].keys() and one["weights"], two["texts"]
-    for name, weight in one["weights"].items():
-        np.testing.assert_allclose(two["weights"][name], weight, atol=1e-3, err_msg=name)
+    (alone,), both = one["weights"], two["weights"]
+    assert two["codes"] == [0, 0] and len(both) == 2 and alone, two["texts"]
+    assert both[0] == both[1] and both[0].keys() == alone.keys()
+    for name, weight in alone.items():
+        np.testing.assert_allclose(both[0][name], weight, atol=1e-3, err_msg=name)
 
 
 @forks
@@ -77,7 +96,7 @@ def test_ranks_that_dont_meet_say_so_within_the_time_limit(stories):
     assert "rank 0 of 2: not all other ranks have come" in errors_in(first["texts"][0])[0]
     assert "rank 1 of 2: rank 0 doesn't answer" in errors_in(second["texts"][0])[0]
     line, = errors_in(stories["taken"]["texts"][0])
-    assert "rank 0 of 2: can't listen at 127.0.0.1:" in line and "Bind network" in line
+    assert "rank 0 of 2: can't listen at 127.0.0.1:" in line and "Address already in use" in line
 
 
 @forks

@@ -66,8 +66,8 @@ def _row(name, accuracy, size_bytes, p50):
 
 ROWS = (_row(TEACHER, 0.892, 91_000_000, 14.4), _row(ALONE, 0.816, 20_400_000, 1.6),
         _row(DISTILLED, 0.86, 20_400_000, 1.58), _row("QuantBiLSTM", 0.858, 5_000_000, 0.16))
-TRAINING = {ALONE: [[10, 0.7, 0.61], [20, 0.816, 0.4], [30, 0.81, 0.2]],
-            DISTILLED: [[10, 0.8, 2.5], [20, 0.85, 1.1], [30, 0.86, 0.7]]}
+TRAINING = {ALONE: {"evaluations": [[10, 0.7, 0.61], [20, 0.816, 0.4], [30, 0.81, 0.2]], "chosen": 20},
+            DISTILLED: {"evaluations": [[10, 0.8, 2.5], [20, 0.86, 1.1], [30, 0.85, 0.7]], "chosen": 30}}
 
 
 def _comparison(task=CLASSIFICATION, texts=None, labels="gold", names=("bad", "good"), size=60):

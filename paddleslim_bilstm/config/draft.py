@@ -154,7 +154,7 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
     about = [("model_dir", look.teacher or f"output/{name}/teacher",
               look.kind if look.teacher else "is not there yet: Finetune makes it"),
              ("train_file", str(train), f"{len(look.rows.texts):,} rows" + ("" if look.dev else " less dev_file")),
-             ("dev_file", str(dev), "chooses the best checkpoint and is what the report measures"),
+             ("dev_file", str(dev), "what the report measures on"),
              ("text_column", columns.get("text_column"), ""), ("label_column", columns.get("label_column"), ""),
              ("task", None if task is CLASSIFICATION else task.name, ""),
              ("metric", "macro_f1" if rare else None, f"{shares[-1][0]} is rare, and counts as much as the others"),

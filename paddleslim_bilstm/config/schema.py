@@ -270,7 +270,7 @@ class GlobalConfig(Section):
     train_file: Optional[FilePath] = None
     """Training text with labels: .tsv, .csv or .jsonl."""
     dev_file: Optional[FilePath] = None
-    """Text with labels that chooses the best checkpoint and is what the report measures."""
+    """Text with labels that the report measures on."""
     unlabeled_file: Optional[FilePath] = None
     """Texts without labels, one a line; they join the transfer set, and the teacher labels them."""
     dataset: Names = None
@@ -283,7 +283,7 @@ class GlobalConfig(Section):
     """A regression's labels are numbers, and its teacher has one output. With multi_label a text has any number of
     labels, and its teacher a sigmoid at each output."""
     metric: Optional[MetricName] = None
-    """Chooses the best checkpoint, guards QuantBiLSTM, leads the report; accuracy, pearson or micro_f1 if unset."""
+    """Measures checkpoints, guards QuantBiLSTM, leads the report; accuracy, pearson or micro_f1 if unset."""
     threshold: Threshold = HALF
     """Of multi_label: the probability above which a label is answered; dev takes each label's best on the dev set."""
     save_dir: FilePath = "./output"

@@ -188,7 +188,9 @@ def _add_tokens(graph: Graph, token_map: np.ndarray, spec: StudentSpec, one: str
     else:
         tokens, lengths = _add_sentence(graph, ids, used, one)
     tokens = graph.add("Transpose", "time_major", [tokens], perm=[1, 0])
-    return graph.add("Gather", "rows", [graph.constant("token_map", token_map), tokens]), lengths
+    kind = np.uint16 if token_map.max() <= np.iinfo(np.uint16).max else np.int32
+    rows = graph.add("Gather", "rows", [graph.constant("token_map", token_map.astype(kind)), tokens])
+    return graph.add("Cast", "rows_int32", [rows], to=TensorProto.INT32), lengths
 
 
 def _add_sentence(graph: Graph, ids: str, used: str, one: str) -> tuple[str, str]:

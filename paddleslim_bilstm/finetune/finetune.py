@@ -77,7 +77,7 @@ def _finetune(config: Config, train: Any, dev: Any) -> Path:
         with curves(config, "finetune") as show:
             scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
                                       global_.seed, checkpoint, show)
-        if not ranks.is_first():
+        if ranks.keeper_of(folder.parent) != ranks.rank():
             return folder
         with whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)

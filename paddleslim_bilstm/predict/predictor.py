@@ -30,7 +30,7 @@ class Predictor:
 
     Args:
         runtime: ``onnx-int8``, ``onnx`` or ``paddle``; by default the first of the two ONNX files that is there.
-        threads: threads a prediction may use.
+        threads: threads a prediction may use; for ONNX Runtime they share its texts, so a single text takes one.
 
     Raises:
         UserError: a file is missing or damaged, the runtime is none of these, ``threads`` is out of range, or the
@@ -65,8 +65,9 @@ class Predictor:
         if self.runtime == "paddle":
             self._run = paddle_logits(path.with_suffix(""), threads)
         else:
-            self._run = onnx_logits(path, threads)
+            self._run = onnx_logits(path)
         self._threads = threads
+        self._at_once = 1 if self.runtime == "paddle" else threads
         self._check_model(path)
 
     def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Answer]:
@@ -91,8 +92,9 @@ class Predictor:
             return np.empty((0, len(self.label_names)), np.float32)
         if self._words:
             sentences = self._words.encode(texts, self._spec.max_seq_length)
-            return batch_logits(self._run, sentences, self._words, batch_size)
-        return sentence_logits(self._run, self._tokenize(texts), self._framing, self._spec.max_seq_length, batch_size)
+            return batch_logits(self._run, sentences, self._words, batch_size, self._at_once)
+        return sentence_logits(self._run, self._tokenize(texts), self._framing, self._spec.max_seq_length, batch_size,
+                               self._at_once)
 
     def _check_model(self, path: Path) -> None:
         """Try the model on the last token of the vocabulary: it must know it, and return a logit for each label."""

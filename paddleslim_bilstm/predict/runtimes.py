@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Callable, Sequence
@@ -16,7 +17,7 @@ from ..tokens.framing import TokenIds
 
 
 def sentence_logits(run: Logits, sentences: Sequence[TokenIds], framing: Framing, max_seq_length: int,
-                    batch_size: int) -> np.ndarray:
+                    batch_size: int, at_once: int = 1) -> np.ndarray:
     """Return the logits of ``sentences``, one or more, in their order, float32 ``[n, classes]``.
 
     Args:
@@ -24,23 +25,32 @@ def sentence_logits(run: Logits, sentences: Sequence[TokenIds], framing: Framing
         sentences: content token ids; lists, since for a single sentence they are faster than arrays.
         max_seq_length: tokens a sentence or pair is cut to, special tokens included.
         batch_size: sentences a batch; sorted by length first, so that batches hold little padding.
+        at_once: batches that run side by side, each in a thread of its own.
     """
     rows, of_second = zip(*[framing.frame(ids, max_seq_length) for ids in sentences])
+
+    def feeds(part: Sequence[int]) -> tuple[np.ndarray, ...]:
+        return framing.pad([rows[index] for index in part], [of_second[index] for index in part])
+
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    answers = []
-    for start in range(0, len(order), batch_size):
-        chosen = order[start:start + batch_size]
-        answers.append(run(*framing.pad([rows[index] for index in chosen], [of_second[index] for index in chosen])))
-    logits = np.concatenate(answers)
-    logits[order] = logits.copy()
-    return logits
+    return _in_batches(run, feeds, order, batch_size, at_once)
 
 
-def batch_logits(run: Logits, sentences: Sentences, reader: Reader, batch_size: int) -> np.ndarray:
+def batch_logits(run: Logits, sentences: Sentences, reader: Reader, batch_size: int, at_once: int = 1) -> np.ndarray:
     """Return the logits of ``sentences``, one or more, which are cut to what is served; else as `sentence_logits`."""
     order = np.argsort(sentences.lengths, kind="stable")
-    answers = [run(*reader.batch(sentences, order[start:start + batch_size]))
-               for start in range(0, len(order), batch_size)]
+    return _in_batches(run, lambda part: reader.batch(sentences, part), order, batch_size, at_once)
+
+
+def _in_batches(run: Logits, feeds: Callable[[Sequence[int]], tuple[np.ndarray, ...]], order: Sequence[int],
+                batch_size: int, at_once: int) -> np.ndarray:
+    size = min(batch_size, -(-len(order) // at_once))
+    parts = [order[start:start + size] for start in range(0, len(order), size)]
+    if at_once == 1 or len(parts) == 1:
+        answers = [run(*feeds(part)) for part in parts]
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            answers = list(pool.map(lambda part: run(*feeds(part)), parts[::-1]))[::-1]  # the longest first
     logits = np.concatenate(answers)
     logits[order] = logits.copy()
     return logits
@@ -49,14 +59,14 @@ def batch_logits(run: Logits, sentences: Sentences, reader: Reader, batch_size: 
 Logits = Callable[..., np.ndarray]
 
 
-def onnx_logits(model: str | Path | bytes, threads: int = 1) -> Logits:
-    """Load an ONNX student from a file, or from the bytes of one.
+def onnx_logits(model: str | Path | bytes) -> Logits:
+    """Load an ONNX student from a file, or from the bytes of one; several threads may call it, each runs by itself.
 
     Raises:
         UserError: ONNX Runtime can't load it.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # its errors come as exceptions
     try:
         session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
@@ -75,9 +85,6 @@ def onnx_logits(model: str | Path | bytes, threads: int = 1) -> Logits:
 def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     """Load ``<prefix>.pdmodel`` (or ``.json``) and ``<prefix>.pdiparams`` into Paddle Inference; calls take turns.
 
-    Without oneDNN, which Paddle turns on by itself: it prepares the weights anew for each length of a text, and keeps
-    ten copies. Single texts take half as long without, those of a BERT as well as a Bi-LSTM's.
-
     Raises:
         UserError: Paddle can't load it.
     """
@@ -91,8 +98,8 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     config = Config(str(program), f"{prefix}.pdiparams")
     config.disable_gpu()
     config.disable_glog_info()
-    config.disable_mkldnn()
-    if program.suffix != NEW_PROGRAM:
+    config.disable_mkldnn()  # on by default: it prepares all weights anew for each length, and keeps ten copies of them
+    if program.suffix != NEW_PROGRAM:  # Paddle can't for its new programs
         config.enable_memory_optim()
     config.set_cpu_math_library_num_threads(threads)
     try:

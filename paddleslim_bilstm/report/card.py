@@ -166,7 +166,9 @@ Paddle Inference:
 
 ```python
 from paddle.inference import Config, create_predictor
-predictor = create_predictor(Config("{name}.pdmodel", "{name}.pdiparams"))
+config = Config("{name}.pdmodel", "{name}.pdiparams")
+config.disable_mkldnn()  # on by default; slower where texts have ever new lengths
+predictor = create_predictor(config)
 for feed in predictor.get_input_names():
     predictor.get_input_handle(feed).copy_from_cpu(feeds[feed])
 predictor.run()

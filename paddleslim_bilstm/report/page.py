@@ -114,17 +114,16 @@ def _quality_charts(rows: Sequence[ModelRow], metric: str) -> list[dict[str, Any
 def _curves(report: Report) -> list[dict[str, Any]]:
     """Return the metric on the dev set over the steps of all trainings, and the loss of each."""
     charts, lines, metric = [], [], metrics_by_name()[report.metric]
-    factor = 100 if metric.in_percent and report.chosen_by is None else 1
-    for name, history in report.training.items():
-        known = [(step, value * factor) for step, value, *_ in history if value is not None]
+    factor = 100 if metric.in_percent and report.evaluated_by is None else 1
+    for name, training in report.training.items():
+        known = [(step, value * factor) for step, value, *_ in training["evaluations"] if value is not None]
         if known:
-            values = [value for _, value in known]
-            lines.append(Line(name, known, _look(name), values.index(max(values))))
+            lines.append(Line(name, known, _look(name), [step for step, _ in known].index(training["chosen"])))
     if lines:
-        what = report.chosen_by.partition(",")[0] if report.chosen_by else metric.title + " in %" * (factor == 100)
+        what = report.evaluated_by or metric.title + " in %" * (factor == 100)
         charts.append({"caption": f"On the dev set: {what}", "lines": lines, "svg": line_chart(lines, "steps", what)})
-    for name, history in report.training.items():
-        losses = losses_of(history)
+    for name, training in report.training.items():
+        losses = losses_of(training["evaluations"])
         if losses:
             line = Line(name, losses, _look(name))
             charts.append({"caption": f"Loss of {name}, {_loss_of(name, report)}", "lines": [],

@@ -29,8 +29,10 @@ class Report:
         metric: what the models are judged by, a name of the task's.
         notes: what a reader should know about the run as a whole.
         chosen_by: what chose the best checkpoint, if not ``metric``.
+        evaluated_by: what measured the checkpoints on the dev set, if not ``metric``.
         labels: where a text has several, ``{"label", "dev_rows", "threshold"}`` of each output.
-        training: of each trained student by its name, ``[step, metric on the dev set, loss]`` of every evaluation.
+        training: of each trained student by its name, as ``evaluations`` ``[step, metric on the dev set, loss]`` of
+            each, and as ``chosen`` the step of the best checkpoint.
     """
 
     models: tuple[ModelRow, ...]
@@ -44,7 +46,8 @@ class Report:
     notes: tuple[str, ...] = ()
     chosen_by: str | None = None
     labels: tuple[Mapping[str, Any], ...] = ()
-    training: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    evaluated_by: str | None = None
 
     @property
     def task(self) -> Task:

@@ -27,6 +27,7 @@ import zlib  # before Paddle: Paddle 2.6 brings its own copy
 from paddle.inference import Config, create_predictor
 
 config = Config("MODEL.pdmodel", "MODEL.pdiparams")
+config.disable_mkldnn()  # on by default; slower where texts have ever new lengths
 config.set_cpu_math_library_num_threads(1)
 predictor = create_predictor(config)
 
@@ -53,8 +54,8 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
                  transfer_set: Mapping[str, Any], notes: Sequence[str] = (),
                  metric: str = "accuracy", chosen_by: str | None = None, spec: StudentSpec | None = None,
                  language: str | None = None, labels: np.ndarray | None = None,
-                 training: Mapping[str, Sequence[Sequence[float]]] | None = None, comparison: Comparison | None = None,
-                 examples: Sequence[Sequence[Variant]] = ()) -> Report:
+                 training: Mapping[str, Mapping[str, Any]] | None = None, comparison: Comparison | None = None,
+                 examples: Sequence[Sequence[Variant]] = (), evaluated_by: str | None = None) -> Report:
     """Write report.json, .md, .html and .png and, of a student, its model card into ``save_dir``; return the report.
 
     Args:
@@ -66,14 +67,15 @@ def write_report(save_dir: str | Path, rows: Sequence[ModelRow], config: Mapping
         spec: the student that the card is about; no card without one.
         language: of the text, as ISO 639-1 has it, where it is known.
         labels: of the dev set, as the task has them; None where it has none.
-        training: see `Report`.
+        training, evaluated_by: see `Report`.
         comparison: of the teacher and the final model on the dev set; None where the teacher's answers aren't known.
         examples: of the transfer set, see `report_page`.
     """
     if not rows:
         raise ValueError("a report needs at least one model")
     report = Report(tuple(rows), config, seconds, data_counts, transfer_set, versions(), hardware(), metric,
-                    tuple(notes), chosen_by, _label_facts(spec, labels) if rows[0].by_label else (), training or {})
+                    tuple(notes), chosen_by, _label_facts(spec, labels) if rows[0].by_label else (), training or {},
+                    evaluated_by)
     folder, feeds = Path(save_dir), feeds_code(*((spec.feeds, spec.pad_id, spec.width) if spec else (BERT_FEEDS, 0)))
     sections = _sections(report, feeds)
     with whole_file(folder / "report.png") as partial:

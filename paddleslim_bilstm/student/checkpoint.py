@@ -26,9 +26,10 @@ _STATE, _BEST = "state.", "best."
 
 @dataclass
 class Progress:
-    """Where a run is: steps done, the best metric and its step, every evaluation so far, and whether it is over.
+    """Where a run is: steps done, the best student's step, metric and score, every evaluation, and whether it is over.
 
     Attributes:
+        best_score: what the best student was chosen by; higher is better.
         losses: the curve of the loss: ``[step, mean since the point before]`` of each point.
         losses_since: those of the steps behind its last point.
     """
@@ -37,6 +38,7 @@ class Progress:
     finished: bool = False
     best_metric: float | None = None
     best_step: int = 0
+    best_score: float | None = None
     evaluations: list = field(default_factory=list)
     losses: list = field(default_factory=list)
     losses_since: list = field(default_factory=list)

@@ -66,8 +66,8 @@ class Graph:
         moved = self.add("Transpose", f"{name}.moved", [states], perm=order)
         return self.add("Reshape", name, [moved, self.constant(f"{name}.shape", np.array(shape, np.int64))])
 
-    def behind_end(self, states: str, lengths: str, value: float) -> str:
-        """Add ``value`` for places behind a sentence's end and 0 within, float32 ``[length, batch]``.
+    def within(self, states: str, lengths: str, axes: int) -> str:
+        """Add what is true within a sentence, bool of ``axes`` axes: ``[length, ..., batch, 1]``.
 
         Args:
             states: name of an array whose first axis is the padded length.
@@ -77,10 +77,9 @@ class Graph:
         steps = self.add("Cast", "padded_length_int32", [self.add("Shape", "padded_length", [states], end=1)],
                          to=TensorProto.INT32)
         steps = self.add("Reshape", "padded_steps", [steps, self.constant("scalar", np.empty(0, np.int64))])
-        place = self.add("Unsqueeze", "time", [self.add("Range", "times", [first, steps, step]), self.axes(1)])
-        behind = self.add("Not", "behind", [self.add("Less", "within", [place, lengths])])
-        behind = self.add("Cast", "behind_float", [behind], to=TensorProto.FLOAT)
-        return self.add("Mul", "lowered", [behind, self.constant("lower", np.array(value, np.float32))])
+        place = self.add("Unsqueeze", "time", [self.add("Range", "times", [first, steps, step]),
+                                               self.axes(*range(1, axes))])
+        return self.add("Less", "within", [place, self.add("Unsqueeze", "row_lengths", [lengths, self.axes(1)])])
 
 
 LARGEST_ROUNDED = 127  # of an activation's 8 bits; one more fits below zero

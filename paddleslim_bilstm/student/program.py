@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import numpy as np
@@ -34,6 +34,8 @@ class TrainingSet:
         labels: the task's, such as class ids, int64 ``[n]``, its marker where a sentence has none; None when alpha
             is 0.
         where: tells where sentences were read, by their indices; for messages.
+        source: which original each was made of, int ``[n]``, if it is known.
+        held_out: which sentences the student doesn't learn from, their indices; none by default.
         key: changes with the sentences, logits and labels.
     """
 
@@ -42,6 +44,13 @@ class TrainingSet:
     labels: np.ndarray | None
     where: Where | None = None
     key: str = ""
+    source: np.ndarray | None = None
+    held_out: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def learned(self) -> np.ndarray:
+        """Which sentences the student learns from, their indices."""
+        return np.delete(np.arange(len(self.sentences)), self.held_out)
 
 
 @dataclass(frozen=True)

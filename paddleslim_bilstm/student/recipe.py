@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,16 @@ from .encoders import encoder_fingerprint
 from .losses import loss_fingerprint
 from .network import TOKEN_MAP
 from .spec import StudentSpec
-from .train import Evaluate, MakeOptimizer, StaticLoss, TrainedStudent, TrainingPlan, TrainingSet, train_student
+from .train import (
+    Evaluate,
+    MakeOptimizer,
+    StaticLoss,
+    TrainedStudent,
+    TrainingPlan,
+    TrainingSet,
+    closeness_to,
+    train_student,
+)
 from .vocabulary import TokenVocabulary, WordVocabulary, build_word_vocabulary, cut_vocabulary
 from .weights import Weights, first_weights, size_bytes
 
@@ -127,6 +136,9 @@ DEFAULT_EPOCHS = 2
 ALONE_EPOCHS = 5
 _FEWEST_STEPS = 2000  # small data is gone through more often
 _EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000
+_ONE_HELD_OUT_OF, _FEWEST_HELD_OUT, _MOST_HELD_OUT = 50, 200, 4096  # sentences of the transfer set
+_HELD_OUT = 3  # sets the random stream of what is held out apart
+_SQUARED_ERRORS = ("logit_mse", "l2")
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,8 @@ class Recipe:
         settings: sections ``bert_to_bilstm`` and ``TrainConfig``, and the seed.
         loss: the distillation loss.
         make_optimizer: from the settings.
-        evaluate: chooses the best checkpoint.
+        evaluate: measures checkpoints on the dev set, and chooses the best one where nothing better does.
+        user_chooses: ``evaluate`` is the user's own and always chooses.
         dev_key: fingerprint of the dev set and the metric behind ``evaluate``.
         folder: for checkpoints; a student that was trained before is found there and not trained again.
     """
@@ -148,6 +161,7 @@ class Recipe:
     evaluate: Evaluate | None
     dev_key: str
     folder: Path
+    user_chooses: bool = False
 
     def train_alone(self, student: Student, labels: np.ndarray, where: Where | None = None) -> TrainedStudent:
         """Train the Bi-LSTM on the labelled originals: the tutorial's second step.
@@ -169,12 +183,33 @@ class Recipe:
         return self._train("alone", spec, weights, data, None, steps)
 
     def distil(self, student: Student, data: TrainingSet) -> TrainedStudent:
-        """Train the student on the teacher's logits."""
-        return self._train("distilled", student.spec, student.first, data, self.loss,
-                           self._steps(len(data.sentences)))
+        """Train the student on the teacher's logits.
+
+        Where it learns nothing but them, the best checkpoint is the closest to them on sentences that are held out:
+        all that were made of some originals. So the dev set only measures.
+        """
+        data = replace(data, held_out=self._held_out(data))
+        steps = self._steps(len(data.sentences) - len(data.held_out))
+        if not len(data.held_out):
+            return self._train("distilled", student.spec, student.first, data, self.loss, steps)
+        apart = data.sentences.take(data.held_out)
+        choose = closeness_to(data.logits[data.held_out], apart, student.text.vocabulary)
+        trained = self._train("distilled", student.spec, student.first, data, self.loss, steps, choose)
+        return replace(trained, chosen_by="the squared error to the teacher's logits on "
+                                          f"{len(apart):,} sentences of the transfer set that it did not learn from")
+
+    def _held_out(self, data: TrainingSet) -> np.ndarray:
+        """Return which sentences are held out: none where they would be few, or are not what should choose."""
+        most = min(len(data.sentences) // _ONE_HELD_OUT_OF, _MOST_HELD_OUT)
+        learns_logits_alone = self.settings.distill.alpha == 0 and self.settings.distill.loss in _SQUARED_ERRORS
+        if self.user_chooses or data.source is None or not learns_logits_alone or most < _FEWEST_HELD_OUT:
+            return np.empty(0, np.int64)
+        count = np.bincount(data.source)
+        originals = np.random.default_rng([self.settings.global_.seed, _HELD_OUT]).permutation(len(count))
+        return np.flatnonzero(np.isin(data.source, originals[np.cumsum(count[originals]) <= most]))
 
     def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, loss: StaticLoss | None,
-               steps: int) -> TrainedStudent:
+               steps: int, choose: Evaluate | None = None) -> TrainedStudent:
         task = spec.task
         bias = task.first_bias(data.labels) if data.logits is None else task.first_bias_for(data.logits)
         if bias is not None:
@@ -185,15 +220,16 @@ class Recipe:
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
         with curves(self.settings, name) as show:
             return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
-                                 f"train {name}", self.settings.train.logging_iter, show)
+                                 f"train {name}", self.settings.train.logging_iter, show, choose)
 
     def _key(self, spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan) -> str:
         """Return what changes with all that a trained student depends on."""
         formats = [_FORMAT, _WEIGHED_FORMAT] if data.logits is not None and plan.alpha > 0 else [_FORMAT]
         learns = {name: value for name, value in asdict(spec).items() if name not in _NOT_LEARNED}
         train = {**self.settings.to_dict()["TrainConfig"], "logging_iter": _LOGGING_ITER}
-        return checksum(*formats, data.key, self.dev_key, learns, encoder_fingerprint(spec.encoder), asdict(plan),
-                        train, loss_fingerprint(self.settings.distill.loss),
+        held_out = [data.held_out] if len(data.held_out) else []
+        return checksum(*formats, data.key, *held_out, self.dev_key, learns, encoder_fingerprint(spec.encoder),
+                        asdict(plan), train, loss_fingerprint(self.settings.distill.loss),
                         *(first[weight] for weight in sorted(first)), paddle.__version__)
 
     def _steps(self, transfer_sentences: int) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Sequence
 
 import numpy as np
 import paddle
+from onnx import TensorProto
 from paddle import nn
 
 from .encoders import Encoder
@@ -16,6 +18,37 @@ from .spec import ATTENTION, LAST_STATES, MAX_STATES, StudentSpec
 DIRECTIONS = ("forward", "backward")
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _SUFFIX = {"forward": "", "backward": "_reverse"}
+
+
+@dataclass(frozen=True)
+class States:
+    """What an ONNX layer gives, by name.
+
+    Attributes:
+        every: all states, ``[length, 2, batch, units + guards]``.
+        last: the last ones, ``[2, batch, units + guards]``.
+        units: of each direction.
+        guards: units behind them that nobody should see; the first one's states are above zero within a sentence.
+    """
+
+    every: str
+    last: str
+    units: int
+    guards: int = 0
+
+    def without_guards(self, graph: Graph, name: str, array: str, axis: int) -> str:
+        """Return the name of ``array``, of one of these forms, without guards along ``axis``."""
+        if not self.guards:
+            return array
+        return graph.add("Slice", name, [array, graph.axes(0), graph.axes(self.units), graph.axes(axis)])
+
+    def within(self, graph: Graph, lengths: str) -> str:
+        """Return the name of what is true within a sentence, bool ``[length, 1 or 2, batch, 1]``."""
+        if not self.guards:
+            return graph.within(self.every, lengths, 4)
+        guard = [graph.axes(self.units), graph.axes(self.units + 1), graph.axes(3)]
+        return graph.add("Cast", "within", [graph.add("Slice", "guard_states", [self.every, *guard])],
+                         to=TensorProto.BOOL)  # states behind the end are zero
 
 
 class RecurrentEncoder(Encoder):
@@ -35,12 +68,8 @@ class RecurrentEncoder(Encoder):
     bound = 1.0  # states are a tanh times a share
 
     @abstractmethod
-    def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> list[str]:
-        """Add one layer over ``inputs`` ``[length, batch, in]``.
-
-        Returns:
-            the names of all states ``[length, 2, batch, units]`` and of the last ones ``[2, batch, units]``.
-        """
+    def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> States:
+        """Add one layer over ``inputs`` ``[length, batch, in]``."""
 
     def features(self, spec: StudentSpec) -> int:
         return 2 * spec.hidden_size * pooling_of(spec).vectors
@@ -64,12 +93,11 @@ class RecurrentEncoder(Encoder):
         return (_SideBySide if side_by_side else _OneOperator)(self, spec, dropout)
 
     def add_nodes(self, graph: Graph, weights: Weights, spec: StudentSpec, embedded: str, lengths: str) -> str:
-        states = embedded
-        for layer in range(spec.num_layers):
-            if layer:
-                states = graph.join(f"between.{layer}", states, [0, 2, 1, 3], [0, 0, -1])
-            states, last = self.add_layer(graph, weights, f"{self.prefix}.{layer}", states, lengths, spec.hidden_size)
-        return pooling_of(spec).add_nodes(graph, weights, states, last, lengths)
+        states = self.add_layer(graph, weights, f"{self.prefix}.0", embedded, lengths, spec.hidden_size)
+        for layer in range(1, spec.num_layers):
+            inputs = states_by_place(graph, f"between.{layer}", states)
+            states = self.add_layer(graph, weights, f"{self.prefix}.{layer}", inputs, lengths, spec.hidden_size)
+        return pooling_of(spec).add_nodes(graph, weights, states, lengths)
 
     def add_bias(self, graph: Graph, weights: Weights, name: str) -> str:
         """Add both biases of both directions as ONNX has them, ``[2, 2 * gates * units]``."""
@@ -191,6 +219,12 @@ def stacked(arrays: Sequence[np.ndarray], gates: Sequence[int] | None = None) ->
     return np.stack([one if gates is None else in_onnx_order(one, gates) for one in arrays])
 
 
+def states_by_place(graph: Graph, name: str, states: States) -> str:
+    """Return the name of all states with both directions beside each other, ``[length, batch, 2 * units]``."""
+    every = states.without_guards(graph, f"{name}.every", states.every, 3)
+    return graph.join(name, every, [0, 2, 1, 3], [0, 0, -1])
+
+
 _NEVER = 1e9  # less of a score than makes any difference
 
 
@@ -213,14 +247,13 @@ class Pooling:
         """Return ``layer(states [length, batch, units], lengths [batch]) -> [batch, units]``, or None for nothing."""
         return None
 
-    def add_nodes(self, graph: Graph, weights: Weights, states: str, last: str, lengths: str) -> str:
+    def add_nodes(self, graph: Graph, weights: Weights, states: States, lengths: str) -> str:
         """Add the ONNX nodes and return the name of ``[batch, vectors * 2 * units]``.
 
         Args:
-            states: name of ``[length, 2, batch, units]``.
-            last: name of ``[2, batch, units]``.
             lengths: name of int32 ``[batch]``.
         """
+        last = states.without_guards(graph, "last_units", states.last, 2)
         return graph.join("last_states", last, [1, 0, 2], [0, -1])
 
 
@@ -235,15 +268,14 @@ class MaxPooling(Pooling):
     def layer(self, spec: StudentSpec, by_place: bool = False) -> nn.Layer:
         return _Largest(by_place)
 
-    def add_nodes(self, graph: Graph, weights: Weights, states: str, last: str, lengths: str) -> str:
-        """As `largest_states`: behind a sentence's end a state counts 2 less."""
-        last = super().add_nodes(graph, weights, states, last, lengths)
-        lowered = graph.behind_end(states, lengths, -2)
-        counted = graph.add("Add", "counted_states",
-                            [states, graph.add("Unsqueeze", "lowered_states", [lowered, graph.axes(1, 3)])])
+    def add_nodes(self, graph: Graph, weights: Weights, states: States, lengths: str) -> str:
+        """As `largest_states`: behind a sentence's end a state is less than any."""
+        counted = graph.add("Where", "counted_states", [states.within(graph, lengths), states.every,
+                                                        graph.constant("lower", np.array(-2, np.float32))])
         largest = graph.add("ReduceMax", "largest", [counted], axes=[0], keepdims=0)
-        largest = graph.join("largest_states", largest, [1, 0, 2], [0, -1])
-        return graph.add("Concat", "pooled_states", [last, largest], axis=1)
+        pooled = graph.add("Concat", "last_and_largest", [states.last, largest], axis=0)
+        pooled = states.without_guards(graph, "pooled_units", pooled, 2)
+        return graph.join("pooled_states", pooled, [1, 0, 2], [0, -1])
 
 
 class AttentionPooling(Pooling):
@@ -261,14 +293,14 @@ class AttentionPooling(Pooling):
     def layer(self, spec: StudentSpec, by_place: bool = False) -> nn.Layer:
         return _Attention(2 * spec.hidden_size)
 
-    def add_nodes(self, graph: Graph, weights: Weights, states: str, last: str, lengths: str) -> str:
-        last = super().add_nodes(graph, weights, states, last, lengths)
-        states = graph.join("states", states, [0, 2, 1, 3], [0, 0, -1])
+    def add_nodes(self, graph: Graph, weights: Weights, states: States, lengths: str) -> str:
+        last = super().add_nodes(graph, weights, states, lengths)
+        by_place = states_by_place(graph, "states", states)
         weight = graph.constant(f"{ATTENTION}.weight", weights[f"{ATTENTION}.weight"])
-        scores = graph.add("MatMul", "scores", [graph.add("Tanh", "states_tanh", [states]), weight])
-        lowered = graph.add("Unsqueeze", "lowered_scores", [graph.behind_end(states, lengths, -_NEVER), graph.axes(2)])
-        shares = graph.add("Softmax", "shares", [graph.add("Add", "counted_scores", [scores, lowered])], axis=0)
-        weighted = graph.add("Mul", "weighted_states", [states, shares])
+        scores = graph.add("MatMul", "scores", [graph.add("Tanh", "states_tanh", [by_place]), weight])
+        counted = graph.add("Where", "counted_scores", [graph.within(states.every, lengths, 3), scores,
+                                                        graph.constant("never", np.array(-_NEVER, np.float32))])
+        weighted = graph.add("Mul", "weighted_states", [by_place, graph.add("Softmax", "shares", [counted], axis=0)])
         mean = graph.add("ReduceSum", "mean_state", [weighted, graph.axes(0)], keepdims=0)
         return graph.add("Concat", "pooled_states", [last, mean], axis=1)
 

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from .. import ranks
-from ..cpu import keep_freed_memory, use_all_cores
+from ..cpu import give_back_freed_memory, keep_freed_memory, use_all_cores
 from ..errors import UserError
 from ..export.inference_file import NEW_PROGRAM, program_file
 from ..old_programs import old_programs
@@ -43,20 +43,24 @@ _RANK_SEED = 1_000_003  # sets the ranks' random streams apart
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """The best student of a run: its weights, its metric on the dev set, and its history: ``[step, metric, mean loss
-    since the evaluation before]`` of each evaluation."""
+    """The best student of a run: its weights, its metric on the dev set, its step, and the run's history: ``[step,
+    metric, mean loss since the evaluation before]`` of each evaluation. ``chosen_by`` says what chose it, if not the
+    metric."""
 
     weights: Weights
     metric: float | None
     evaluations: list
+    step: int
+    chosen_by: str | None = None
 
 
 @old_programs()
 def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan, loss: StaticLoss | None,
                   make_optimizer: MakeOptimizer, evaluate: Evaluate | None, checkpoint: Path | None = None,
                   stage: str = "train student", logging_iter: int | None = None,
-                  show: Callable[[Progress], None] = lambda progress: None) -> TrainedStudent:
-    """Train a student and return its best state by ``evaluate`` (the last one without it).
+                  show: Callable[[Progress], None] = lambda progress: None,
+                  choose: Evaluate | None = None) -> TrainedStudent:
+    """Train a student and return its best state by ``choose``, or else ``evaluate`` (the last one without either).
 
     Args:
         first: the weights to start from.
@@ -83,19 +87,20 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
             if progress.step:
                 run.restore(state, progress.step)
                 _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)
-            best = _train(run, data, plan, evaluate, progress, best, checkpoint, stage, logging_iter, show)
+            best = _train(run, data, plan, evaluate, choose, progress, best, checkpoint, stage, logging_iter, show)
         if checkpoint and ranks.is_first():
             save_checkpoint(checkpoint, progress, {}, best)
     best[TOKEN_MAP] = first[TOKEN_MAP]
-    return TrainedStudent(best, progress.best_metric, progress.evaluations)
+    return TrainedStudent(best, progress.best_metric, progress.evaluations, progress.best_step)
 
 
-def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate | None, progress: Progress,
-           best: Weights, checkpoint: Path | None, stage: str, logging_iter: int | None,
-           show: Callable[[Progress], None]) -> Weights:
+def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate: Evaluate | None,
+           choose: Evaluate | None, progress: Progress, best: Weights, checkpoint: Path | None, stage: str,
+           logging_iter: int | None, show: Callable[[Progress], None]) -> Weights:
     """Go on from ``progress`` to the end, bring it up to date, and return the best weights."""
-    epoch_steps = -(-len(data.sentences) // plan.batch_size)
-    lengths = widths(data.sentences)
+    learned = data.learned
+    epoch_steps = -(-len(learned) // plan.batch_size)
+    lengths = widths(data.sentences)[learned]
     batches, losses = [], []
     with progress_bar(stage, plan.total_steps * plan.batch_size, "sentences") as bar:
         bar.update(progress.step * plan.batch_size)
@@ -105,9 +110,10 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
             epoch, position = divmod(progress.step, epoch_steps)
             if position == 0 or not batches:
                 batches = plan_batches(lengths, plan.batch_size, np.random.default_rng([plan.seed, epoch]))
-            losses.append(run.step(data, batches[position], progress.step))
+            batch = learned[batches[position]]
+            losses.append(run.step(data, batch, progress.step))
             if not np.isfinite(losses[-1]):
-                raise _diverged(f"the training loss is {losses[-1]}", data, batches[position], progress, checkpoint)
+                raise _diverged(f"the training loss is {losses[-1]}", data, batch, progress, checkpoint)
             if progress.count_step(losses[-1], plan.total_steps):
                 show(progress)
             bar.update(plan.batch_size)
@@ -117,16 +123,19 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
                 continue
             state = run.state()
             if not all(np.isfinite(value).all() for value in state.values()):
-                raise _diverged("a weight is no longer a finite number", data, batches[position], progress, checkpoint)
+                raise _diverged("a weight is no longer a finite number", data, batch, progress, checkpoint)
             metric = ranks.of_first(lambda: run.evaluate(evaluate))
+            score = ranks.of_first(lambda: run.evaluate(choose)) if choose else metric
             progress.evaluations.append([progress.step, metric, float(np.mean(losses))])
             show(progress)
-            if metric is None or progress.best_metric is None or metric > progress.best_metric:
-                progress.best_metric, progress.best_step, best = metric, progress.step, run.weights()
+            reached = plan.target_metric is not None and metric is not None and metric > plan.target_metric
+            if reached or score is None or progress.best_score is None or score > progress.best_score:
+                progress.best_metric, progress.best_score, best = metric, score, run.weights()
+                progress.best_step = progress.step
             best_yet = {} if metric is None else {"best": progress.best_metric}
             bar.set_postfix(loss=f"{np.mean(losses):.3g}", **best_yet, refresh=False)
             losses = []
-            reached = plan.target_metric is not None and metric is not None and metric > plan.target_metric
+            give_back_freed_memory()  # the heap grows with every shape of a batch, however little of it is in use
             if reached:
                 _log.info("%s: the metric %.4f has passed target_metric %.4f", stage, metric, plan.target_metric)
             progress.finished = reached or progress.step >= plan.total_steps
@@ -177,6 +186,25 @@ def metric_on(dev: Sentences, labels: np.ndarray, reader: Reader, metric: str = 
             executor.run(program, feed=dict(zip(feed_names, batch)), fetch_list=fetch_targets)[0]
             for batch in batches])
         return (task or task_of_outputs(logits.shape[1])).score_logits(metric, truth, logits)
+
+    return evaluate
+
+
+def closeness_to(logits: np.ndarray, sentences: Sentences, reader: Reader) -> Evaluate:
+    """Return an ``eval_callback``: minus the mean squared error to the teacher's ``logits``, float32 ``[n, classes]``.
+
+    Args:
+        sentences: content tokens, ``n`` of them, cut to the length that is served.
+        reader: makes the program's feeds.
+    """
+    order = np.argsort(sentences.lengths, kind="stable")
+    batches = [order[start:start + _BATCH_SIZE] for start in range(0, len(order), _BATCH_SIZE)]
+
+    def evaluate(executor, program, feed_names: list[str], fetch_targets: list) -> float:
+        total = sum(float(np.square(executor.run(program, feed=dict(zip(feed_names, reader.batch(sentences, rows))),
+                                                 fetch_list=fetch_targets)[0] - logits[rows]).sum())
+                    for rows in batches)
+        return -total / logits.size
 
     return evaluate
 

@@ -99,9 +99,9 @@ def _save(build: Callable[[], paddle.nn.Layer], arrays: Mapping[str, np.ndarray]
         for feed in feeds[1:]:
             if not any(feed.name in op.input_arg_names for op in program.global_block().ops):
                 logits = logits + paddle.cast(feed[:, :1] * 0, logits.dtype)  # Paddle drops a feed that nothing uses
-        executor.run(startup)
-        paddle.static.set_program_state(program, {parameter.name: arrays[name]
-                                                  for name, parameter in network.state_dict().items()})
+        scope = paddle.static.global_scope()
+        for name, parameter in network.state_dict().items():  # the startup program would draw them all first
+            scope.var(parameter.name).get_tensor().set(arrays[name], paddle.CPUPlace())
         save_inference_model(prefix, feeds, [logits], executor, program)
 
 

@@ -19,6 +19,7 @@ from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
+from .shared_chunks import SharedChunks
 from .teacher import Engine, Teacher, runs_on_gpu
 
 _log = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     teachers each labels by itself, so that its labels serve in other company, too; their mean is put together at each
     call. The caller has cut the sentences to ``max_seq_length`` less the special tokens.
 
-    Of several ranks, rank ``r`` of ``n`` makes the chunks ``r``, ``r + n``, ``r + 2n``, ...; the first puts them
-    together.
+    Of several ranks, rank ``r`` of ``n`` makes the chunks ``r``, ``r + n``, ``r + 2n``, ..., unless they are in some
+    rank's cache; then caches that lack chunks are sent them, and whoever keeps a cache puts them together there.
 
     Args:
         where: tells where sentences were read, by their indices; for messages.
@@ -81,12 +82,15 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     ranks.check_agreement("what is to be labelled, or by whom,", fingerprint)
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    precision, check = ranks.of_first(lambda: _precision(folder / "precision.json", teacher, sentences, threads, task))
+    answer = folder / "precision.json"
+    precision, check = ranks.of_first(lambda: _precision(answer, teacher, sentences, threads, task))
+    if ranks.keeps_cache():
+        write_sealed_json(answer, {"precision": precision, "check": check})
     size = teacher.chunk_sentences or CHUNK_SENTENCES
 
     def chunk_from(start: int, bar: Any) -> np.ndarray:
         rows = np.arange(start, min(start + size, len(sentences)))
-        path = folder / f"chunk-{start // size:05d}.bin"
+        path = _chunk_file(folder, start // size)
         seed = f"{fingerprint} {precision} {start}".encode()
         chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
         if chunk is None:
@@ -100,12 +104,14 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
 
     starts = range(0, len(sentences), size)
     if ranks.count() > 1:
-        own = starts[ranks.rank()::ranks.count()]
-        with progress_bar("labelling", sum(min(size, len(sentences) - start) for start in own), "sentences") as bar:
-            for start in own:
-                chunk_from(start, bar)
-        ranks.wait("labelled")
-    if ranks.is_first():
+        counts = [min(size, len(sentences) - start) for start in starts]
+        shared = SharedChunks([_chunk_file(folder, number) for number in range(len(starts))],
+                              [_DIGEST_BYTES + 4 * count * teacher.num_classes for count in counts])
+        with progress_bar("labelling", sum(counts[number] for number in shared.own), "sentences") as bar:
+            for number in shared.own:
+                chunk_from(starts[number], bar)
+        shared.exchange()
+    if ranks.keeps_cache():
         with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
                 progress_bar("labelling", len(sentences), "sentences") as bar:
             _write_header(file, (len(sentences), teacher.num_classes))
@@ -140,7 +146,7 @@ def _mean_labels(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: s
     key = checksum([part.key for part in parts], columns)
     folder = _folder(cache_dir, key)
     folder.mkdir(parents=True, exist_ok=True)
-    if ranks.is_first():
+    if ranks.keeps_cache():
         with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file:
             _write_header(file, (len(sentences), teacher.num_classes))
             for start in range(0, len(sentences), CHUNK_SENTENCES):
@@ -152,6 +158,10 @@ def _mean_labels(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: s
              for name in (checks[0] if checks else ())}
     return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False),
                   " and ".join(sorted({part.precision for part in parts})), worst, key)
+
+
+def _chunk_file(folder: Path, number: int) -> Path:
+    return folder / f"chunk-{number:05d}.bin"
 
 
 def _folder(cache_dir: Path, fingerprint: str) -> Path:
@@ -188,7 +198,6 @@ def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int,
         else:
             _log.warning("labelling in fp32: in bf16 the teacher's logits move by %.3f on average and %.2f %% of its "
                          "labels stay the same", check["mean_difference"], 100 * check["agreement"])
-    write_sealed_json(path, {"precision": precision, "check": check})
     return precision, check
 
 

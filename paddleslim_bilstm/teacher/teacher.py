@@ -200,9 +200,13 @@ class Teacher:
         return logits_of(self.engine(bf16, threads), sentences, self.framing, progress)
 
     def engine(self, bf16: bool = False, threads: int | None = None) -> Engine:
-        """Return the network on ``threads`` CPU threads, all cores by default, until `release` the same one."""
+        """Return the network on ``threads`` CPU threads, all cores by default; the same one until another is asked for.
+
+        Only the last one is kept: a network in two precisions takes twice the memory.
+        """
         key = threads or physical_cores(), bf16
         if key not in self._engines:
+            self.release()
             self._engines[key] = self._load(*key)
         return self._engines[key]
 

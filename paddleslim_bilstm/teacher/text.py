@@ -10,6 +10,7 @@ import numpy as np
 
 from ..config import Config
 from ..errors import UserError
+from ..progress import progress_bar
 from ..task import task_named
 from ..text import Dataset, Text, load_dataset, load_dev_set
 from ..text.rows import Rows
@@ -102,7 +103,9 @@ def tokenized(settings: Config, teacher: Teacher, data: Dataset) -> TrainingText
     """Return the text of ``data`` in the teacher's tokens, cut to what is served."""
     global_ = settings.global_
     texts = [*data.train_texts, *data.unlabeled_texts]
-    full, full_dev = teacher.tokenizer.encode(texts), teacher.tokenizer.encode(data.dev_texts)
+    with progress_bar("read text", len(texts), "texts") as bar:
+        full = teacher.tokenizer.encode(texts, bar.update)
+    full_dev = teacher.tokenizer.encode(data.dev_texts)
     limit = _content_tokens(global_.max_seq_length, teacher, full.pairs)
     counts = {"train": len(data.train_texts), "unlabeled": len(data.unlabeled_texts), "dev": len(data.dev_texts),
               "truncated_train": int((full.lengths > limit).sum()),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import tokenizers
@@ -26,7 +26,7 @@ _OLDER_FILES = {"vocab.txt": older_files.wordpiece, "vocab.json": older_files.by
 VOCABULARY_FILES = ("tokenizer.json", *_OLDER_FILES)
 TOKENIZER_FILES = (*VOCABULARY_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json")
-_ROWS_PER_CALL = 50_000
+_ROWS_PER_CALL = 10_000  # even: of a pair the sides come one after the other
 _STRANGE_WORD = "\U0010fffd"
 _REMEDY = "copy the file from the teacher again"
 _USUAL_NAMES = {"pad": ("[PAD]", "<pad>"), "unk": ("[UNK]", "<unk>"), "cls": ("[CLS]", "<s>"),
@@ -57,20 +57,29 @@ class Tokenizer:
     second_type: int = 1
     model: str = "WordPiece"
 
-    def encode(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> Sentences:
-        """Tokenize texts, or pairs of texts, into content tokens, without special tokens or truncation."""
+    def encode(self, texts: Sequence[str] | Sequence[tuple[str, str]],
+               progress: Callable[[int], object] | None = None) -> Sentences:
+        """Tokenize texts, or pairs of texts, into content tokens, without special tokens or truncation.
+
+        ``progress`` is called with the number of texts, or pairs, done since its last call.
+        """
         if len(texts) and not isinstance(texts[0], str):
-            return Sentences.from_sides(self.encode([text for pair in texts for text in pair]))
+            of_pairs = progress and (lambda sides: progress(sides // 2))
+            return Sentences.from_sides(self.encode([text for pair in texts for text in pair], of_pairs))
         parts = [Sentences.from_lists([], [])]
         for start in range(0, len(texts), _ROWS_PER_CALL):
             encoded = self.rust.encode_batch(list(texts[start:start + _ROWS_PER_CALL]), add_special_tokens=False)
-            if self.pieces.marks_spaces:
-                parts.append(self.sentences_of([one.ids for one in encoded]))
-                continue
-            word_ids = [one.word_ids for one in encoded]
-            starts = [[i == 0 or words[i] != words[i - 1] for i in range(len(words))] for words in word_ids]
-            parts.append(Sentences.from_lists([one.ids for one in encoded], starts))
+            parts.append(self._sentences_in(encoded))
+            if progress:
+                progress(len(encoded))
         return Sentences.concatenate(parts)
+
+    def _sentences_in(self, encoded: Sequence[tokenizers.Encoding]) -> Sentences:
+        if self.pieces.marks_spaces:
+            return self.sentences_of([one.ids for one in encoded])
+        word_ids = [one.word_ids for one in encoded]
+        starts = [[i == 0 or words[i] != words[i - 1] for i in range(len(words))] for words in word_ids]
+        return Sentences.from_lists([one.ids for one in encoded], starts)
 
     def sentences_of(self, ids: Sequence[Sequence[int]]) -> Sentences:
         """Return sentences of which only the content tokens are known: where words begin the tokens tell."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ..graph import Graph, Weights
-from ..recurrent import RecurrentEncoder, directions_of, stacked
+from ..recurrent import RecurrentEncoder, States, directions_of, stacked
 from . import student_encoder
 
 
@@ -19,10 +19,10 @@ class BiGRU(RecurrentEncoder):
     prefix, cell, gates = "gru", nn.GRU, 3
     onnx_gates = (1, 0, 2)  # Paddle's r, z, c -> z, r, h
 
-    def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> list[str]:
+    def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> States:
         outputs = [f"{name}.states", f"{name}.last"]
         matrices = [graph.constant(f"{name}.{part}", stacked(directions_of(weights, name, part), self.onnx_gates))
                     for part in ("weight_ih", "weight_hh")]
         graph.add("GRU", name, [inputs, *matrices, self.add_bias(graph, weights, name), lengths], outputs,
                   direction="bidirectional", hidden_size=units, linear_before_reset=1)
-        return outputs
+        return States(*outputs, units)

@@ -8,7 +8,7 @@ import numpy as np
 from paddle import nn
 
 from ..graph import GUARDS, RUNTIME_DOMAIN, Graph, Int8Array, Weights
-from ..recurrent import RecurrentEncoder, directions_of, in_onnx_order, stacked
+from ..recurrent import RecurrentEncoder, States, directions_of, in_onnx_order, stacked
 from ..spec import StudentSpec
 from . import student_encoder
 
@@ -34,14 +34,14 @@ class BiLSTM(RecurrentEncoder):
     def rounds_inputs(self, weights: Weights) -> bool:
         return _is_int8(weights, "lstm.0")
 
-    def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> list[str]:
+    def add_layer(self, graph: Graph, weights: Weights, name: str, inputs: str, lengths: str, units: int) -> States:
         """int8 weights: inputs and states are rounded to 8 bits as they come, weights have one scale a gate unit."""
         outputs, shape = [f"{name}.states", f"{name}.last"], {"direction": "bidirectional", "hidden_size": units}
         if not _is_int8(weights, name):
             matrices = [graph.constant(f"{name}.{part}", stacked(directions_of(weights, name, part), self.onnx_gates))
                         for part in ("weight_ih", "weight_hh")]
             graph.add("LSTM", name, [inputs, *matrices, self.add_bias(graph, weights, name), lengths], outputs, **shape)
-            return outputs
+            return States(*outputs, units)
         if name == "lstm.0":
             step = weights["embedding"].scale.item() if isinstance(weights["embedding"], Int8Array) else 1.0
         else:
@@ -60,12 +60,10 @@ class BiLSTM(RecurrentEncoder):
         guarded = {f"{name}.{direction}.bias_{part}": self._guarding(weights[f"{name}.{direction}.bias_{part}"], part)
                    for direction in ("forward", "backward") for part in ("ih", "hh")}
         zeros = graph.zeros(f"{name}.zero_point", (2, 4 * (units + GUARDS)))
-        wide = [f"{output}.guarded" for output in outputs]
         graph.add("DynamicQuantizeLSTM", name,
                   [inputs, *matrices, self.add_bias(graph, guarded, name), lengths, "", "", "", scales[0], zeros,
-                   scales[1], zeros], wide, RUNTIME_DOMAIN, direction="bidirectional", hidden_size=units + GUARDS)
-        return [graph.add("Slice", output, [with_guards, graph.axes(0), graph.axes(units), graph.axes(axis)])
-                for output, with_guards, axis in zip(outputs, wide, (3, 2))]
+                   scales[1], zeros], outputs, RUNTIME_DOMAIN, direction="bidirectional", hidden_size=units + GUARDS)
+        return States(*outputs, units, GUARDS)
 
     def _guarding(self, bias: np.ndarray, part: str) -> np.ndarray:
         open_gate, cell = np.full(GUARDS, _WIDE_OPEN), _WIDE_OPEN * np.array([1, -1])
