@@ -7,8 +7,8 @@ OUTPUT is a folder of `paddleslim-bilstm compress` with model.int8.onnx; a secon
 classifier is made once, in WORK, and then answers in a process of its own, text in and label out, tokenizing included,
 with the libraries of this interpreter; those that need others run in the interpreter that `--python` names, and where
 something is missing there, too, the table says what to install. Start-up is from the process's start to its first
-answer, memory its peak after all of DATA in batches of 32. Speed is asked of all in turn, on the same texts, in rounds;
-the tables hold medians over the rounds, and the ratio to the int8 student is that of the same round.
+answer, memory its peak after all of DATA in batches of 32. Speed, in processor time, is asked of all in turn, on the
+same texts, in rounds; the tables hold medians over the rounds, and the ratio to the int8 student is that of a round.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def measure(rows: dict[str, Row], options: argparse.Namespace, work: Path, texts
         for case, calls in _CALLS.items():
             size = BATCH if case == MANY else 1
             drawn = texts[ONE if case == MANY else case]
-            batches = [drawn[start:start + size] for start in range(0, calls * size, size)]
+            batches = [drawn[start:start + size] for start in range(0, min(calls * size, len(drawn)), size)]
             for name, server in servers.items():
                 found[name]["ms"][case].append(server.ask({"batches": batches, "at_least_s": options.seconds})["ms"])
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)

@@ -23,6 +23,7 @@ from ..cpu import physical_cores
 from ..export.inference_file import NEW_PROGRAM, program_file
 from ..old_programs import old_programs
 from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
+from ..scopes import own_scope
 from ..student.train import Evaluate
 from ..task import CLASSIFICATION, Task, metrics_by_name
 from ..teacher import InferenceModel, Teacher, logits_of
@@ -157,7 +158,7 @@ def flops(prefix: Path, tokens: int, pairs: bool = False) -> int | None:
     if program_file(prefix).suffix == NEW_PROGRAM:
         return None
     executor = paddle.static.Executor(paddle.CPUPlace())
-    with paddle.static.scope_guard(paddle.static.Scope()):
+    with own_scope():
         program, feed_names, _ = paddle.static.load_inference_model(str(prefix), executor)
         block = program.global_block()
         counted = [op for op in block.ops if op.type in _COUNTED]

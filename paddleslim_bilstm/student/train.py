@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..export.inference_file import NEW_PROGRAM, program_file
 from ..old_programs import old_programs
 from ..progress import progress_bar
+from ..scopes import own_scope
 from ..task import Task, task_of_outputs
 from ..teacher.new_program import NewProgram
 from ..tokens import Reader, Sentences
@@ -80,7 +81,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
     if not progress.finished:
         use_all_cores(at_once=len(DIRECTIONS) if spec.num_layers == 1 else 1)
         keep_freed_memory()
-        with paddle.static.scope_guard(paddle.static.Scope()):
+        with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
             run = program(spec, first, plan, loss, make_optimizer)
             if progress.step:
@@ -131,7 +132,8 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
             if reached or score is None or progress.best_score is None or score > progress.best_score:
                 progress.best_metric, progress.best_score, best = metric, score, run.weights()
                 progress.best_step = progress.step
-            bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric, refresh=False)
+            best_yet = {} if metric is None else {"best": progress.best_metric}
+            bar.set_postfix(loss=f"{np.mean(losses):.3g}", **best_yet, refresh=False)
             losses = []
             give_back_freed_memory()  # the heap grows with every shape of a batch, however little of it is in use
             if reached:
@@ -213,6 +215,6 @@ def metric_of(prefix, evaluate) -> float:
     if program_file(prefix).suffix == NEW_PROGRAM:
         return NewProgram(prefix).metric_by(evaluate)
     executor = paddle.static.Executor(paddle.framework._current_expected_place())
-    with paddle.static.scope_guard(paddle.static.Scope()):
+    with own_scope():
         program, feed_names, fetch_targets = paddle.static.load_inference_model(str(prefix), executor)
         return float(evaluate(executor, program, feed_names, fetch_targets))

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..export.inference_file import save_inference_model
 from ..host.versions import need_paddlenlp
 from ..old_programs import old_programs
+from ..scopes import own_scope
 from ..storage import is_write_error
 from .encoder import EncoderClassifier
 from .families import OTHER_WAYS, read_encoder
@@ -88,7 +89,7 @@ def _save(build: Callable[[], paddle.nn.Layer], arrays: Mapping[str, np.ndarray]
     paddle.enable_static()
     program, startup, executor = paddle.static.Program(), paddle.static.Program(), paddle.static.Executor()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard(), \
-            paddle.static.scope_guard(paddle.static.Scope()), warnings.catch_warnings():
+            own_scope() as scope, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle's own operators warn of Paddle's plans
         feeds = [paddle.static.data(name, [-1, -1], "int64") for name in feed_names]
         network = build()
@@ -98,7 +99,6 @@ def _save(build: Callable[[], paddle.nn.Layer], arrays: Mapping[str, np.ndarray]
         for feed in feeds[1:]:
             if not any(feed.name in op.input_arg_names for op in program.global_block().ops):
                 logits = logits + paddle.cast(feed[:, :1] * 0, logits.dtype)  # Paddle drops a feed that nothing uses
-        scope = paddle.static.global_scope()
         for name, parameter in network.state_dict().items():  # the startup program would draw them all first
             scope.var(parameter.name).get_tensor().set(arrays[name], paddle.CPUPlace())
         save_inference_model(prefix, feeds, [logits], executor, program)

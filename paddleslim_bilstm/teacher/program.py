@@ -13,6 +13,7 @@ import paddle
 from ..errors import UserError
 from ..export.inference_file import NEW_PROGRAM, program_file, save_inference_model
 from ..old_programs import old_programs
+from ..scopes import own_scope
 from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
 from .new_program import NewProgram
 
@@ -164,7 +165,7 @@ def save_logits_only(prefix: Path, signature: Signature) -> None:
     if program_file(prefix).suffix == NEW_PROGRAM:
         program = NewProgram(prefix)
         return program.save_with(program.outputs[int(signature.logits)])
-    with paddle.static.scope_guard(paddle.static.Scope()):
+    with own_scope():
         executor = paddle.static.Executor(paddle.CPUPlace())
         program, names, outputs = paddle.static.load_inference_model(str(prefix), executor)
         feeds = [program.global_block().var(name) for name in names]
@@ -181,8 +182,7 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
     """
     if program_file(prefix).suffix == NEW_PROGRAM:
         return NewProgram(prefix).parameter(name)
-    scope = paddle.static.Scope()
-    with paddle.static.scope_guard(scope):
+    with own_scope() as scope:
         try:
             paddle.static.load_inference_model(str(prefix), paddle.static.Executor(paddle.CPUPlace()))
         except Exception as error:  # EnforceNotMet, RuntimeError, ... by what is damaged
@@ -195,7 +195,7 @@ def _first_position(program: paddle.static.Program, positions: str, feeds: Seque
     """Return the row in which the first token's position is looked up, given the name of those rows: run and see."""
     batch = {feed.name: array for feed, array in zip(feeds, _some_text(feeds, width))}
     try:
-        with paddle.static.scope_guard(paddle.static.Scope()):
+        with own_scope():
             rows = paddle.static.Executor(paddle.CPUPlace()).run(program, feed=batch, fetch_list=[positions],
                                                                  use_prune=True)[0]
     except Exception:  # they come from a parameter, which is not here, so they are no count from the padding on

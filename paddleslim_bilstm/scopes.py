@@ -1,0 +1,22 @@
+"""Scopes of Paddle that are freed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import paddle
+
+
+@contextmanager
+def own_scope() -> Iterator[Any]:
+    """Make a new scope the current one, and free all that it holds at the end; nothing may run in it afterwards.
+
+    Paddle itself keeps every scope, with a model's weights in it, until the process ends.
+    """
+    scope = paddle.static.Scope()
+    try:
+        with paddle.static.scope_guard(scope):
+            yield scope
+    finally:
+        scope._remove_from_pool()
