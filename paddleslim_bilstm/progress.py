@@ -18,6 +18,7 @@ from .errors import UserError
 
 _SECONDS_BETWEEN_LINES = 30.0
 _DELAY_S = 1.0  # a stage that is done sooner shows nothing
+_BAR = "{desc} |{bar}| {n_fmt} of {total_fmt}, {rate_noinv_fmt}, {remaining} left{postfix}"
 
 
 def progress_bar(stage: str, total: int, unit: str) -> tqdm | ProgressLines:
@@ -32,7 +33,7 @@ def progress_bar(stage: str, total: int, unit: str) -> tqdm | ProgressLines:
     stream = _screen()
     if not stream.isatty():
         return ProgressLines(stage, total, unit, stream)
-    return tqdm(total=total, desc=stage, unit=f" {unit}", unit_scale=True, delay=_DELAY_S, mininterval=0.5,
+    return tqdm(total=total, desc=stage, unit="", unit_scale=True, delay=_DELAY_S, mininterval=0.5, bar_format=_BAR,
                 dynamic_ncols=True, file=stream)
 
 

@@ -24,12 +24,11 @@ class Pulse:
         store: a connection of its own to what `ranks` talk through.
         others: the ranks to listen for.
         told: asks a store whether a rank has told of a failure, or is itself gone, and returns that, or None.
-        silent: makes the failure of a rank that has fallen silent, and tells it to a store, or to none, as rank 0 is
-            that store's; a failure has a ``code`` to end with.
+        silent: makes the failure of a rank that has fallen silent; it has a ``code`` to end with.
     """
 
     def __init__(self, store: Any, rank: int, others: list[int], limit_s: float, told: Callable[[Any], Any],
-                 silent: Callable[[int, Any], Any]):
+                 silent: Callable[[int], Any]):
         self._store, self._rank, self._others, self._told, self._silent = store, rank, others, told, silent
         self._beat_s = min(_BEAT_S, limit_s / _BEATS)
         self._limit = round(limit_s / self._beat_s)
@@ -61,7 +60,7 @@ class Pulse:
             self._beats += 1
             quiet = [other for other in self._others if self._beats - self._last[other] > self._limit]
             if quiet:
-                self.failure = self._silent(quiet[0], None if self._rank else self._store)
+                self.failure = self._silent(quiet[0])
         if self._ended.wait(_FAREWELL_S):
             return
         os.kill(os.getpid(), signal.SIGTERM)  # as the launcher does

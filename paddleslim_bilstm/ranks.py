@@ -352,17 +352,17 @@ def _pulse() -> Iterator[None]:
         _Meeting.pulse = None
 
 
-def _fallen_silent(other: int, store: Any) -> OtherRankFailed:
-    """Return the failure of a rank that nothing is heard of, after telling it to all who still listen."""
+def _fallen_silent(other: int) -> OtherRankFailed:
+    """Return the failure of a rank that nothing is heard of; rank 0 tells it to all who still listen."""
     places = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
     where = f" at {places[other]}" if other < len(places) else ""
     here = f", and rank {rank()} waits in vain in its stage {_Meeting.stage!r}" if _Meeting.stage else ""
     message = (f"rank {other} of {count()}{where} has not been heard of for {_limit_s()} s ({_LIMIT_VARIABLE} is the "
                f"time limit){here}; see whether its machine and its network are up; the same command goes on")
-    if store is None:
-        _Meeting.is_deserted = True
+    if is_first():
+        _tell_failure_in(_connected(False, 0), message, OTHER_ERROR)
     else:
-        _tell_failure_in(store, message, OTHER_ERROR)
+        _Meeting.is_deserted = True
     return OtherRankFailed(message, OTHER_ERROR)
 
 

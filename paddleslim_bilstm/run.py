@@ -88,6 +88,7 @@ class RunFolder:
         if ranks.is_first():
             self._take()
         ranks.share_cache(self.cache_dir)
+        self._own_cache = self._own_cache.with_name(ranks.of_first(lambda: self._own_cache.name))
         if ranks.keeps_cache():
             self._tidy_cache()
         ranks.wait("folders are ready")

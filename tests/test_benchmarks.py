@@ -91,6 +91,18 @@ def test_whole_runs_are_extrapolated_from_rates_and_counts(monkeypatch):
     assert (found["label gflops"], found["label share"]) == (pytest.approx(10), pytest.approx(0.5))
 
 
+@pytest.mark.parametrize("model, layer", [("model.onnx", "LSTM"), ("model.int8.onnx", "DynamicQuantizeLSTM")])
+def test_student_parts(monkeypatch, capsys, tmp_path, model, layer):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    output_folder(tmp_path, num_layers=2)
+    importlib.import_module("student_parts").main([str(tmp_path / model), "--tokens", "5", "--runs", "200"])
+    lines = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines()[2:]]
+    parts = {name.strip(): float(microseconds) for name, microseconds in lines}
+    assert list(parts) == ["the call itself", "lengths, rows, embeddings", layer, "pooling", "hidden layer, logits",
+                           "all"]
+    assert parts["all"] == pytest.approx(sum(list(parts.values())[:-1]), abs=0.5) and parts["all"] > 0
+
+
 def test_student_training(run, task, tmp_path):
     out = tmp_path / "out.json"
     shown = run("student_training", "--teacher", task / "teacher", "--train", task / "train.tsv", "--out",

@@ -13,7 +13,7 @@ import pytest
 from paddleslim_bilstm.report.charts import Dot, Line, dot_chart, line_chart
 from paddleslim_bilstm.report.comparison import Comparison, Said
 from paddleslim_bilstm.report.measure import ALONE, DISTILLED, TEACHER, Latency, ModelRow
-from paddleslim_bilstm.report.page import Variant, changed_parts, comparison_page, html_of
+from paddleslim_bilstm.report.page import Variant, changed_parts, comparison_page, html_of, losses_of
 from paddleslim_bilstm.report.write import write_report
 from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, TASKS
 
@@ -194,6 +194,21 @@ def test_names_of_dots_cover_neither_dots_nor_names():
     assert len(boxes) == 6
     assert not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
                    for place, a in enumerate(boxes) for b in boxes[:place])
+
+
+def test_a_line_from_a_dot_ends_at_its_name():
+    svg = str(dot_chart([Dot(f"model {number}", 1 + number / 500, 0.86, 0.02, "student") for number in range(9)],
+                        "ms", "accuracy"))
+    leaders = re.findall(r'class="leader" x1="[\d.-]+" y1="[\d.-]+" x2="([\d.-]+)" y2="([\d.-]+)"/>'
+                         r'<text class="name" x="([\d.-]+)" y="([\d.-]+)">([^<]+)', svg)
+    assert leaders and not any(abs(float(to_x) - float(x)) < 2.9 * len(name) and -9 < float(to_y) - float(y) < 2
+                               for to_x, to_y, x, y, name in leaders)
+
+
+def test_a_last_loss_of_few_steps_is_no_point_of_the_curve():
+    history = [[24, 0.5, 0.7], [48, 0.6, 0.5], [49, 0.6, 0.2]]
+    assert losses_of(history) == [(24, 0.7), (48, 0.5)]
+    assert losses_of([*history[:2], [70, 0.6, 0.2]])[-1] == (70, 0.2) and losses_of([[2, 0.5]]) == []
 
 
 def test_a_chart_stands_points_that_are_all_the_same():

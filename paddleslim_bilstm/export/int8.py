@@ -12,6 +12,7 @@ import paddle
 
 from ..old_programs import old_programs
 from ..predict.runtimes import batch_logits, onnx_logits
+from ..scopes import own_scope
 from ..storage import whole_file
 from ..student.encoders import encoder_named
 from ..student.graph import LARGEST_ROUNDED, Int8Array, Weights
@@ -172,7 +173,7 @@ def put_int8_embedding(source: Path, folder: Path, spec: StudentSpec, table: Int
     """
     place = paddle.CPUPlace()
     executor = paddle.static.Executor(place)
-    with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("int8_"):
+    with own_scope(), paddle.utils.unique_name.guard("int8_"):
         program, feed_names, outputs = paddle.static.load_inference_model(str(source), executor)
         block = program.global_block()
         parameter = parameter_names(spec)["embedding"]

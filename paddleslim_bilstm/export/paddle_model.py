@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from ..old_programs import old_programs
+from ..scopes import own_scope
 from ..student.graph import Int8Array, Weights
 from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_weights, student_feeds, write_weights
 from ..student.spec import StudentSpec
@@ -51,7 +52,7 @@ def student_logits(spec: StudentSpec, weights: Weights, *batch: np.ndarray) -> n
 def _built(spec: StudentSpec, weights: Weights) -> Iterator[tuple]:
     """Yield executor, program, feeds and logits of the drop-in student; its weights are in the current scope."""
     place = paddle.CPUPlace()
-    with old_programs(), paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard(), \
+    with old_programs(), own_scope(), paddle.utils.unique_name.guard(), \
             paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
         executor, program = paddle.static.Executor(place), paddle.static.default_main_program()
         feeds = student_feeds(spec)
@@ -104,7 +105,7 @@ def read_paddle_model(prefix: Path, spec: StudentSpec) -> Weights:
     Weights that are stored as int8 (by ``QuantAware``) are given as the float values that they stand for.
     """
     executor = paddle.static.Executor(paddle.CPUPlace())
-    with paddle.static.scope_guard(paddle.static.Scope()):
+    with own_scope():
         program, _, _ = paddle.static.load_inference_model(str(prefix), executor)
         scope = paddle.static.global_scope()
         names = parameter_names(spec)

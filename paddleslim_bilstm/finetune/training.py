@@ -190,7 +190,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
     steps = settings.epochs * epoch_steps
     run = _Run(network, tokenizer, settings, task, steps)
     progress, state, best = checkpoint_of_first(checkpoint) or (Progress(), {}, {})
-    if progress.step:
+    if 0 < progress.step < steps:
         run.restore(state, progress.step)
         _log.info("fine-tuning goes on from step %d of %d", progress.step, steps)
     show(progress)
@@ -221,7 +221,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
                                  "Finetune.learning_rate and Finetune.epochs")
             if ranks.is_first() and (position == epoch_steps - 1 or saved.due()):
                 with saved:
-                    save_checkpoint(checkpoint, progress, run.state(), best)
+                    save_checkpoint(checkpoint, progress, run.state() if progress.step < steps else {}, best)
     network.set_state_dict(best)
     network.eval()
     return [value for _, value in progress.evaluations]

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 44
-_LETTER, _LINE = 6.1, 13  # of a name, in pixels
+_LETTER, _CAPITAL, _LINE = 6.1, 8.6, 13  # of a name, in pixels; Chinese letters are as wide as a line is high
 _LARGEST_DOT, _SMALLEST_DOT = 20, 4  # radius
 _MOST_TICKS = 6
 
@@ -112,11 +112,12 @@ def dot_chart(dots: Sequence[Dot], x_label: str, y_label: str, log: bool = True)
     for dot, (x, y, radius) in sorted(zip(dots, circles), key=lambda pair: -pair[1][2]):
         if not dot.name:
             continue
-        box, far = _free_place(x, y, radius, len(dot.name) * _LETTER, taken)
+        box, far = _free_place(x, y, radius, _width(dot.name), taken)
         taken.append(box)
         if far:
-            parts.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{(box[0] + box[2]) / 2:.1f}" '
-                         f'y2="{(box[1] + box[3]) / 2:.1f}"/>')
+            nearest = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+            parts.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{nearest[0]:.1f}" '
+                         f'y2="{nearest[1]:.1f}"/>')
         parts.append(f'<text class="name" x="{(box[0] + box[2]) / 2:.1f}" y="{box[3] - 3:.1f}">{escape(dot.name)}'
                      "</text>")
     return _svg(parts, f"{y_label} against {x_label}")
@@ -131,6 +132,10 @@ def places_around() -> list[tuple[float, float]]:
 def up_to_four(value: float) -> str:
     """Return a number with at most four digits behind others: ``0.86012 -> "0.8601"``, ``2000.0 -> "2,000"``."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _width(name: str) -> float:
+    return sum(_LINE if letter > "\u2e80" else _CAPITAL if letter.isupper() else _LETTER for letter in name)
 
 
 def _free_place(x: float, y: float, radius: float, width: float, taken: Iterable[tuple[float, ...]]

@@ -123,13 +123,19 @@ def _curves(report: Report) -> list[dict[str, Any]]:
         what = report.evaluated_by or metric.title + " in %" * (factor == 100)
         charts.append({"caption": f"On the dev set: {what}", "lines": lines, "svg": line_chart(lines, "steps", what)})
     for name, training in report.training.items():
-        # students of an older cache have no losses
-        losses = [(step, loss) for step, _, *rest in training["evaluations"] for loss in rest]
+        losses = losses_of(training["evaluations"])
         if losses:
             line = Line(name, losses, _look(name))
             charts.append({"caption": f"Loss of {name}, {_loss_of(name, report)}", "lines": [],
                            "svg": line_chart([line], "steps", "loss")})
     return charts
+
+
+def losses_of(history: Sequence[Sequence[Any]]) -> list[tuple[int, float]]:
+    """Return the curve of the loss, without a last point that is the mean of few steps; older students have none."""
+    points = [(step, loss) for step, _, *rest in history for loss in rest]
+    steps = np.diff([0, *(step for step, _ in points)])
+    return points[:-1] if len(points) > 1 and steps[-1] < steps[-2] / 2 else points
 
 
 def _loss_of(name: str, report: Report) -> str:

@@ -132,7 +132,8 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
             if reached or score is None or progress.best_score is None or score > progress.best_score:
                 progress.best_metric, progress.best_score, best = metric, score, run.weights()
                 progress.best_step = progress.step
-            bar.set_postfix(loss=f"{np.mean(losses):.4f}", metric=metric, best=progress.best_metric, refresh=False)
+            best_yet = {} if metric is None else {"best": progress.best_metric}
+            bar.set_postfix(loss=f"{np.mean(losses):.3g}", **best_yet, refresh=False)
             losses = []
             give_back_freed_memory()  # the heap grows with every shape of a batch, however little of it is in use
             if reached:

@@ -195,7 +195,7 @@ def _first_position(program: paddle.static.Program, positions: str, feeds: Seque
     """Return the row in which the first token's position is looked up, given the name of those rows: run and see."""
     batch = {feed.name: array for feed, array in zip(feeds, _some_text(feeds, width))}
     try:
-        with paddle.static.scope_guard(paddle.static.Scope()):
+        with own_scope():
             rows = paddle.static.Executor(paddle.CPUPlace()).run(program, feed=batch, fetch_list=[positions],
                                                                  use_prune=True)[0]
     except Exception:  # they come from a parameter, which is not here, so they are no count from the padding on
