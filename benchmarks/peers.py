@@ -7,8 +7,9 @@ OUTPUT is a folder of `paddleslim-bilstm compress` with model.int8.onnx; a secon
 classifier is made once, in WORK, and then answers in a process of its own, text in and label out, tokenizing included,
 with the libraries of this interpreter; those that need others run in the interpreter that `--python` names, and where
 something is missing there, too, the table says what to install. Start-up is from the process's start to its first
-answer, memory its peak after all of DATA in batches of 32. Speed, in processor time, is asked of all in turn, on the
-same texts, in rounds; the tables hold medians over the rounds, and the ratio to the int8 student is that of a round.
+answer, memory its peak after all of DATA in batches of 32. Speed is asked of all in turn, on the same texts, in rounds;
+the tables hold medians over the rounds, and the ratio to the int8 student is that of a round. All times are processor
+time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Sequence
@@ -61,14 +61,12 @@ class Server:
     """A classifier's process, kept alive between requests.
 
     Attributes:
-        start_s: seconds from its start to its first answer.
+        start_s: seconds from its start to its first answer, imports and loading.
     """
 
     def __init__(self, python: str, name: str, folder: Path, text: str) -> None:
-        began = time.perf_counter()
         self._process = _start(python, "serve", name, {"folder": str(folder)})
-        self.ask({"texts": [text]})
-        self.start_s = time.perf_counter() - began
+        self.start_s = self.ask({"texts": [text]})["spent_s"]
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a request, see `classifiers.answer`."""
@@ -236,6 +234,9 @@ def tables(rows: dict[str, Row], found: dict[str, dict[str, Any]], missing: dict
     def ratio(name: str, case: str) -> float:
         return statistics.median(map(float.__truediv__, found[name]["ms"][case], found[BASE]["ms"][case]))
 
+    def shown(number: float) -> str:
+        return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
+
     head = ["accuracy %", "MB", "memory, MiB", "start-up, s", "a text, ms", f"{BATCH} texts, ms",
             "times the int8 student, a text", f"{BATCH} texts"]
     lines = [f"| one thread | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
@@ -245,13 +246,13 @@ def tables(rows: dict[str, Row], found: dict[str, dict[str, Any]], missing: dict
             continue
         one = found[name]
         accuracy = "" if one["accuracy"] is None else f"{100 * one['accuracy']:.1f}"
-        lines.append(f"| {name} | {accuracy} | {one['bytes'] / 1e6:.3g} | {one['peak_mib']:.0f} "
-                     f"| {statistics.median(one['start_s']):.2f} | {ms(name, ONE):.3g} | {ms(name, MANY):.3g} "
-                     f"| {ratio(name, ONE):.3g} | {ratio(name, MANY):.3g} |")
+        lines.append(f"| {name} | {accuracy} | {shown(one['bytes'] / 1e6)} | {one['peak_mib']:,.0f} "
+                     f"| {statistics.median(one['start_s']):.2f} | {shown(ms(name, ONE))} | {shown(ms(name, MANY))} "
+                     f"| {shown(ratio(name, ONE))} | {shown(ratio(name, MANY))} |")
     lengths = [f"{tokens} tokens" for tokens in TOKENS]
     lines += ["", f"| a text, ms | {' | '.join(lengths)} | times the int8 student at {lengths[1]} |",
               "|---|" + "---:|" * (len(lengths) + 1)]
-    lines += [f"| {name} | {' | '.join(f'{ms(name, case):.3g}' for case in lengths)} | {ratio(name, lengths[1]):.3g} |"
+    lines += [f"| {name} | {' | '.join(shown(ms(name, case)) for case in lengths)} | {shown(ratio(name, lengths[1]))} |"
               for name in found]
     return "\n".join(lines)
 

@@ -140,11 +140,11 @@ def test_peers(monkeypatch, capsys, task, tiny_teacher, tmp_path):
     weights, spec = output_folder(tmp_path, classes=2)
     export_paddle_model(tmp_path, spec, weights)
     peers.main([f"{tmp_path}", f"--teacher={teacher}", f"--bert={teacher}", f"--train={task / 'train.tsv'}",
-                f"--data={task / 'dev.tsv'}", f"--work={tmp_path / 'work'}", "--rounds=1", "--seconds=0.01",
+                f"--data={task / 'train.tsv'}", f"--work={tmp_path / 'work'}", "--rounds=1", "--seconds=0.01",
                 f"--out={out}"])
     found, shown = json.loads(out.read_text()), capsys.readouterr().out
     assert found[peers.BASE]["bytes"] >= (tmp_path / "model.int8.onnx").stat().st_size
-    assert found["TF-IDF + logistic regression"]["accuracy"] > 0.7
+    assert found["TF-IDF + logistic regression"]["accuracy"] > 0.9  # of what it has learned from
     assert 0 < found["teacher, Paddle Inference"]["accuracy"] < 1
     assert all(one["start_s"][0] > 0 and one["peak_mib"] > 0 and one["ms"]["10 tokens"][0] > 0
                for one in found.values())
