@@ -244,7 +244,7 @@ def test_commands_and_their_options_exist(words, workplace):
         ours = [match.group(1) for match in found if match]
         assert all(f'"{extra}"' in setup for extras in ours for extra in extras.split(","))
     else:
-        assert (ROOT / program).is_file() or program in ("pytest", "ruff", "optimum-cli")
+        assert (ROOT / program).is_file() or program in ("pytest", "ruff", "optimum-cli", "visualdl")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
