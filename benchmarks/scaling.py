@@ -107,12 +107,19 @@ def rank_table(found: dict[int, dict]) -> str:
 
 def make_teacher(job: dict) -> dict:
     """Write a small BERT with random weights beside the tokenizer's files."""
-    from inference import make_bert
+    import paddle
+    from paddlenlp.transformers import BertConfig, BertForSequenceClassification
 
     from paddleslim_bilstm.tokens import TOKENIZER_FILES
     folder = Path(job["work"]) / "teacher"
     folder.mkdir()
-    make_bert(folder / "model", _TEACHER_LAYERS, _TEACHER_UNITS)
+    paddle.disable_static()
+    model = BertForSequenceClassification(BertConfig(
+        num_hidden_layers=_TEACHER_LAYERS, hidden_size=_TEACHER_UNITS, num_attention_heads=_TEACHER_UNITS // 64,
+        intermediate_size=4 * _TEACHER_UNITS, num_labels=2))
+    model.eval()
+    feeds = [paddle.static.InputSpec([None, None], "int64", name) for name in ("input_ids", "token_type_ids")]
+    paddle.jit.save(paddle.jit.to_static(model, feeds), str(folder / "model"))
     for name in TOKENIZER_FILES:
         if (Path(job["tokenizer"]) / name).is_file():
             shutil.copyfile(Path(job["tokenizer"]) / name, folder / name)
