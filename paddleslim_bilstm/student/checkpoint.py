@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from .. import ranks
 from ..storage import checksum, whole_file
@@ -18,7 +18,6 @@ _log = logging.getLogger(__name__)
 
 # weights, the optimizer's two moments and the best weights, and all of it once more while a file is replaced
 CHECKPOINT_STUDENTS = 8
-_HEADER_ALIGNMENT_BYTES = 8
 _CURVE_POINTS = 100  # of the loss, some
 _FACTS = "progress"  # one entry: safetensors writes several in random order
 _STATE, _BEST = "state.", "best."
@@ -60,23 +59,7 @@ def save_checkpoint(path: Path, progress: Progress, state: dict[str, np.ndarray]
     arrays.update({_BEST + name: np.ascontiguousarray(value) for name, value in best.items()})
     written = json.dumps(asdict(progress))
     with whole_file(path) as partial:
-        _write(partial, arrays, json.dumps([written, _checksum(written, arrays)]))
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray], facts: str) -> None:
-    """Write a safetensors file array by array; the library's own function makes two copies of all of them first."""
-    arrays = dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))  # so that each stands aligned
-    header, end = {"__metadata__": {_FACTS: facts}}, 0
-    for name, array in arrays.items():
-        header[name] = {"dtype": f"{array.dtype.kind.upper()}{8 * array.itemsize}", "shape": array.shape,
-                        "data_offsets": [end, end + array.nbytes]}
-        end += array.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % _HEADER_ALIGNMENT_BYTES)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in arrays.values():
-            file.write(array.reshape(-1).data)
+        save_file(arrays, partial, {_FACTS: json.dumps([written, _checksum(written, arrays)])})
 
 
 def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[str, np.ndarray]] | None:
