@@ -31,6 +31,10 @@ _HOOKS = {"masking": "{masking: {p_mask: 0.1}}", "word replacement": "{pos_repla
           "n-grams": "{ngram_sampling: {p_ng: 0.25, ngram_range: [2, 6]}}", "crossover": "{crossover: {p_cross: 0.5}}"}
 
 
+def _size(embed_dim: int, units: int) -> tuple[str, list[str]]:
+    return "sst2.yaml", [f"bert_to_bilstm.student.embed_dim={embed_dim}", f"bert_to_bilstm.student.hidden_size={units}"]
+
+
 def _hooks_without(name: str) -> str:
     kept = [hook for other, hook in _HOOKS.items() if other != name]
     return f"DataAugmentation.hooks=[{', '.join(kept)}]"
@@ -39,8 +43,9 @@ def _hooks_without(name: str) -> str:
 VARIANTS = {  # name -> (config, overrides)
     "default": ("sst2.yaml", []),
     "tutorial": ("tutorial_sst2.yaml", []),
-    "300 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=300"]),
-    "75 units": ("sst2.yaml", ["bert_to_bilstm.student.hidden_size=75"]),
+    "300 units": _size(300, 300),
+    "150 units": _size(300, 150),
+    "75 units": _size(300, 75),
     "last states alone": ("sst2.yaml", ["bert_to_bilstm.student.pooling=last"]),
     "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
     **{f"no {name}": ("sst2.yaml", [_hooks_without(name)]) for name in _HOOKS},
@@ -50,7 +55,7 @@ VARIANTS = {  # name -> (config, overrides)
     "dropout 0.2": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0.2"]),
     "4 epochs": ("sst2.yaml", ["TrainConfig.epochs=4"]),
 }
-_WIDTHS = {"300 units": "300 units", "default": "150 units", "75 units": "75 units"}  # variant -> name in the plot
+_WIDTHS = {"300 units": "300 units", "150 units": "150 units", "default": "94 units"}  # variant -> name in the plot
 _COLUMNS = {  # figure -> title, factor
     "distilled": ("accuracy %", 100), "mse": ("MSE to the teacher's logits", 1),
     "agreement": ("agrees with the teacher %", 100),

@@ -73,7 +73,7 @@ def changed(old: str, new: str) -> str:
 def test_yaml_is_read_with_defaults_for_the_rest(written):
     config = load_config(written(YAML))
     assert config.global_.model_dir == "teachers/sst2" and config.global_.max_seq_length == 128
-    assert (config.distill.student.embed_dim, config.distill.student.hidden_size) == (200, 150)
+    assert (config.distill.student.embed_dim, config.distill.student.hidden_size) == (200, 94)
     assert config.distill.student.dropout == 0.1 and config.distill.alpha == 0.5 and config.distill.loss == "logit_mse"
     assert config.augmentation.hooks == (HookConfig("masking", {"p_mask": 0.1}), HookConfig("ngram_sampling"))
     assert config.train.learning_rate == {"type": "PolynomialDecay", "learning_rate": 0.001, "decay_steps": 100}

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
+from paddleslim_bilstm.old_programs import old_programs
 from paddleslim_bilstm.report import measure as costs
 from paddleslim_bilstm.report import measure as latency
 from paddleslim_bilstm.report.measure import DevSet, measure_model
@@ -29,8 +30,8 @@ def _save(folder, network):
     main, startup = paddle.static.Program(), paddle.static.Program()
     main.random_seed = startup.random_seed = 1
     executor = paddle.static.Executor(paddle.CPUPlace())
-    with paddle.static.scope_guard(paddle.static.Scope()), paddle.static.program_guard(main, startup), \
-            paddle.utils.unique_name.guard():
+    with old_programs(), paddle.static.scope_guard(paddle.static.Scope()), \
+            paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         feeds = [paddle.static.data(name, [None, None], "int64") for name in ("input_ids", "token_type_ids")]
         logits = network(*feeds)
         executor.run(startup)

@@ -11,7 +11,7 @@ _EXAMPLES = """\
 examples:
   paddleslim-bilstm compress configs/sst2.yaml
   paddleslim-bilstm compress configs/sst2.yaml -o Global.save_dir=out Global.seed=1
-  paddleslim-bilstm compress configs/sst2.yaml -o bert_to_bilstm.student.hidden_size=150
+  paddleslim-bilstm compress configs/sst2.yaml -o bert_to_bilstm.student.hidden_size=158
   paddleslim-bilstm compress configs/sst2.yaml -o "DataAugmentation.hooks=[masking]"
 """
 

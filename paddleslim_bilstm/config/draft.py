@@ -174,7 +174,7 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
               "  # student: {hidden_size: 150}".ljust(_COMMENTS) + "  # units in each direction; fewer are faster",
               "", "DataAugmentation:",
               _line("n_iter", look.rounds, f"rounds: some {sentences:,} sentences for the teacher to label"),
-              "", "TrainConfig: {}".ljust(_COMMENTS) + "  # epochs: 2 over the transfer set, at least 2,000 batches",
+              "", "TrainConfig: {}".ljust(_COMMENTS) + "  # epochs: 4 over the transfer set, at least 2,000 batches",
               "", "QuantBiLSTM: {}".ljust(_COMMENTS) + "  # int8 for ONNX Runtime: model.int8.onnx"]
     return "\n".join(lines) + "\n"
 

@@ -324,11 +324,11 @@ class GlobalConfig(Section):
 class StudentConfig(Section):
     """The Bi-LSTM."""
 
-    embed_dim: Count = 300
+    embed_dim: Count = 64
     """Width of the embedding."""
     encoder: Text = "bilstm"
     """The kind of student: bilstm, bigru, or one of a plug-in."""
-    hidden_size: Count = 150
+    hidden_size: Count = 94
     """Units of the encoder in each direction."""
     num_layers: Count = 1
     """Stacked bidirectional layers."""
@@ -386,7 +386,7 @@ class TrainSettings(Section):
     train_iter: Optional[Count] = None
     """Batches."""
     learning_rate: LearningRate = None
-    """A number (constant), or a schedule of paddle.optimizer.lr by its class; from 0.002 down to 0 if unset."""
+    """A number (constant), or a schedule of paddle.optimizer.lr by its class; from 0.004 down to 0 if unset."""
     optimizer_builder: OptimizerBuilder = Field(default_factory=lambda: {"optimizer": {"type": "Adam"}})
     """Class of paddle.optimizer with its arguments, and, if wanted, weight_decay, regularizer, grad_clip."""
     eval_iter: Optional[Count] = None

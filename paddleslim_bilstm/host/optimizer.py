@@ -10,7 +10,7 @@ from paddleslim.auto_compression.create_compressed_program import _create_optimi
 from ..errors import UserError
 from ..old_programs import old_programs
 
-DEFAULT_LEARNING_RATE = 2e-3
+DEFAULT_LEARNING_RATE = 4e-3
 # what a schedule calls its own length, filled in with the run's steps where the config leaves it out
 _LENGTH_NAMES = {"PolynomialDecay": "decay_steps", "CosineAnnealingDecay": "T_max", "OneCycleLR": "total_steps"}
 
@@ -20,7 +20,7 @@ def make_optimizer_of(train):
 
     ``learning_rate`` is a number (constant), a schedule of ``paddle.optimizer.lr`` as PaddleSlim writes it
     (``{type: CosineAnnealingDecay, learning_rate: 0.001}``; ``T_max``, ``decay_steps`` and ``total_steps`` default to
-    the length of the run), or None: from 0.002 linearly to zero.
+    the length of the run), or None: from 0.004 linearly to zero.
     """
     def make(total_steps: int):
         options = {"learning_rate": _learning_rate(train.learning_rate, total_steps),

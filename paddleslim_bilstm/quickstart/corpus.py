@@ -199,6 +199,8 @@ class _Grammar:
 
 
 def _past(verb: str) -> str:
+    if verb.endswith("fy"):
+        return verb[:-1] + "ied"
     return verb + "d" if verb.endswith("e") else verb + "ed"
 
 

@@ -185,7 +185,7 @@ def _groups(comparison: Comparison, most: int) -> list[dict[str, Any]]:
 
 def _group(comparison: Comparison, title: str, rows: np.ndarray, order: str, most: int) -> dict[str, Any]:
     shown = [_case(comparison, int(row)) for row in rows[:most]]
-    said = f"{len(rows):,} texts, {order}" if len(rows) else "There is none"
+    said = f"{len(rows):,} text{'s' * (len(rows) > 1)}, {order}" if len(rows) else "There is none"
     more = f"; {most:,} of them are shown" if len(rows) > most else ""
     filters = []
     for key, what in (("teacher", "the teacher says"), ("student", "the student says"), ("gold", "gold label")):

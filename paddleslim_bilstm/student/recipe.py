@@ -128,11 +128,11 @@ def student_text(settings: Config, teacher: Teacher, text: TrainingText, transfe
                        {"student_words": len(words.words)}, (note,))
 
 
-_FORMAT = 1  # of trained students: counts up when the same input would give another one
+_FORMAT = 2  # of trained students: counts up when the same input would give another one
 _WEIGHED_FORMAT = 1  # likewise, of those that learn from labels and logits at once
 _LOGGING_ITER = 10  # whatever it is, the student is the same
 _NOT_LEARNED = ("thresholds",)  # of a spec
-DEFAULT_EPOCHS = 2
+DEFAULT_EPOCHS = 4
 ALONE_EPOCHS = 5
 _FEWEST_STEPS = 2000  # small data is gone through more often
 _EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000

@@ -2,6 +2,7 @@
 
 Two kinds of script: those of PaddleNLP's models (ids and types of any width) and those of Hugging Face's (``x0`` ids,
 ``x1`` mask, ``x2`` types, padded to a fixed width). Both write more into their config than PaddleSlim reads.
+On Paddle 3 they do all of it within ``old_programs()``, as docs/versions.md says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pytest
 from paddleslim.auto_compression import AutoCompression
 from reviews import make_reviews
 from teacher_folders import write_teacher_folders
+
+from paddleslim_bilstm.old_programs import old_programs
 
 WIDTH = 32
 TEXTS = [text for text, _ in make_reviews(140, seed=3)]
@@ -90,6 +93,12 @@ class Script:
                         eval_dataloader=self.loader(DEV)).compress()
         models = json.loads((out / "report.json").read_text(encoding="utf-8"))["models"]
         return [(model["name"], model["metric"]) for model in models]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_on_paddle_2():
+    with old_programs():
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

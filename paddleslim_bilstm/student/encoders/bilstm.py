@@ -50,10 +50,10 @@ class BiLSTM(RecurrentEncoder):
         for part, factor in (("weight_ih", step), ("weight_hh", 1.0)):
             arrays = directions_of(weights, name, part)
             values = [np.pad(one.values, ((0, 0), (0, GUARDS))) for one in arrays]
-            values = [in_onnx_order(_with_guards(one, [np.zeros((GUARDS, one.shape[1]), np.int8)] * self.gates),
+            values = [in_onnx_order(_guards_in_gates(one, [np.zeros((GUARDS, one.shape[1]), np.int8)] * self.gates),
                                     self.onnx_gates).T for one in values]
-            scale = [in_onnx_order(_with_guards(one.scale[:, 0] * np.float32(factor),
-                                                [np.ones(GUARDS, np.float32)] * self.gates), self.onnx_gates)
+            scale = [in_onnx_order(_guards_in_gates(one.scale[:, 0] * np.float32(factor),
+                                                    [np.ones(GUARDS, np.float32)] * self.gates), self.onnx_gates)
                      for one in arrays]
             matrices.append(graph.constant(f"{name}.{part}.int8", stacked(values)))
             scales.append(graph.constant(f"{name}.{part}.scale", stacked(scale)))
@@ -68,10 +68,10 @@ class BiLSTM(RecurrentEncoder):
     def _guarding(self, bias: np.ndarray, part: str) -> np.ndarray:
         open_gate, cell = np.full(GUARDS, _WIDE_OPEN), _WIDE_OPEN * np.array([1, -1])
         guards = [open_gate, open_gate, cell, open_gate] if part == "ih" else [np.zeros(GUARDS)] * self.gates
-        return _with_guards(bias, guards).astype(np.float32)
+        return _guards_in_gates(bias, guards).astype(np.float32)
 
 
-def _with_guards(array: np.ndarray, guards: Sequence[np.ndarray]) -> np.ndarray:
+def _guards_in_gates(array: np.ndarray, guards: Sequence[np.ndarray]) -> np.ndarray:
     """Return ``array`` with the guards' values behind the rows of each gate."""
     gates = np.split(array, len(guards))
     return np.concatenate([rows for pair in zip(gates, guards) for rows in pair])
