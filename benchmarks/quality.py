@@ -35,6 +35,10 @@ def _size(embed_dim: int, units: int) -> tuple[str, list[str]]:
     return "sst2.yaml", [f"bert_to_bilstm.student.embed_dim={embed_dim}", f"bert_to_bilstm.student.hidden_size={units}"]
 
 
+def _rate(first: float) -> str:
+    return f"TrainConfig.learning_rate={{type: PolynomialDecay, learning_rate: {first}, end_lr: 0.0}}"
+
+
 def _hooks_without(name: str) -> str:
     kept = [hook for other, hook in _HOOKS.items() if other != name]
     return f"DataAugmentation.hooks=[{', '.join(kept)}]"
@@ -50,10 +54,13 @@ VARIANTS = {  # name -> (config, overrides)
     "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
     **{f"no {name}": ("sst2.yaml", [_hooks_without(name)]) for name in _HOOKS},
     # about as many batches as the default takes at full size
-    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=35"]),
-    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=7"]),
+    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=70"]),
+    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=13"]),
     "dropout 0.2": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0.2"]),
-    "4 epochs": ("sst2.yaml", ["TrainConfig.epochs=4"]),
+    "2 epochs": ("sst2.yaml", ["TrainConfig.epochs=2"]),
+    "2 epochs, rate 0.002": ("sst2.yaml", ["TrainConfig.epochs=2", _rate(0.002)]),
+    "rate 0.002": ("sst2.yaml", [_rate(0.002)]),
+    "rate 0.008": ("sst2.yaml", [_rate(0.008)]),
 }
 _WIDTHS = {"300 units": "300 units", "150 units": "150 units", "default": "94 units"}  # variant -> name in the plot
 _COLUMNS = {  # figure -> title, factor

@@ -72,8 +72,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         except ImportError as error:
             return {"missing": str(error)}
     rate = {_OURS: our_rate, _PADDLE: paddle_rate, _TORCH: torch_rate}[job["engine"]]
-    return {"rates": {f"{units} units, batch {size}": rate(job, units, size)
-                      for units in job["units"] for size in job["batch_sizes"]}}
+    return {"rates": {f"{embed_dim} dimensions, {units} units, batch {size}": rate(job, embed_dim, units, size)
+                      for embed_dim, units in job["sizes"] for size in job["batch_sizes"]}}
 
 
 def prepare(job: dict) -> dict:
@@ -95,7 +95,7 @@ def prepare(job: dict) -> dict:
     return {"distinct": len(made), "tokens_a_sentence": float(sample.lengths.mean()), "rows": int(rows.max()) + 1}
 
 
-def our_rate(job: dict, units: int, batch_size: int) -> float:
+def our_rate(job: dict, embed_dim: int, units: int, batch_size: int) -> float:
     """Return sentences a second of the training of a run."""
     import paddle
     import paddleslim  # noqa: F401  (registers our loss)
@@ -111,11 +111,11 @@ def our_rate(job: dict, units: int, batch_size: int) -> float:
     paddle.enable_static()
     sentences, rows, logits = _sample(job)
     steps = -(-len(sentences) // batch_size)
-    student = {"embed_dim": units, "hidden_size": units, "dropout": _DROPOUT}
+    student = {"embed_dim": embed_dim, "hidden_size": units, "dropout": _DROPOUT}
     settings = load_config({"Global": {"seed": job["seed"]},
                             "bert_to_bilstm": {"batch_size": batch_size, "student": student},
                             "TrainConfig": {"epochs": 2 * _EPOCHS, "eval_iter": _EPOCHS * steps}})
-    spec = StudentSpec(units, units, 1, ("0", "1"), 0, settings.global_.max_seq_length)
+    spec = StudentSpec(embed_dim, units, 1, ("0", "1"), 0, settings.global_.max_seq_length)
     first = first_weights(spec, np.arange(rows, dtype=np.int32), None, np.random.default_rng(job["seed"]))
     with tempfile.TemporaryDirectory() as folder:
         windows = Windows()
@@ -126,12 +126,12 @@ def our_rate(job: dict, units: int, batch_size: int) -> float:
     return _EPOCHS * len(sentences) / windows.between_s[0]
 
 
-def paddle_rate(job: dict, units: int, batch_size: int) -> float:
+def paddle_rate(job: dict, embed_dim: int, units: int, batch_size: int) -> float:
     """Return sentences a second of Paddle's dynamic graph, with the tutorial's network."""
     import paddle
     from tutorial import BiLSTM
     paddle.seed(job["seed"])
-    model = BiLSTM(units, units, _sample(job)[1], _CLASSES, _DROPOUT)
+    model = BiLSTM(embed_dim, units, _sample(job)[1], _CLASSES, _DROPOUT)
     optimizer = paddle.optimizer.Adam(1e-3, parameters=model.parameters())
 
     def step(rows: np.ndarray, lengths: np.ndarray, logits: np.ndarray) -> None:
@@ -144,14 +144,15 @@ def paddle_rate(job: dict, units: int, batch_size: int) -> float:
     return _rate(job, batch_size, step)
 
 
-def torch_rate(job: dict, units: int, batch_size: int) -> float:
+def torch_rate(job: dict, embed_dim: int, units: int, batch_size: int) -> float:
     """Return sentences a second of PyTorch's LSTM and fused Adam. Equal lengths need no packed sequences."""
     import torch
 
     from paddleslim_bilstm.cpu import physical_cores
     torch.manual_seed(job["seed"])
     torch.set_num_threads(physical_cores())
-    embedding, lstm = torch.nn.Embedding(_sample(job)[1], units), torch.nn.LSTM(units, units, bidirectional=True)
+    embedding = torch.nn.Embedding(_sample(job)[1], embed_dim)
+    lstm = torch.nn.LSTM(embed_dim, units, bidirectional=True)
     head = torch.nn.Sequential(torch.nn.Linear(2 * units, units), torch.nn.Tanh(), torch.nn.Linear(units, _CLASSES))
     parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, 1e-3, fused=True)
@@ -190,13 +191,18 @@ def _sample(job: dict) -> tuple:
     return sentences, int(sample["rows"]), logits
 
 
+def _size(text: str) -> tuple[int, int]:
+    embed_dim, units = map(int, text.split("x"))
+    return embed_dim, units
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", required=True, help="for its tokenizer")
     parser.add_argument("--train", required=True)
     parser.add_argument("--torch-path", help="folder of packages in which PyTorch is")
     parser.add_argument("--out", help="also write all rates here, as JSON")
-    parser.add_argument("--units", type=int, nargs="+", default=[150, 300])
+    parser.add_argument("--sizes", type=_size, nargs="+", default=[(64, 94), (300, 300)], metavar="DIMENSIONSxUNITS")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256])
     for name, default in (("sentences", 5120), ("runs", 3), ("n-iter", 20), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)

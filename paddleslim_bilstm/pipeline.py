@@ -236,7 +236,7 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
 
 
 @old_programs()
-def compare(predictor: Predictor, config: Mapping[str, Any], rows: Rows, batch_size: int = 32) -> Comparison:
+def compare(predictor: Predictor, config: Mapping[str, Any], rows: Rows, batch_size: int = 16) -> Comparison:
     """Return what a finished student and its teacher say of texts.
 
     Args:

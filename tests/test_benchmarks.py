@@ -106,10 +106,11 @@ def test_student_parts(monkeypatch, capsys, tmp_path, model, layer):
 def test_student_training(run, task, tmp_path):
     out = tmp_path / "out.json"
     shown = run("student_training", "--teacher", task / "teacher", "--train", task / "train.tsv", "--out",
-                out, "--runs", "1", "--units", "4", "--batch-sizes", "8", "--sentences", "64", "--n-iter", "1")
+                out, "--runs", "1", "--sizes", "6x4", "--batch-sizes", "8", "--sentences", "64", "--n-iter", "1")
     engines = json.loads(out.read_text())["runs"][0]
     assert {"ours", "Paddle as installed", "PyTorch"} == engines.keys()
-    assert engines["ours"]["rates"]["4 units, batch 8"] > 0 and "| 4 units, batch 8 |" in shown
+    case = "6 dimensions, 4 units, batch 8"
+    assert engines["ours"]["rates"][case] > 0 and f"| {case} |" in shown
 
 
 def test_scaling(run, task, tmp_path):

@@ -42,7 +42,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="an output folder of `paddleslim-bilstm compress`, or a copy")
     parser.add_argument("--runtime", choices=RUNTIMES, help="the best ONNX model in OUTPUT by default")
     parser.add_argument("--threads", type=_count, default=1, help="threads to use (%(default)s)")
-    parser.add_argument("--batch-size", type=_count, default=32, help="texts a batch (%(default)s)")
+    parser.add_argument("--batch-size", type=_count, default=16, help="texts a batch (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

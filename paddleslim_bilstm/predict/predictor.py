@@ -14,6 +14,7 @@ from ..task import Answer
 from ..text.rows import check_surrogates
 from ..tokens import Framing, Sentences, load_tokenizer
 from ..tokens.framing import TokenIds
+from ..tokens.known_words import KnownWords
 from .runtimes import batch_logits, onnx_logits, paddle_logits, sentence_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
@@ -55,6 +56,7 @@ class Predictor:
         self.label_names = self._spec.label_names
         self.pairs = self._spec.pairs
         self._tokenizer = load_tokenizer(folder)
+        self._known_words = KnownWords(self._tokenizer.rust)
         self._framing = replace(Framing.of(self._tokenizer, self._spec.feeds, self._spec.width),
                                 separators=self._spec.separators)
         self._words = None
@@ -70,14 +72,14 @@ class Predictor:
         self._at_once = 1 if self.runtime == "paddle" else threads
         self._check_model(path)
 
-    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Answer]:
+    def predict(self, texts: Sequence[Text], batch_size: int = 16) -> list[Answer]:
         """Return a `Prediction` for each of ``texts``, in their order, or what the student's task has in its place.
 
         ``texts`` are pairs, ``(first, second)`` each, where the student reads pairs (``Predictor.pairs``).
         """
         return self.task.predictions(self.logits(texts, batch_size), self.label_names)
 
-    def logits(self, texts: Sequence[Text], batch_size: int = 32) -> np.ndarray:
+    def logits(self, texts: Sequence[Text], batch_size: int = 16) -> np.ndarray:
         """Return the logits of ``texts``, or pairs of texts, float32 ``[n, classes]``.
 
         Texts are cut to the student's ``max_seq_length`` and run in batches of similar length.
@@ -111,18 +113,9 @@ class Predictor:
                             "copy the whole output folder again")
 
     def _tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
-        if self.pairs:
-            sides = self._encode([side for pair in texts for side in pair])
-            return list(zip(sides[::2], sides[1::2]))
-        return self._encode(texts)
-
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        rust = self._tokenizer.rust
-        if self._threads > 1:
-            encoded = rust.encode_batch(list(texts), add_special_tokens=False)
-        else:  # a batch of one keeps the Rust library from starting a thread a core
-            encoded = [rust.encode_batch([text], add_special_tokens=False)[0] for text in texts]
-        return [one.ids for one in encoded]
+        sides = self._known_words.ids([side for pair in texts for side in pair] if self.pairs else texts,
+                                      all_cores=self._threads > 1)
+        return list(zip(sides[::2], sides[1::2])) if self.pairs else sides
 
 
 def _check(texts: Sequence[Text], batch_size: int, pairs: bool) -> None:
