@@ -7,12 +7,12 @@ import random
 import pytest
 from encoders import KINDS, write_tokenizer
 
-from paddleslim_bilstm.tokens import load_tokenizer
 from paddleslim_bilstm.tokens import known_words as module
+from paddleslim_bilstm.tokens import load_tokenizer
 from paddleslim_bilstm.tokens.known_words import KnownWords
 
-ODD = ["", " ", "[MASK] film", "good[SEP]film", "Good  FILM ,", "good\tfilm", "good\nfilm", "caf\u00e9 good", "\x00good",
-       "\x7f", "a" * 300, "\u4e2d\u6587 film", "don't_stop #1!", "\u200bgood", "a\u00a0b"]
+ODD = ["", " ", "[MASK] film", "good[SEP]film", "Good  FILM ,", "good\tfilm", "good\nfilm", "caf\u00e9 good",
+       "\x00good", "\x7f", "a" * 300, "\u4e2d\u6587 film", "don't_stop #1!", "\u200bgood", "a\u00a0b"]
 
 
 def random_texts(letters: str, seed: int, count: int = 1500) -> list[str]:
