@@ -15,7 +15,7 @@ from ..text.rows import check_surrogates
 from ..tokens import Framing, Sentences, load_tokenizer
 from ..tokens.framing import TokenIds
 from ..tokens.known_words import KnownWords
-from .runtimes import batch_logits, onnx_logits, paddle_logits, sentence_logits
+from .runtimes import Workers, batch_logits, onnx_logits, paddle_logits, sentence_logits
 
 RUNTIMES = ("onnx-int8", "onnx", "paddle")
 _MOST_THREADS = 1024
@@ -69,7 +69,7 @@ class Predictor:
         else:
             self._run = onnx_logits(path)
         self._threads = threads
-        self._at_once = 1 if self.runtime == "paddle" else threads
+        self._workers = Workers(1 if self.runtime == "paddle" else threads)
         self._check_model(path)
 
     def predict(self, texts: Sequence[Text], batch_size: int = 16) -> list[Answer]:
@@ -94,9 +94,9 @@ class Predictor:
             return np.empty((0, len(self.label_names)), np.float32)
         if self._words:
             sentences = self._words.encode(texts, self._spec.max_seq_length)
-            return batch_logits(self._run, sentences, self._words, batch_size, self._at_once)
+            return batch_logits(self._run, sentences, self._words, batch_size, self._workers)
         return sentence_logits(self._run, self._tokenize(texts), self._framing, self._spec.max_seq_length, batch_size,
-                               self._at_once)
+                               self._workers)
 
     def _check_model(self, path: Path) -> None:
         """Try the model on the last token of the vocabulary: it must know it, and return a logit for each label."""

@@ -16,8 +16,25 @@ from ..tokens import Framing, Reader, Sentences
 from ..tokens.framing import TokenIds
 
 
+class Workers:
+    """Threads that run batches side by side, and wait in between; ``count`` 1 is the caller's own."""
+
+    def __init__(self, count: int = 1):
+        self.count = count
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+
+    def map(self, function: Callable, parts: Sequence) -> list:
+        """Return ``function`` of each of ``parts``, the last of which is begun first."""
+        if self._pool is None or len(parts) == 1:
+            return [function(part) for part in parts]
+        return list(self._pool.map(function, parts[::-1]))[::-1]
+
+
+_CALLER = Workers()
+
+
 def sentence_logits(run: Logits, sentences: Sequence[TokenIds], framing: Framing, max_seq_length: int,
-                    batch_size: int, at_once: int = 1) -> np.ndarray:
+                    batch_size: int, workers: Workers = _CALLER) -> np.ndarray:
     """Return the logits of ``sentences``, one or more, in their order, float32 ``[n, classes]``.
 
     Args:
@@ -25,7 +42,7 @@ def sentence_logits(run: Logits, sentences: Sequence[TokenIds], framing: Framing
         sentences: content token ids; lists, since for a single sentence they are faster than arrays.
         max_seq_length: tokens a sentence or pair is cut to, special tokens included.
         batch_size: sentences a batch; sorted by length first, so that batches hold little padding.
-        at_once: batches that run side by side, each in a thread of its own.
+        workers: they share the batches, one each at least.
     """
     rows, of_second = zip(*[framing.frame(ids, max_seq_length) for ids in sentences])
 
@@ -33,25 +50,21 @@ def sentence_logits(run: Logits, sentences: Sequence[TokenIds], framing: Framing
         return framing.pad([rows[index] for index in part], [of_second[index] for index in part])
 
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    return _in_batches(run, feeds, order, batch_size, at_once)
+    return _in_batches(run, feeds, order, batch_size, workers)
 
 
-def batch_logits(run: Logits, sentences: Sentences, reader: Reader, batch_size: int, at_once: int = 1) -> np.ndarray:
+def batch_logits(run: Logits, sentences: Sentences, reader: Reader, batch_size: int,
+                 workers: Workers = _CALLER) -> np.ndarray:
     """Return the logits of ``sentences``, one or more, which are cut to what is served; else as `sentence_logits`."""
     order = np.argsort(sentences.lengths, kind="stable")
-    return _in_batches(run, lambda part: reader.batch(sentences, part), order, batch_size, at_once)
+    return _in_batches(run, lambda part: reader.batch(sentences, part), order, batch_size, workers)
 
 
 def _in_batches(run: Logits, feeds: Callable[[Sequence[int]], tuple[np.ndarray, ...]], order: Sequence[int],
-                batch_size: int, at_once: int) -> np.ndarray:
-    size = min(batch_size, -(-len(order) // at_once))
+                batch_size: int, workers: Workers) -> np.ndarray:
+    size = min(batch_size, -(-len(order) // workers.count))
     parts = [order[start:start + size] for start in range(0, len(order), size)]
-    if at_once == 1 or len(parts) == 1:
-        answers = [run(*feeds(part)) for part in parts]
-    else:
-        with ThreadPoolExecutor(at_once) as pool:
-            answers = list(pool.map(lambda part: run(*feeds(part)), parts[::-1]))[::-1]  # the longest first
-    logits = np.concatenate(answers)
+    logits = np.concatenate(workers.map(lambda part: run(*feeds(part)), parts))
     logits[order] = logits.copy()
     return logits
 
