@@ -171,7 +171,7 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
     sentences = look.rounds * len(look.rows.texts)
     lines += ["", "bert_to_bilstm:", _line("loss", "logit_mse", ""),
               _line("alpha", 0.0, "weight of the labels beside the teacher's answers"),
-              "  # student: {hidden_size: 150}".ljust(_COMMENTS) + "  # units in each direction; fewer are faster",
+              "  # student: {hidden_size: 158}".ljust(_COMMENTS) + "  # units in each direction, 94 by default",
               "", "DataAugmentation:",
               _line("n_iter", look.rounds, f"rounds: some {sentences:,} sentences for the teacher to label"),
               "", "TrainConfig: {}".ljust(_COMMENTS) + "  # epochs: 4 over the transfer set, at least 2,000 batches",
