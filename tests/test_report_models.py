@@ -25,13 +25,14 @@ WIDTH, HEADS, FEED_FORWARD, TRANSFORMER_LAYERS = 16, 2, 32, 2
 TOKENIZER = Tokenizer(None, [], pad_id=0, unk_id=1, cls_id=2, sep_id=3, mask_id=None)
 
 
+@old_programs()
 def _save(folder, network):
     """Build ``network(input_ids, token_type_ids) -> logits`` as a static program and export it."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     main.random_seed = startup.random_seed = 1
     executor = paddle.static.Executor(paddle.CPUPlace())
-    with old_programs(), paddle.static.scope_guard(paddle.static.Scope()), \
-            paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+    with paddle.static.scope_guard(paddle.static.Scope()), paddle.static.program_guard(main, startup), \
+            paddle.utils.unique_name.guard():
         feeds = [paddle.static.data(name, [None, None], "int64") for name in ("input_ids", "token_type_ids")]
         logits = network(*feeds)
         executor.run(startup)
