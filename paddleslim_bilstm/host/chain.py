@@ -18,7 +18,6 @@ from paddleslim.prune.unstructured_pruner import GMPUnstructuredPruner
 from ..cpu import use_all_cores
 from ..errors import UserError
 from ..old_programs import old_programs
-from ..scopes import own_scope
 from ..student.network import student_feeds
 from ..student.spec import StudentSpec
 from ..tokens import Feed, Reader, Sentences
@@ -106,7 +105,7 @@ def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     chain = None
     # names made from here on differ from those in the student's program: a step whose output were called like its
     # input is a cycle to PaddleSlim's graph passes, about every other time
-    with own_scope(), paddle.utils.unique_name.guard("chain_"):
+    with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
         host_log.addFilter(_not_closing)  # the closing lines are for the end of the run, and its folder
         try:
             chain = _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",

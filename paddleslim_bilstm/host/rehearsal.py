@@ -22,7 +22,6 @@ from ..config.schema import WORDS
 from ..errors import UserError
 from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
 from ..old_programs import old_programs
-from ..scopes import own_scope
 from ..student.spec import WORD_FEEDS, StudentSpec
 from ..student.weights import first_weights
 from ..task import task_named
@@ -141,7 +140,7 @@ def _must_prune(step: str, strategies: Strategies) -> bool:
 
 def _logits(prefix: Path, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     executor = paddle.static.Executor(paddle.framework._current_expected_place())
-    with own_scope():
+    with paddle.static.scope_guard(paddle.static.Scope()):
         program, feed_names, outputs = paddle.static.load_inference_model(str(prefix), executor)
         return executor.run(program, feed={name: batch[name] for name in feed_names}, fetch_list=outputs)[0]
 
