@@ -48,7 +48,6 @@ VARIANTS = {  # name -> (config, overrides)
     "default": ("sst2.yaml", []),
     "tutorial": ("tutorial_sst2.yaml", []),
     "300 units": _size(300, 300),
-    "150 units": _size(300, 150),
     "75 units": _size(300, 75),
     "last states alone": ("sst2.yaml", ["bert_to_bilstm.student.pooling=last"]),
     "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
@@ -62,7 +61,7 @@ VARIANTS = {  # name -> (config, overrides)
     "rate 0.002": ("sst2.yaml", [_rate(0.002)]),
     "rate 0.008": ("sst2.yaml", [_rate(0.008)]),
 }
-_WIDTHS = {"300 units": "300 units", "150 units": "150 units", "default": "94 units"}  # variant -> name in the plot
+_WIDTHS = {"300 units": "300 units", "default": "default", "75 units": "75 units"}  # variant -> name in the plot
 _COLUMNS = {  # figure -> title, factor
     "distilled": ("accuracy %", 100), "mse": ("MSE to the teacher's logits", 1),
     "agreement": ("agrees with the teacher %", 100),

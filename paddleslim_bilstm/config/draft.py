@@ -19,6 +19,7 @@ from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
 from ..text.files import read_file, read_sample
 from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, known_pair
 from ..tokens import has_tokenizer, load_tokenizer
+from .schema import StudentConfig
 
 SAMPLE_ROWS = 1000  # by which columns are found
 _DEV_NAMES = ("dev", "valid", "validation", "val", "eval", "test")
@@ -171,7 +172,8 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
     sentences = look.rounds * len(look.rows.texts)
     lines += ["", "bert_to_bilstm:", _line("loss", "logit_mse", ""),
               _line("alpha", 0.0, "weight of the labels beside the teacher's answers"),
-              "  # student: {hidden_size: 158}".ljust(_COMMENTS) + "  # units in each direction, 94 by default",
+              "  # student: {hidden_size: 158}".ljust(_COMMENTS)
+              + f"  # units in each direction, {StudentConfig().hidden_size} by default",
               "", "DataAugmentation:",
               _line("n_iter", look.rounds, f"rounds: some {sentences:,} sentences for the teacher to label"),
               "", "TrainConfig: {}".ljust(_COMMENTS) + "  # epochs: 4 over the transfer set, at least 2,000 batches",
