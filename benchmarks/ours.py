@@ -54,9 +54,9 @@ class Windows:
 
 
 def settings_of(job: dict, **sections: dict) -> Config:
-    """Return a configuration with ``sections`` on top of the defaults."""
+    """Return a configuration with ``sections``, and the student ``job["student"]`` if any, on top of the defaults."""
     sections["Global"] = {"seed": job["seed"], **sections.get("Global", {})}
-    return load_config({"bert_to_bilstm": {"batch_size": job["batch_size"]},
+    return load_config({"bert_to_bilstm": {"batch_size": job["batch_size"], "student": job.get("student", {})},
                         "DataAugmentation": {"n_iter": job["n_iter"], "hooks": _HOOKS}, **sections})
 
 

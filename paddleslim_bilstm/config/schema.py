@@ -382,7 +382,7 @@ class TrainSettings(Section):
     """PaddleSlim's TrainConfig. Training ends with epochs or after train_iter batches, whichever comes first."""
 
     epochs: Optional[Count] = None
-    """Passes over the transfer set; without it and train_iter 2, and more on small data."""
+    """Passes over the transfer set; 4, and more on small data, where neither this nor train_iter is set."""
     train_iter: Optional[Count] = None
     """Batches."""
     learning_rate: LearningRate = None

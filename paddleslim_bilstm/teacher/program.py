@@ -17,7 +17,14 @@ from ..scopes import own_scope
 from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
 from .new_program import NewProgram
 
+_log = logging.getLogger(__name__)
+
 _MOST_TYPES = 16  # rows of a table of token types; ERNIE's tasks are few, too, and positions many
+_LOOKUPS = ("lookup_table_v2", "lookup_table")
+_SAME_IDS = ("assign", "cast", "reshape2", "squeeze2", "unsqueeze2", "flatten_contiguous_range")
+_NO_PADDING = 5  # an id that pads in no family
+_EXPORT_REMEDY = ('export it with paddle.static.InputSpec([None, None], "int64") for input_ids and token_type_ids '
+                  "and the logits as its only output")
 
 
 class Input(NamedTuple):
@@ -86,15 +93,6 @@ def _role(model_file: Path, name: str, rows: int | None, remedy: str) -> str:
     table = f"is looked up in a table of {rows} rows" if rows else "seems to take positions"
     raise UserError(f"{model_file}: its input {name} {table}, so it is neither token types nor a mask; {remedy}: "
                     "positions follow from the ids")
-
-
-_log = logging.getLogger(__name__)
-
-_LOOKUPS = ("lookup_table_v2", "lookup_table")
-_SAME_IDS = ("assign", "cast", "reshape2", "squeeze2", "unsqueeze2", "flatten_contiguous_range")
-_NO_PADDING = 5  # an id that pads in no family
-_EXPORT_REMEDY = ('export it with paddle.static.InputSpec([None, None], "int64") for input_ids and token_type_ids '
-                  "and the logits as its only output")
 
 
 @dataclass(frozen=True)
