@@ -73,6 +73,9 @@ def test_a_finished_student_is_loaded_trained_on_and_written_again(tmp_path):
     again = BiLSTMClassifier.from_pretrained(tmp_path / "new")
     again.eval()
     np.testing.assert_allclose(again(ids).numpy(), student(ids).numpy(), atol=1e-6)
+    (tmp_path / "old" / "model.int8.onnx").write_text("of the old weights")
+    student.save_pretrained(tmp_path / "old")
+    np.testing.assert_array_equal(Predictor(tmp_path / "old").logits(texts), new)
 
 
 def learnable(rows=64):

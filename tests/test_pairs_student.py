@@ -1,5 +1,7 @@
 """The siamese student: every runtime splits a padded batch of pairs alike, and it learns to compare."""
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -10,11 +12,12 @@ from paddleslim_bilstm.export.int8 import quantize_student, round_layers
 from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
 from paddleslim_bilstm.predict.runtimes import onnx_logits, paddle_logits
-from paddleslim_bilstm.report.measure import flops
+from paddleslim_bilstm.report.measure import DevSet, measure_model
 from paddleslim_bilstm.student.spec import StudentSpec, read_spec, write_spec
 from paddleslim_bilstm.student.train import TrainingSet, metric_on, train_student
 from paddleslim_bilstm.student.weights import num_features
-from paddleslim_bilstm.tokens import Sentences
+from paddleslim_bilstm.tokens import BERT_FEEDS, Feed, Framing, Sentences
+from paddleslim_bilstm.tokens.framing import TYPES
 from paddleslim_bilstm.tokens.sentences import padded_rows, plan_batches, widths
 
 
@@ -126,8 +129,16 @@ def test_int8_guard_and_student_json(tmp_path):
     assert read_spec(tmp_path) == spec
 
 
-def test_flops_count_both_sides_once(tmp_path):
+BERT, ROBERTA = Framing(BERT_FEEDS, 0, 2, 3), Framing(BERT_FEEDS[:1], 1, 0, 2, separators=2)
+
+
+@pytest.mark.parametrize("framing", [BERT, ROBERTA, replace(BERT, feeds=BERT_FEEDS[:1]), replace(
+    BERT, feeds=(BERT_FEEDS[0], Feed("x2", TYPES, "int32")))], ids=["BERT", "RoBERTa", "ids alone", "strange name"])
+def test_flops_count_both_sides_once(tmp_path, framing):
     weights, spec = random_student(pairs=True, embed_dim=12, hidden_size=8, classes=3)
+    spec = replace(spec, **{name: getattr(framing, name) for name in ("feeds", "pad_id", "sep_id", "separators")})
+    dev = DevSet(random_pairs(30), None, None, 3, framing)
     prefix = export_paddle_model(tmp_path, spec, weights)
     lstm = 2 * 2 * (4 * 8 * 12 + 4 * 8 * 8)  # a step of both directions
-    assert flops(prefix, 23, pairs=True) == 20 * lstm + 2 * (128 * 8 + 8 * 3)
+    inner = int(np.median(dev.sentences.lengths))
+    assert measure_model("student", prefix, dev).flops == (inner + inner % 2) * lstm + 2 * (128 * 8 + 8 * 3)

@@ -189,6 +189,18 @@ def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tm
             [f"{name}.pdiparams", f"{name}.pdmodel", "mine.pdmodel"])
 
 
+def test_no_tokenizer_file_of_an_earlier_teacher_stays(config, tmp_path):
+    from paddleslim_bilstm.run import RunFolder
+    out, settings = tmp_path / "out", prepare(config)
+    for files in (["tokenizer.json", "tokenizer_config.json", "words.txt"], ["vocab.txt"]):
+        with RunFolder(settings) as run:
+            for name in (*files, "student.json"):
+                (run.final_dir / name).write_text(name)
+            run.publish()
+    assert sorted(file.name for file in out.iterdir() if file.is_file() and file.name != ".lock") == [
+        "student.json", "vocab.txt"]
+
+
 def test_the_cache_is_listed_and_cleared(again, tmp_path, capsys):
     from paddleslim_bilstm.cli import main
     assert main(["cache", "--cache-dir", str(tmp_path / "cache")]) == 0

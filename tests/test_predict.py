@@ -188,6 +188,14 @@ def test_predict_reads_jsonl(predict, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"id": 1, "text": "good"}\n{"text": "bad"}\n')
     assert [row["text"] for row in predict("--input", tmp_path / "in.jsonl")] == ["good", "bad"]
     assert [row["text"] for row in predict("--jsonl", "--text-key", "t", stdin=b'{"t": "a"}\n')] == ["a"]
+    (tmp_path / "in.ndjson").write_text('{"text": "good"}\n\n{"text": "bad"}\n\n')
+    assert [row["text"] for row in predict("--input", tmp_path / "in.ndjson")] == ["good", "bad"]
+
+
+def test_a_key_for_plain_lines_is_refused(predict, tmp_path):
+    (tmp_path / "in.tsv").write_text("text\tlabel\ngood\t1\n")
+    with pytest.raises(UserError, match="--text-key: .*in.tsv is read as plain lines"):
+        predict("--input", tmp_path / "in.tsv", "--text-key", "text")
 
 
 def test_predict_reads_a_line_of_megabytes_in_pieces(predict):

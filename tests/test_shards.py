@@ -1,6 +1,7 @@
 """Many files answered: each whole or not there, shared by processes and ranks, going on where an earlier run ended."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.predict import Predictor, shards
+from paddleslim_bilstm.predict.shards import ShardJob
+from paddleslim_bilstm.storage import checksum
 
 TEXTS = ["the food is great .", "a dull film", "", "the staff was rude", "not very funny ."]
 
@@ -105,3 +108,39 @@ def test_what_cant_be_is_refused(class_run, folder, predict, capsys):
     assert "--processes" in capsys.readouterr().err
     assert main(["predict", str(class_run.result.save_dir), "--output", str(folder / "out")]) == 2
     assert "--input: missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", ["part-1.jsonl", "in.jsonl"])
+def test_answers_never_take_the_place_of_a_file_of_the_users(class_run, folder, predict, kept):
+    (folder / "out").mkdir()
+    (folder / "out" / "part-1.jsonl").write_text("mine")
+    (folder / "in" / "in.txt").write_text("good\n")
+    (folder / "in" / "in.jsonl").write_text('{"text": "mine", "id": 1}\n')
+    patterns = {"part-1.jsonl": ("out/part-1.jsonl", "in/*-1.jsonl"), "in.jsonl": ("in/in.jsonl", "in/in.jsonl")}
+    file, pattern = patterns[kept]
+    before = (folder / file).read_text()
+    code, _, errors = predict("--output", str((folder / file).parent), pattern=pattern)
+    assert code == 2 and "name another folder" in errors
+    assert (folder / file).read_text() == before and not (folder / "in" / ".done").exists()
+
+
+def test_another_student_answers_anew(class_run, folder, tmp_path):
+    student = tmp_path / "student"
+    shutil.copytree(class_run.result.save_dir, student)
+    weights = student / "model.pdiparams"
+
+    def identity(runtime):
+        return checksum(*shards._student_files(ShardJob(str(student), runtime, 1, 16, False, (), folder)))
+    before = {runtime: identity(runtime) for runtime in ("paddle", None)}
+    weights.write_bytes(bytes(reversed(weights.read_bytes())))
+    assert identity("paddle") != before["paddle"] and identity(None) == before[None]
+    (student / "vocab.txt").write_text("[PAD]\n")
+    assert identity(None) != before[None]
+
+
+def test_labels_that_come_late_fit_into_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with shards._writer(tmp_path / "answers.parquet", ".parquet") as write:
+        write([{"text": "a", "labels": [], "probabilities": {"x": 0.1}}])
+        write([{"text": "b", "labels": ["x"], "probabilities": {"x": 0.9}}])
+    assert [row["labels"] for row in parquet.read_table(tmp_path / "answers.parquet").to_pylist()] == [[], ["x"]]

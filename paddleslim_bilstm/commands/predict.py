@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import UserError
-from ..predict.lines import LineReader, chunks_of, open_input
+from ..predict.lines import LineReader, chunks_of, is_jsonl, open_input
 from ..predict.predictor import RUNTIMES, Predictor, Text
 
 _EXAMPLES = """\
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "input there instead of printing them; the same command goes on where it was interrupted")
     parser.add_argument("--processes", type=_count, default=1, help="processes that share the files (%(default)s)")
     parser.add_argument("--jsonl", action="store_true",
-                        help="read JSON objects, one a line (a FILE that ends in .jsonl is read so anyway)")
+                        help="read JSON objects, one a line (a FILE that ends in .jsonl or .ndjson is read so anyway)")
     parser.add_argument("--text-key", metavar="KEY", action="append", default=[],
                         help="the key of the text in JSONL (text); twice for pairs, whose keys or columns are found by "
                              "their usual names otherwise")
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--processes: share files, so name their folder as --output")
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
     name = arguments.input or "standard input"
-    jsonl = arguments.jsonl or name.endswith(".jsonl")
+    jsonl = arguments.jsonl or is_jsonl(name)
     reader = LineReader(name, jsonl, predictor.pairs, arguments.text_key)
     with ExitStack() as stack:
         stream = stack.enter_context(open_input(name)) if arguments.input else sys.stdin.buffer

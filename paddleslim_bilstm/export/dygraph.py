@@ -12,9 +12,8 @@ from ..errors import UserError
 from ..old_programs import old_programs
 from ..storage import copy_whole
 from ..student.network import TOKEN_MAP, StudentNetwork, rows_of_feeds
-from ..student.spec import StudentSpec
+from ..student.spec import READING_FILES, StudentSpec
 from ..student.weights import Weights, first_weights, load_student, save_student
-from ..tokens import TOKENIZER_FILES
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
 from .onnx_model import write_onnx
 from .paddle_model import export_paddle_model
@@ -104,10 +103,12 @@ class BiLSTMClassifier(nn.Layer):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the student as ``compress`` does: for Paddle Inference, for ONNX Runtime, and in float for this class.
 
-        A student that was loaded brings its tokenizer's files along, so that ``Predictor`` runs it.
+        A student that was loaded brings its tokenizer's files along, so that ``Predictor`` runs it. An int8 model that
+        is there is of other weights and goes.
         """
         folder, weights = Path(folder), self.weights()
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.int8.onnx").unlink(missing_ok=True)
         was_training = self.training
         paddle.enable_static()
         try:
@@ -117,9 +118,12 @@ class BiLSTMClassifier(nn.Layer):
             self.training = was_training
         write_onnx(folder / "model.onnx", weights, self.spec)
         save_student(folder, weights, self.spec)
-        for name in (*TOKENIZER_FILES, "words.txt"):
-            if self._tokenizer_dir and (self._tokenizer_dir / name).is_file() and self._tokenizer_dir != folder:
-                copy_whole(self._tokenizer_dir / name, folder / name)
+        if self._tokenizer_dir and self._tokenizer_dir.resolve() != folder.resolve():
+            for name in READING_FILES:
+                if (self._tokenizer_dir / name).is_file():
+                    copy_whole(self._tokenizer_dir / name, folder / name)
+                else:
+                    (folder / name).unlink(missing_ok=True)
 
     def save_for_paddle(self, prefix: str | Path) -> None:
         """Write the student in the installed Paddle's own format, with the feeds of the inference model.

@@ -10,7 +10,13 @@ from ..text.rows import check_surrogates, known_pair
 from .predictor import Text
 
 DEFAULT_KEY = "text"
+_JSONL = (".jsonl", ".ndjson")
 _SETTING = "--text-key"
+
+
+def is_jsonl(name: str) -> bool:
+    """Return whether a file of this name holds a JSON object a line."""
+    return name.lower().endswith(_JSONL)
 
 
 class LineReader:
@@ -18,18 +24,22 @@ class LineReader:
 
     Args:
         name: of the input, for messages.
-        jsonl: every line is a JSON object.
+        jsonl: every line is a JSON object; empty ones are passed over, as JSONL has them.
         pairs: the texts are pairs.
         keys: keys of the objects or, of pairs, columns; empty for the usual names.
 
     Raises:
-        UserError: there are other than two keys for pairs, or more than one for single sentences.
+        UserError: there are other than two keys for pairs, or more than one for single sentences, or one for plain
+            lines, which have none.
     """
 
     def __init__(self, name: str, jsonl: bool, pairs: bool, keys: Sequence[str] = ()):
         if len(keys) not in ((0, 2) if pairs else (0, 1)):
             raise UserError(f"--text-key: this student reads {'pairs: give it twice' if pairs else 'single sentences'}"
                             f", not {len(keys)} keys")
+        if keys and not jsonl and not pairs:
+            raise UserError(f"--text-key: {name} is read as plain lines, which have no keys; say --jsonl if each is a "
+                            "JSON object")
         self._name, self._jsonl, self._pairs, self._keys = name, jsonl, pairs, tuple(keys)
         self._columns: list[int] | None = None  # of TSV, once the first line was seen
 
@@ -44,6 +54,8 @@ class LineReader:
             place = f"{self._name}:{number}"
             text = _decoded(line, place)
             if self._jsonl:
+                if not text.strip():
+                    continue
                 found.append(self._of_object(text, place))
             elif not self._pairs:
                 found.append(text)
@@ -55,7 +67,8 @@ class LineReader:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{place}: not a JSON object ({error}); leave out --jsonl for plain lines") from None
+            remedy = "mend the line" if is_jsonl(self._name) else "leave out --jsonl for plain lines"
+            raise UserError(f"{place}: not a JSON object ({error}); {remedy}") from None
         if not self._pairs:
             return _value(value, (self._keys or (DEFAULT_KEY,))[0], place)
         if not self._keys:

@@ -28,15 +28,15 @@ from ..storage import (
     write_json,
     write_sealed_json,
 )
-from ..student.spec import SPEC_FILE
+from ..student.spec import READING_FILES, SPEC_FILE
 from ..text.rows import check_surrogates, known_pair
-from .lines import LineReader, chunks_of, open_input
+from .lines import LineReader, chunks_of, is_jsonl, open_input
 from .predictor import Predictor, Text, chosen_model
 
 SUMMARY_FILE = "summary.json"
 _RECORDS = ".done"
 _PARQUET = ".parquet"
-_FORMAT = 1  # of records: counts up when the same input would give other answers
+_FORMAT = 2  # of records: counts up when the same input would give other answers
 _ROWS = 4096  # of a Parquet file at a time
 
 
@@ -81,13 +81,14 @@ def answer_shards(job: ShardJob, inputs: Sequence[Path], processes: int = 1) -> 
         The summary, or None while other ranks are still at work.
 
     Raises:
-        UserError: a file can't be read, or a line is none; the answers to other files stay.
+        UserError: answers would take the place of an input or of a file of the user's; a file can't be read, or a
+            line is none: the answers to other files stay.
     """
+    _check_targets(job, inputs)
     make_writable_folder(job.folder / _RECORDS, "--output")
     if ranks.is_first():
         remove_leftovers(job.folder)
-    identity = checksum(_FORMAT, chosen_model(job.student, job.runtime), Path(job.student) / SPEC_FILE, job.batch_size,
-                        job.jsonl, job.keys)
+    identity = checksum(_FORMAT, *_student_files(job), job.batch_size, job.jsonl, job.keys)
     own = list(inputs)[ranks.rank()::ranks.count()]
     missing = [file for file in own if _record(job.folder, file, identity) is None]
     with progress_bar("predict", len(own), "files") as bar:
@@ -96,6 +97,27 @@ def answer_shards(job: ShardJob, inputs: Sequence[Path], processes: int = 1) -> 
         for _ in _answered(job, missing, identity, processes):
             bar.update(1)
     return _summary(job, inputs, identity)
+
+
+def _check_targets(job: ShardJob, inputs: Sequence[Path]) -> None:
+    """Refuse to write over an input, or over what was there before the first answer."""
+    theirs = {file.resolve() for file in inputs}
+    begun = (job.folder / _RECORDS).is_dir()
+    for file in inputs:
+        target = job.folder / _answers_name(file)
+        if target.resolve() in theirs:
+            raise UserError(f"--output: the answers to {file} would take the place of {target}, an input; name another "
+                            "folder")
+        if target.exists() and not begun:
+            raise UserError(f"--output: {target} is there and holds no answers of ours; name another folder")
+
+
+def _student_files(job: ShardJob) -> list[Path]:
+    """Return the files on which an answer depends."""
+    model, student = chosen_model(job.student, job.runtime), Path(job.student)
+    weights = [model.with_suffix(".pdiparams")] if model.suffix == ".pdmodel" else []
+    return [model, *weights, student / SPEC_FILE,
+            *(file for name in READING_FILES if (file := student / name).is_file())]
 
 
 def _answered(job: ShardJob, files: list[Path], identity: str, processes: int) -> Iterator[None]:
@@ -147,7 +169,7 @@ def _answer(job: ShardJob, file: Path, identity: str, predictor: Predictor | Non
 
 
 def _line_texts(job: ShardJob, file: Path, pairs: bool) -> Iterator[list[Text]]:
-    reader = LineReader(str(file), job.jsonl or file.suffix == ".jsonl", pairs, job.keys)
+    reader = LineReader(str(file), job.jsonl or is_jsonl(file.name), pairs, job.keys)
     with open_input(str(file)) as stream:
         for first_line, lines in chunks_of(stream):
             yield reader.texts(first_line, lines)
@@ -188,10 +210,13 @@ def _writer(path: Path, suffix: str) -> Iterator[Callable[[list[dict]], None]]:
     parquet, writers = _pyarrow(path), []
 
     def write(rows: list[dict]) -> None:
-        table = pyarrow.Table.from_pylist(rows, writers[0].schema if writers else None)
         if not writers:
-            writers.append(parquet.ParquetWriter(path, table.schema))
-        writers[0].write_table(table)
+            schema = pyarrow.Table.from_pylist(rows).schema
+            if "labels" in schema.names:  # which the first rows may have none of
+                labels = pyarrow.field("labels", pyarrow.list_(pyarrow.string()))
+                schema = schema.set(schema.get_field_index("labels"), labels)
+            writers.append(parquet.ParquetWriter(path, schema))
+        writers[0].write_table(pyarrow.Table.from_pylist(rows, writers[0].schema))
 
     try:
         yield write

@@ -140,18 +140,17 @@ _WEIGHTS = ("float32", "float64", "float16", "bfloat16", "int8", "uint8")
 
 
 @old_programs()
-def flops(prefix: Path, tokens: int, pairs: bool = False) -> int | None:
+def flops(prefix: Path, tokens: int, batch: tuple[np.ndarray, ...] | None = None) -> int | None:
     """Return the floating-point operations for one sentence of ``tokens`` tokens, ``[CLS]`` and ``[SEP]`` included.
 
-    None of a new program, whose operators are others.
-
-    With ``pairs`` it is a pair of equally long sides, of so many tokens in all.
-
-    A multiply-add counts as two operations. Element-wise operations (biases, activations, softmax,
-    normalization: a few per cent) are left out, as is usual; quantized products count as in float.
+    None of a new program, whose operators are others. A multiply-add counts as two operations. Element-wise operations
+    (biases, activations, softmax, normalization: a few per cent) are left out, as is usual; quantized products count as
+    in float.
 
     Args:
         prefix: path of the model without ``.pdmodel``.
+        batch: the sentence, an array ``[1, tokens]`` a feed. A pair has to be given, as what its sides are its ids or
+            types say; a sentence is any.
 
     Example: a Linear layer ``[384 -> 2]`` on one vector costs ``2 * 384 * 2 = 1536``.
     """
@@ -164,7 +163,8 @@ def flops(prefix: Path, tokens: int, pairs: bool = False) -> int | None:
         counted = [op for op in block.ops if op.type in _COUNTED]
         names = sorted({name for op in counted for name in [*op.input_arg_names, *_outputs(op)]
                         if not block.var(name).persistable})
-        feed = {name: _one_sentence(block.var(name), tokens, pairs) for name in feed_names}
+        feed = (dict(zip(feed_names, batch)) if batch else
+                {name: _one_sentence(block.var(name), tokens) for name in feed_names})
         values = executor.run(program, feed=feed, fetch_list=names) if names else []
         shapes = {name: np.shape(value) for name, value in zip(names, values)}
     shapes.update({name: tuple(block.var(name).shape) for op in counted for name in op.input_arg_names
@@ -236,16 +236,13 @@ def _outputs(op) -> list[str]:
     return op.output(slot)[:1]
 
 
-def _one_sentence(var, tokens: int, pairs: bool) -> np.ndarray:
+def _one_sentence(var, tokens: int) -> np.ndarray:
     """Return a feed of ones: unknown sizes are ``tokens``, but for the first, the batch, which is 1."""
     shape = [1 if axis == 0 else tokens if size < 0 else size for axis, size in enumerate(var.shape)]
     dtype = {paddle.int64: "int64", paddle.int32: "int32", paddle.bool: "bool"}.get(var.dtype, "float32")
     # Segment ids (and positions) of ones would be a sentence pair without a first sentence.
-    types = "type" in var.name or "segment" in var.name
-    feed = np.full(shape, 0 if types or "position" in var.name else 1, dtype)
-    if types and pairs:  # [CLS] first [SEP], one more than second [SEP]
-        feed[..., tokens // 2 + 1:] = 1
-    return feed
+    zeros = any(part in var.name for part in ("type", "segment", "position"))
+    return np.full(shape, 0 if zeros else 1, dtype)
 
 
 def _warn_of_uncounted(program: paddle.static.Program) -> None:
@@ -468,7 +465,7 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
         predictions = dev.task.answers_of(logits_of(model, dev.sentences, dev.reader))
     speed = measure_latency(prefix, dev.sentences, dev.reader)
     return _row(name, predictions, dev, speed, metric=metric, parameters=parameters(prefix),
-                size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens, dev.sentences.pairs),
+                size_bytes=size_bytes(prefix), flops=flops(prefix, dev.typical_tokens, _typical(dev)),
                 flops_tokens=dev.typical_tokens, file=file, notes=notes)
 
 
@@ -495,10 +492,12 @@ def measure_teacher(teacher: Teacher, dev: DevSet, metric: float | None = None) 
 
 
 def _typical(dev: DevSet) -> tuple[np.ndarray, ...]:
-    """Return a sentence (or pair) of `DevSet.typical_tokens` as a batch."""
-    order = np.argsort(dev.sentences.lengths, kind="stable")
-    nearest = np.searchsorted(dev.sentences.lengths[order], int(np.median(dev.sentences.lengths)))
-    return dev.reader.batch(dev.sentences, order[nearest:nearest + 1])
+    """Return a sentence of `DevSet.typical_tokens`, or a pair of equally long sides, as a batch."""
+    tokens = np.resize(dev.sentences.tokens, dev.typical_tokens - dev.reader.special_tokens(dev.sentences.pairs))
+    half = -(-len(tokens) // 2)
+    typical = (Sentences.from_sides(Sentences.from_lists([tokens[:half], tokens[half:]])) if dev.sentences.pairs
+               else Sentences.from_lists([tokens]))
+    return dev.reader.batch(typical, np.array([0]))
 
 
 def _measure_several(teacher: Teacher, dev: DevSet) -> ModelRow:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError, short
 from ..storage import read_json, write_json
 from ..task import TASKS, Task, task_named, task_of_outputs
+from ..tokens import TOKENIZER_FILES
 from ..tokens.framing import BERT_FEEDS, DTYPES, IDS, LENGTHS, ROLES, Feed
 
 WORD_FEEDS = (Feed("word_ids", IDS), Feed("lengths", LENGTHS))
@@ -72,7 +73,8 @@ class StudentSpec:
         return self.vocabulary != TEACHER_TOKENS
 
 
-SPEC_FILE = "student.json"
+SPEC_FILE, WORDS_FILE = "student.json", "words.txt"
+READING_FILES = (*TOKENIZER_FILES, WORDS_FILE)  # by which a student reads texts: those of them that its folder holds
 _FORMAT = 1
 _LEAST = {"embed_dim": 1, "hidden_size": 1, "num_layers": 1, "pad_id": 0, "max_seq_length": 3}
 _OPTIONAL_NUMBERS = {"width": None, "sep_id": None, "separators": 1}

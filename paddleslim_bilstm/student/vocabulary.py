@@ -15,7 +15,7 @@ from ..augment.words import chunks_of, find_hashes, part_of, sequence_hashes, wo
 from ..errors import UserError
 from ..storage import whole_file
 from ..tokens import Framing, Sentences, Tokenizer
-from .spec import TEACHER_TOKENS, WORD_FEEDS
+from .spec import TEACHER_TOKENS, WORD_FEEDS, WORDS_FILE
 
 _TOKENS_PER_BLOCK = 1 << 24
 
@@ -107,7 +107,6 @@ def kept_tokens(token_map: np.ndarray, unk_id: int) -> np.ndarray:
     return tokens
 
 
-WORDS_FILE = "words.txt"
 UNKNOWN, MASK = "[UNK]", "[MASK]"  # the first two rows
 _UNKNOWN_ROW, _MASK_ROW, _FIRST_WORD = 0, 1, 2
 
