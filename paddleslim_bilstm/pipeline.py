@@ -53,7 +53,7 @@ from .teacher import Labels, Teacher
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts
 from .teacher.spelling import Speller
 from .teacher.text import TrainingText
-from .teacher.texts_to_label import write_texts
+from .teacher.texts_to_label import check_replaceable, write_texts
 from .text import Rows
 
 CHINESE = "zh"  # the one language that is told by its letters
@@ -223,7 +223,9 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
     settings = settings.model_copy(update={"global_": settings.global_.model_copy(update={"teacher_labels": None})})
     run = RunFolder(settings)
     folder = run.save_dir / "augmented" if output is None else Path(output)
-    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), run:
+    check_replaceable(folder)
+    beside = make_writable_folder(folder.parent, "--output")
+    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir, beside), run:
         teacher, text = read(Job(settings), run)
         transfer_set = run.stage("augment", make_transfer_set, settings, teacher, text, run.cache("transfer_sets"))
         if not ranks.is_first():

@@ -28,7 +28,7 @@ from .storage import (
 )
 from .student.spec import READING_FILES, SPEC_FILE, StudentSpec
 from .student.weights import Weights, save_student
-from .tokens import TOKENIZER_FILES
+from .tokens import copy_tokenizer
 
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 CACHE_KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
@@ -168,12 +168,11 @@ class RunFolder:
 
     def assemble(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
         """Put the final model, its ONNX files, the float student and the tokenizer files into ``final_dir``."""
-        files = [self.tokenizer_dir / name for name in TOKENIZER_FILES]
-        tokenizer_files = [file for file in files if file.is_file()]
         for file in final.iterdir():
             copy_whole(file, self.final_dir / (self._model_name + file.suffix))
-        for file in (*self.onnx_dir.iterdir(), *tokenizer_files):
+        for file in self.onnx_dir.iterdir():
             copy_whole(file, self.final_dir / file.name)
+        copy_tokenizer(self.tokenizer_dir, self.final_dir)
         save_student(self.final_dir, weights, spec)
 
     def publish(self) -> None:

@@ -13,6 +13,7 @@ import socket
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -157,7 +158,14 @@ def source_of(function: Callable[..., Any]) -> str:
         return inspect.getsource(function)
     except (OSError, TypeError):  # no text, or not a plain function
         code = getattr(function, "__code__", None)
-        return f"{code.co_code.hex()} {code.co_consts}" if code else repr(function)
+        return _in_words(code) if code else repr(function)
+
+
+def _in_words(constant: Any) -> str:
+    """Return what a constant of a bytecode is, the same in each process."""
+    if isinstance(constant, CodeType):
+        return f"{constant.co_code.hex()} {constant.co_names} {list(map(_in_words, constant.co_consts))}"
+    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 
 def make_writable_folder(path: str | Path, setting: str) -> Path:
@@ -296,9 +304,13 @@ def explained_write_errors(*folders: Path) -> Iterator[None]:
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
         tightest = min(folders, key=_free_bytes)
-        if number in _FULL or _free_bytes(tightest) < _FULL_BYTES:
-            raise UserError(f"{tightest}: no room is left on this disk ({_size(_free_bytes(tightest))} free); make "
-                            f"some, {_GOES_ON}") from error
+        free = _free_bytes(tightest)
+        if number in _FULL or free < _FULL_BYTES:
+            what = f"{tightest}: no room is left on this disk ({_size(free)} free)"
+            if free >= _FULL_BYTES:  # it is another, or a quota
+                place = getattr(error, "filename", None) or tightest
+                what = f"{place}: no room is left on this disk, or for this user"
+            raise UserError(f"{what}; make some, {_GOES_ON}") from error
         if number in _FORBIDDEN:
             place = error.filename or " or ".join(map(str, folders))
             raise UserError(f"{place}: {error.strerror}; restore access, {_GOES_ON}") from error

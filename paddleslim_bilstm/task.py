@@ -31,6 +31,7 @@ from .metrics import (
     f1_by_label,
     micro_f1,
 )
+from .storage import checksum, source_of
 from .thresholds import HALF, best_thresholds, log_odds, sigmoid
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _FEWEST = 50  # dev sentences; fewer say nothing about a model
 _CLEARLY_BETTER = 0.1  # accuracy
 LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
 SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
+_MADE_UP = re.compile(r"LABEL_(\d{1,9})")
 _INTEGER = re.compile(r"[-+]?\d{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
@@ -717,6 +719,12 @@ def task_named(name: str) -> Task:
     return TASKS[name]
 
 
+def task_code(name: str | None) -> tuple[str, ...]:
+    """Return what changes with the code of a user's task, with its whole module; nothing for ours."""
+    kind = type(TASKS[name]) if name else Task
+    return () if kind.__module__ == __name__ else (checksum(source_of(kind)),)
+
+
 def task_of_outputs(outputs: int) -> Task:
     """Return the task of a model of which only the number of outputs is known: the first of `TASKS` that it fits."""
     return next(task for task in TASKS.values() if task.fits(outputs))
@@ -833,8 +841,9 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
     """Return which label as written is which of the teacher's classes.
 
     In this order: labels that are all names of the teacher's classes (capitals count only where they tell two classes
-    apart); whole numbers from 0 to ``num_classes`` - 1; where the teacher has no names, as many different labels as it
-    has classes, in sorted order, with a warning. Names such as LABEL_0, which Hugging Face makes up, count as none.
+    apart); whole numbers from 0 to ``num_classes`` - 1; where the teacher has no names, such numbers behind LABEL_,
+    or as many different labels as it has classes, in sorted order, with a warning. Names such as LABEL_0, which Hugging
+    Face makes up, count as none of the teacher's.
 
     Args:
         labels: the labels as written.
@@ -860,6 +869,10 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
             return LabelScheme(names, ids)
     if all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
         return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
+    numbers = [_MADE_UP.fullmatch(label) for label in found]
+    if names is None and all(number and int(number[1]) < num_classes for number in numbers):
+        return LabelScheme([f"LABEL_{i}" for i in range(num_classes)],
+                           {label: int(number[1]) for label, number in zip(found, numbers)})
     if names is not None:
         unknown = [label for label in found if ids[label] is None]
         where = next(place for label, place in places.items() if ids[label] is None) if places else source

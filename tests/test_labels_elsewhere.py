@@ -121,6 +121,14 @@ def test_a_function_teaches_pairs_and_is_asked_once(config, tmp_path):
     assert len(asked) == before
 
 
+def test_texts_are_not_written_into_the_working_folder(config, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for folder in (".", tmp_path / "empty"):
+        with pytest.raises(UserError, match="--output: .* is the working folder; name one inside it"):
+            augment(config, output=folder)
+
+
 def test_exactly_one_teaches(config, tmp_path):
     with pytest.raises(UserError, match="^Global.model_dir: missing; .* Global.teacher_labels its answers .*augment"):
         prepare(config)

@@ -25,6 +25,7 @@ from paddleslim_bilstm.task import (
     TASKS,
     Answer,
     Task,
+    task_code,
     task_named,
     task_of_outputs,
 )
@@ -91,6 +92,13 @@ STARS = Stars()
 @pytest.fixture
 def stars(monkeypatch):
     monkeypatch.setitem(TASKS, STARS.name, STARS)
+
+
+def test_the_code_of_a_users_task_counts_and_ours_does_not(stars, monkeypatch):
+    assert task_code(None) == task_code("multi_label") == ()
+    before = task_code("stars")
+    monkeypatch.setattr("paddleslim_bilstm.task.source_of", lambda kind: f"another {kind}")
+    assert len(before) == 1 and task_code("stars") != before
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from functools import partial
 
 import numpy as np
+import paddle
 import pytest
 
 from paddleslim_bilstm.errors import UserError
@@ -78,7 +81,7 @@ def test_an_attribute_or_the_source_tells_functions_apart(tokenizer):
     def print_of(function):
         return FunctionTeacher.of(function, tokenizer, ("a", "b")).fingerprint
 
-    assert print_of(one) == print_of(lengths)  # the module's source
+    assert print_of(lengths) == print_of(lambda texts: texts) != print_of(one)  # the module's source; one holds lengths
     one.fingerprint = "v1"
     first = print_of(one)
     one.fingerprint = "v2"
@@ -115,6 +118,14 @@ def calling_a_model_of_the_module(texts):
     return MODEL(texts)
 
 
+def calling_a_method(texts):
+    return MODEL.answer(texts)
+
+
+def calling_it_inside(texts):
+    return [row for row in (MODEL(text) for text in texts)]
+
+
 SEEN = [closing_over(1), closing_over(2), closing_over("a"), closing_over((1, "a")), closing_over(np.zeros(2)),
         closing_over(np.ones(2)), closing_over(closing_over(3)), closing_over(closing_over(4)),
         partial(scaled, scale=2.0), partial(scaled, scale=3.0), partial(scaled, weights=np.ones(3)), Model(2.0),
@@ -131,7 +142,8 @@ def test_values_that_a_function_holds_tell_it_apart(tokenizer, caplog):
 @pytest.mark.parametrize(("function", "named"), [
     (closing_over(Model()), "value (Model)"), (closing_over([1]), "value (list)"),
     (partial(scaled, weights={"a": 1}), "weights (dict)"), (partial(scaled, model=Model()), "model (Model)"),
-    (calling_a_model_of_the_module, "MODEL (Model)"), (closing_over(calling_a_model_of_the_module), "MODEL (Model)"),
+    (calling_a_model_of_the_module, "MODEL (Model)"), (calling_a_method, "MODEL (Model)"),
+    (calling_it_inside, "MODEL (Model)"), (closing_over(calling_a_model_of_the_module), "MODEL (Model)"),
     (closing_over(np.array([None])), "value (ndarray)"), (Model([2]), "scale (list)")])
 def test_what_the_cache_cant_see_is_named_in_one_line_unless_there_is_a_fingerprint(tokenizer, caplog, function, named):
     FunctionTeacher.of(function, tokenizer, ("a", "b"))
@@ -143,6 +155,30 @@ def test_what_the_cache_cant_see_is_named_in_one_line_unless_there_is_a_fingerpr
         FunctionTeacher.of(function, tokenizer, ("a", "b"))
         assert not caplog.messages
         del function.fingerprint
+
+
+def test_what_other_cells_of_a_notebook_define_tells_it_apart(tokenizer, monkeypatch):
+    def print_of(cells):
+        module = types.ModuleType("notebook")
+        monkeypatch.setitem(sys.modules, "notebook", module)
+        for cell in (*cells, "def teacher(texts):\n    return [helper(text) for text in texts]\n"):
+            exec(compile(cell, "<cell>", "exec"), module.__dict__)
+        return FunctionTeacher.of(module.teacher, tokenizer, ("a", "b")).fingerprint
+    helper = "def helper(text):\n    return [SCALE * len(text), {}]\n"
+    prints = [print_of((f"SCALE = {scale}\n", helper.format(rest))) for scale, rest in ((1, 0), (2, 0), (1, 3), (1, 0))]
+    assert len(set(prints)) == 3 and prints[0] == prints[3]
+
+
+def test_a_function_may_compute_in_paddles_dynamic_mode(tokenizer):
+    embedding, layer = None, None
+
+    def teacher(texts):
+        nonlocal embedding, layer
+        embedding, layer = embedding or paddle.nn.Embedding(90, 4), layer or paddle.nn.Linear(4, 2)
+        return layer(embedding(paddle.to_tensor([[len(text)] for text in texts])).sum(axis=1))
+    paddle.enable_static()
+    logits = FunctionTeacher.of(teacher, tokenizer, ("a", "b")).logits(tokenizer.encode(TEXTS[:3]))
+    assert logits.shape == (3, 2) and np.isfinite(logits).all() and not paddle.in_dynamic_mode()
 
 
 def test_a_function_that_holds_itself_is_looked_into_once(tokenizer):

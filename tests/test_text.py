@@ -187,6 +187,9 @@ def test_labels_become_the_teachers_class_ids(labels, names, ids):
 def test_fewer_labels_than_classes_need_ids_or_names():
     assert label_scheme({"0", "2"}, 3, None, "t").names == ["0", "1", "2"]
     assert label_scheme({"c", "a"}, 3, ["a", "b", "c"], "t").ids == {"a": 0, "c": 2}
+    made_up = [f"LABEL_{i}" for i in range(12)]
+    assert label_scheme(made_up, 12, made_up, "t").ids == {name: i for i, name in enumerate(made_up)}
+    assert label_scheme({"LABEL_11"}, 12, None, "t").names == made_up
     with pytest.raises(UserError, match=r"t: .*2 .*\(a, c\).*teacher.* 3 "):
         label_scheme({"a", "c"}, 3, None, "t")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from paddleslim_bilstm.augment.registry import apply_hooks
 from paddleslim_bilstm.augment.speech import Spelling, join_chinese_words
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.teacher.spelling import Speller
-from paddleslim_bilstm.tokens import Tokenizer, load_tokenizer
+from paddleslim_bilstm.tokens import Tokenizer, copy_tokenizer, load_tokenizer
 
 sentencepiece = pytest.importorskip("sentencepiece")
 
@@ -145,6 +146,19 @@ def test_a_tokenizer_json_is_read_the_same(kind, written, tmp_path):
     np.testing.assert_array_equal(newer.encode(HOSTILE).word_starts, older.encode(HOSTILE).word_starts)
     assert (newer.cls_id, newer.sep_id, newer.pad_id, newer.unk_id, newer.mask_id, newer.separators) == (
         older.cls_id, older.sep_id, older.pad_id, older.unk_id, older.mask_id, older.separators)
+
+
+def test_a_copy_of_camemberts_files_stays_camembert(written, tmp_path):
+    source, (one, other) = written["camembert"][0], (tmp_path / "one", tmp_path / "other")
+    shutil.copytree(source, one)
+    (one / "tokenizer_config.json").write_text(json.dumps({"keep_accents": True}))
+    (one / "config.json").write_text(json.dumps({"model_type": "camembert"}))
+    other.mkdir()
+    copy_tokenizer(one, other)
+    copied, first = load_tokenizer(other), load_tokenizer(source)
+    np.testing.assert_array_equal(copied.encode(HOSTILE).tokens, first.encode(HOSTILE).tokens)
+    assert (copied.cls_id, copied.sep_id) == (first.cls_id, first.sep_id)
+    assert json.loads((other / "tokenizer_config.json").read_text())["keep_accents"]
 
 
 def test_words_are_berts(tokenizer):

@@ -197,6 +197,12 @@ def test_write_errors_become_one_line_that_says_how_to_go_on(tmp_path, number, t
     assert str(tmp_path) in str(raised.value) and "the same command again: it goes on" in str(raised.value)
 
 
+def test_a_full_disk_that_has_room_is_not_named(tmp_path):
+    with pytest.raises(UserError, match="elsewhere: no room is left on this disk, or for this user; make"), \
+            explained_write_errors(tmp_path):
+        raise OSError(errno.ENOSPC, "full", "elsewhere")
+
+
 def test_other_errors_stay_what_they_are(tmp_path):
     for error in (ValueError("odd"), OSError(errno.EIO, "broken"), UserError("wrong")):
         with pytest.raises(type(error), match=str(error).replace("[", r"\[")), explained_write_errors(tmp_path):

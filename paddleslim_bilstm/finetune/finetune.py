@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..host.versions import before_paddle
 from ..run import cache_root
 from ..storage import checksum, make_writable_folder, whole_folder, write_json
+from ..task import task_code
 from ..teacher.checkpoint import dynamic_mode
 from ..teacher.load import label_names_in
 from ..teacher.weights import read_config
@@ -119,7 +120,8 @@ def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labell
     arrays = [array for part in labelled for array in (*part.sentences.content, part.labels)]
     weights = network.state_dict()
     key = checksum(_FORMAT, config.to_dict()["Finetune"], config.global_.chosen_metric, config.global_.seed,
-                      paddle.__version__, *arrays, *(weights[name].numpy() for name in sorted(weights)))
+                   *task_code(config.global_.task), paddle.__version__, *arrays,
+                   *(weights[name].numpy() for name in sorted(weights)))
     folder = make_writable_folder(cache_root(config.global_.cache_dir) / "finetune", "Global.cache_dir")
     return folder / f"{key}.safetensors"
 

@@ -16,7 +16,7 @@ from ..config.schema import WORDS
 from ..curves import curves
 from ..errors import UserError
 from ..storage import Need, check_room, checksum
-from ..task import task_named, task_of_outputs
+from ..task import task_code, task_named, task_of_outputs
 from ..teacher import Teacher
 from ..teacher.text import TrainingText
 from ..text.rows import Where
@@ -229,7 +229,7 @@ class Recipe:
         train = {**self.settings.to_dict()["TrainConfig"], "logging_iter": _LOGGING_ITER}
         held_out = [data.held_out] if len(data.held_out) else []
         return checksum(*formats, data.key, *held_out, self.dev_key, learns, encoder_fingerprint(spec.encoder),
-                        asdict(plan), train, loss_fingerprint(self.settings.distill.loss),
+                        asdict(plan), train, loss_fingerprint(self.settings.distill.loss), *task_code(spec.task_name),
                         *(first[weight] for weight in sorted(first)), paddle.__version__)
 
     def _steps(self, transfer_sentences: int) -> int:

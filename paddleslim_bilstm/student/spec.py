@@ -129,7 +129,8 @@ def read_spec(folder: str | Path) -> StudentSpec:
         raise UserError(f"{path}: label_names must list num_classes names, one or more")
     task_name = values.get("task_name")
     if task_name is not None and task_name not in TASKS:
-        raise UserError(f"{path}: task_name is {task_name!r}; use the paddleslim_bilstm that wrote it")
+        raise UserError(f"{path}: task_name is {task_name!r}, which is none of ours; import the plug-in that has it "
+                        "before, in Python, or use the paddleslim_bilstm that wrote it")
     thresholds = values.get("thresholds", [])
     if thresholds and (task_name is None or not TASKS[task_name].thresholds) or not _are_thresholds(thresholds, names):
         raise UserError(f"{path}: thresholds is {short(repr(thresholds))}; of a student of several labels a text it "

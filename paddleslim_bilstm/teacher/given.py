@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 import numpy as np
+import paddle
 
 from ..augment import TransferSet
 from ..config import Config
@@ -17,6 +18,7 @@ from ..text import Dataset
 from ..text.rows import Text
 from ..tokens import Sentences, Tokenizer, load_tokenizer
 from ..tokens.word_level import write_word_tokenizer
+from .checkpoint import dynamic_mode
 from .function_content import content_of
 from .label_files import SETTING, GivenAnswers, LabelTable, missing_note
 from .spelling import Speller
@@ -87,7 +89,7 @@ class GivenLabels(Teacher):
 
 @dataclass(frozen=True)
 class FunctionTeacher(Teacher):
-    """A function that is given texts, `TEXTS_PER_CALL` a call at most.
+    """A function that is given texts, `TEXTS_PER_CALL` a call at most, in Paddle's dynamic mode.
 
     Its attribute ``fingerprint``, a text, tells its versions apart; without one the source of its module does, with
     the arrays, numbers, texts and functions that it holds. Its attribute ``label_names`` names the columns, where they
@@ -126,13 +128,14 @@ class FunctionTeacher(Teacher):
     def _ask(self, texts: list[Text]) -> np.ndarray:
         asked = f"{len(texts)} texts, the first {short(repr(texts[0]))}"
         try:
-            answer = self.function(texts)
+            with dynamic_mode(), paddle.no_grad():  # a job of ours is in static mode
+                answer = self.function(texts)
         except Exception as error:  # somebody's own code: anything can come out
             raise UserError(f"teacher: your function fails on {asked} ({type(error).__name__}: {error}); mend it and "
                             "start again: what it has answered is kept") from error
         try:
             logits = np.asarray(answer, np.float32)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # a tensor's own, such as torch's of one that is to be differentiated
             raise UserError(f"teacher: your function answers {short(repr(answer))} to {asked}; it must be numbers "
                             f"[{len(texts)}, {self.num_classes}]") from None
         if logits.shape == (len(texts),) and self.num_classes == 1:

@@ -69,7 +69,7 @@ def write_texts(folder: str | Path, transfer: TransferSet, dev: Sentences, spell
         UserError: ``folder`` holds something else.
     """
     folder = Path(folder)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     _, first = np.unique(row_hashes(dev), return_index=True)
     dev = dev.take(np.sort(first))
     dev = dev.take(~np.isin(row_hashes(dev), row_hashes(transfer.sentences)))
@@ -134,8 +134,14 @@ def _readme(counts: dict[str, int], task: Task, names: Sequence[str], example: s
         labels=task.what_to_label, manifest=MANIFEST, special=f"{special}.")
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Refuse a folder with anything in it that an earlier call has not written, such as labels that came back."""
+def check_replaceable(folder: Path) -> None:
+    """Refuse a folder with anything in it that an earlier call has not written, such as labels that came back.
+
+    Raises:
+        UserError: naming it; or it is the working folder, which can't be replaced.
+    """
+    if folder.resolve() == Path.cwd():
+        raise UserError(f"--output: {folder} is the working folder; name one inside it")
     if not folder.exists():
         return
     found = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}

@@ -258,8 +258,10 @@ def check_kind(rows: Rows, pairs: bool, others: str, setting: str = "Global.text
     """
     if rows.texts and rows.pairs != pairs:
         kinds = "single sentences", "pairs of sentences"
-        raise UserError(f"{rows.source}: has {kinds[rows.pairs]}, {others} are {kinds[pairs]}; name the "
-                        f"{'two columns' if pairs else 'one column'} to read with {setting}")
+        remedy = f"name the {'two columns' if pairs else 'one column'} to read with {setting}"
+        if rows.source.endswith(".txt"):
+            remedy = "give them as .tsv, .csv or .jsonl with two columns"
+        raise UserError(f"{rows.source}: has {kinds[rows.pairs]}, {others} are {kinds[pairs]}; {remedy}")
 
 
 def check_characters(text: str, where: str) -> None:

@@ -57,7 +57,7 @@ def _add_special(built: Tokenizer, special: Special) -> None:
 def xlm_roberta(folder: Path, config: Mapping[str, Any], special: Special) -> Tokenizer:
     """Build XLM-R's tokenizer, or Camembert's, from ``sentencepiece.bpe.model``: fairseq's tokens stand before it."""
     model = _Unigram(folder / "sentencepiece.bpe.model")
-    if _is_camembert(folder, config):
+    if is_camembert(folder, config):
         first = [("<s>NOTUSED", 0.0), ("<pad>", 0.0), ("</s>NOTUSED", 0.0), ("<unk>", 0.0), ("<unk>NOTUSED", -100.0)]
         vocabulary = first + model.pieces[1:] + [("<mask>", 0.0)]
     else:
@@ -68,7 +68,8 @@ def xlm_roberta(folder: Path, config: Mapping[str, Any], special: Special) -> To
     return built
 
 
-def _is_camembert(folder: Path, config: Mapping[str, Any]) -> bool:
+def is_camembert(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a ``sentencepiece.bpe.model`` is Camembert's, by ``config``, the tokenizer's, or the teacher's."""
     teacher = folder / "config.json"
     settings = read_json(teacher, "copy the file from the teacher again") if teacher.is_file() else {}
     names = (config.get("tokenizer_class"), settings.get("model_type"), settings.get("architectures"))

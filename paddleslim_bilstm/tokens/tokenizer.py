@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 import tokenizers
 
 from ..errors import UserError
-from ..storage import read_json
+from ..storage import copy_whole, read_json, write_json
 from . import older_files
 from .framing import Framing
 from .pieces import Pieces, pieces_of
@@ -109,10 +108,17 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer's files, whichever of them there are."""
+    """Copy the tokenizer's files, whichever of them there are, each whole or not at all.
+
+    What the teacher's ``config.json`` alone says of them, that they are Camembert's, the copy says itself.
+    """
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            copy_whole(source / name, target / name)
+    if not (source / "tokenizer.json").is_file() and (source / "sentencepiece.bpe.model").is_file():
+        config = _NamedTokens(source).config
+        if older_files.is_camembert(source, config) and not older_files.is_camembert(target, config):
+            write_json(target / "tokenizer_config.json", {**config, "tokenizer_class": "CamembertTokenizer"})
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
