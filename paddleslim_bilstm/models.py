@@ -20,7 +20,7 @@ from .export.int8 import put_int8_embedding, quantize_student, round_layers
 from .export.onnx_model import write_onnx
 from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
 from .host.chain import chain_dataloader, converted_loader, run_chain
-from .host.strategies import QUANT_BILSTM, strategies_of
+from .host.strategies import QUANT_BILSTM, QUANTIZED_BY_PADDLESLIM, strategies_of
 from .predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from .report.measure import ALONE, BATCH_SIZE, DISTILLED, DevSet, ModelRow, measure_model, measure_onnx
 from .run import RunFolder
@@ -31,8 +31,6 @@ from .student.weights import WEIGHTS_FILE, Weights, load_student
 from .teacher import InferenceModel, logits_of
 
 _log = logging.getLogger(__name__)
-
-QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def run_strategies(settings: Config, run: RunFolder, student: Student, exported:
     if train_dataloader is None or spec.reads_words:  # the user's loader has the teacher's feeds
         rng = np.random.default_rng([settings.global_.seed, 1])
         train_dataloader = chain_dataloader(text.train, text.vocabulary, spec, settings.distill.batch_size, rng)
-    elif "QuantPost" in strategies:
+    else:
         train_dataloader = converted_loader(train_dataloader, spec)
 
     def keep(name: str, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -160,7 +160,14 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     run = RunFolder(settings, fresh)
     job = Job(settings, train, dev, unlabeled, old_loader(train_dataloader), eval_callback, teacher)
     with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), run:
-        return _compress(job, run)
+        return _compress(replace(job, eval_callback=_as_in_first(eval_callback)), run)
+
+
+def _as_in_first(eval_callback: Evaluate | None) -> Evaluate | None:
+    """Return a callback where rank 0 has one, which alone asks it: PaddleSlim's scripts give it to that rank only."""
+    if not ranks.of_first(lambda: eval_callback is not None):
+        return None
+    return eval_callback or (lambda *_: None)
 
 
 def _compress(job: Job, run: RunFolder) -> CompressionResult:

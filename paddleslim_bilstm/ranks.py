@@ -195,15 +195,15 @@ def sum_tensors(tensors: Sequence[Any]) -> None:
                 distributed.all_reduce(tensor)
 
 
-def check_agreement(what: str, key: str) -> None:
+def check_agreement(what: str, key: str, remedy: str = "give all machines the same files, the same configuration and "
+                    "the same versions of Python packages") -> None:
     """Check that all ranks have the same ``key``.
 
     Raises:
         UserError: this one has another than rank 0.
     """
     if of_first(lambda: key) != key:
-        raise UserError(f"{what} differs from that of rank 0: give all machines the same files, the same configuration "
-                        "and the same versions of Python packages")
+        raise UserError(f"{what} differs from that of rank 0: {remedy}")
 
 
 def keeper_of(folder: Path) -> int:

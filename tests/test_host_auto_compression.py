@@ -313,6 +313,28 @@ def test_a_dict_without_our_sections_is_left_to_paddleslim(plain_paddleslim):
     assert reached[0] is config
 
 
+@pytest.mark.parametrize("config", [["QuantPost", {"a": 1}], ("QuantPost",)])
+def test_a_list_reaches_paddleslim_as_it_is(plain_paddleslim, config):
+    Plain, reached = plain_paddleslim
+    Plain("model", None, config=config)
+    assert reached[0] is config
+
+
+def test_a_path_is_a_file_like_its_text(plain_paddleslim, tmp_path):
+    path = tmp_path / "ours.yaml"
+    path.write_text("bert_to_bilstm: {alpha: 7}\n")
+    with pytest.raises(UserError, match=f"{path}:1: bert_to_bilstm.alpha"):
+        plain_paddleslim[0]("model", None, config=path)
+
+
+def test_a_dev_loader_that_nobody_reads_is_named(exported, tmp_path, caplog):
+    loader = script_loader(load_tokenizer(exported), ["good ."])
+    script(exported, tmp_path, {}, eval_dataloader=loader)
+    assert "eval_dataloader" not in caplog.text
+    script(exported, tmp_path, {}, eval_dataloader=loader, eval_callback=None)
+    assert "eval_dataloader: is not read" in caplog.text
+
+
 def test_beside_a_data_hook_other_sections_may_hold_what_paddleslim_reads(tmp_path):
     path = tmp_path / "hook.yaml"
     path.write_text("DataAugmentation: {n_iter: 2}\nQuantAware: {quantize_op_types: !!python/tuple [matmul]}\n")

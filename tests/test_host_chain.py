@@ -16,6 +16,7 @@ from paddleslim_bilstm.export.inference_file import forget_call_stacks, put_in_o
 from paddleslim_bilstm.export.int8 import put_int8_embedding, round_layers
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from paddleslim_bilstm.host import rehearsal
+from paddleslim_bilstm.host.optimizer import check_optimizer
 from paddleslim_bilstm.host.rehearsal import check_strategies
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict.runtimes import paddle_logits
@@ -147,19 +148,22 @@ def test_weights_of_any_number_of_bits_are_read_back(student, tmp_path, bits):
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()  # activations are rounded in one of them
 
 
-def test_a_generator_of_batches_calibrates_quant_post(student, tmp_path):
+@pytest.mark.parametrize("sections", [{"QuantPost": {"batch_nums": 5}}, {"QuantAware": None}])
+@pytest.mark.parametrize("form", ["generator of dicts", "list of tuples"])
+def test_batches_of_any_form_feed_each_strategy(student, tmp_path, sections, form):
     from paddleslim_bilstm.host.chain import converted_loader
+    framed = [TOKENIZER.framing.batch(student[1], np.arange(start, start + 32)) for start in range(0, 160, 32)]
 
     def batches():
-        for start in range(0, 160, 32):
-            ids, types = TOKENIZER.framing.batch(student[1], np.arange(start, start + 32))
+        for ids, types in framed:
             yield {"labels": np.zeros(32), "token_type_ids": types, "input_ids": ids}
 
-    steps = run(student, tmp_path, {"QuantPost": {"batch_nums": 5}}, converted_loader(batches, SPEC))
-    assert steps["QuantPost"][0] > student[3] - 0.02
+    loader = batches if form == "generator of dicts" else [(*batch, np.zeros(32)) for batch in framed]
+    steps = run(student, tmp_path, sections, converted_loader(loader, SPEC))
+    assert steps[[*sections][0]][0] > student[3] - 0.05
 
 
-def test_a_loader_that_quant_post_takes_is_left_as_it_is(student):
+def test_a_loader_that_paddleslim_takes_is_left_as_it_is(student):
     from paddleslim_bilstm.host.chain import chain_dataloader, converted_loader
     loader = chain_dataloader(student[1], TOKENIZER.framing, SPEC, 32, np.random.default_rng(0))
     assert converted_loader(loader, SPEC) is loader
@@ -279,6 +283,29 @@ def process_state():
     return (random.getstate(), repr(np.random.get_state()), re.sub("0x[0-9a-f]+", "", str(paddle.get_rng_state()[0])),
             paddle.static.default_main_program().desc.serialize_to_string(), id(paddle.static.global_scope()),
             dict(paddle.base.unique_name.generator.ids))
+
+
+@pytest.mark.parametrize("step", ["QuantPost", "QuantAware"])
+def test_quantization_of_convolutions_alone_is_warned_of(monkeypatch, caplog, step):
+    monkeypatch.setattr(rehearsal, "_passed", set())
+    for types, warnings in ((["conv2d", "depthwise_conv2d"], 1), (["conv2d", "matmul_v2"], 1)):
+        check_strategies(load_config({"bert_to_bilstm": None, step: {"quantize_op_types": types}}))
+        assert sum(f"{step}: makes no weight of a Bi-LSTM int8" in message for message in caplog.messages) == warnings
+
+
+@pytest.mark.parametrize("rate, warned", [
+    (2e-5, True), ({"type": "LinearWarmup", "warmup_steps": 5, "start_lr": 0.0, "end_lr": 1e-6, "learning_rate": 1e-6},
+                   True), ({"type": "PolynomialDecay", "learning_rate": 1e-3}, False), (None, False)])
+def test_a_learning_rate_for_a_bert_is_warned_of(caplog, rate, warned):
+    check_optimizer(load_config({"bert_to_bilstm": None, "TrainConfig": {"learning_rate": rate}}).train)
+    assert ("is one for a BERT" in caplog.text) == warned
+
+
+def test_a_schedule_that_wants_a_metric_is_refused():
+    train = load_config({"bert_to_bilstm": None, "TrainConfig": {
+        "learning_rate": {"type": "ReduceOnPlateau", "learning_rate": 0.001}}}).train
+    with pytest.raises(UserError, match="TrainConfig.learning_rate: ReduceOnPlateau can't follow"):
+        check_optimizer(train)
 
 
 def test_unknown_key_of_a_strategy_is_refused():

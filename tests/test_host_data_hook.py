@@ -10,7 +10,7 @@ from reviews import make_reviews
 from test_teacher_load import export, masked_network
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.data_hook import augmented_loader
+from paddleslim_bilstm.host.data_hook import augmented_loader, loader_batches
 from paddleslim_bilstm.tokens import BERT_FEEDS, Feed, Framing, load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("in_old_programs")
@@ -85,6 +85,29 @@ def test_batches_keep_their_shape_and_their_masks_fit(request, kind, form):
     changed = [np.mean((one[ids] != other[ids]).any(axis=1)) for one, other in ((first[0], before[0]),
                                                                                (first[0], second[0]))]
     assert min(changed) > 0.7  # from what it was, and from epoch to epoch
+
+
+def test_the_tokenizer_and_the_seed_are_those_of_the_section_global(plain, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in plain.glob("inference.*"):
+        shutil.copyfile(file, model / file.name)
+    arguments = {"model_dir": str(model), "train_dataloader": FORMS["dicts"](plain, BERT_FEEDS)}
+
+    def first(**settings):
+        loader = augmented_loader({"Global": {"tokenizer_dir": str(plain), **settings}, **EVERYTHING}, arguments)
+        return next(loader())["input_ids"].tolist()
+    with pytest.raises(UserError, match="Global.tokenizer_dir"):
+        augmented_loader(EVERYTHING, arguments)
+    assert first() == first(seed=0) != first(seed=1)
+
+
+def test_an_array_by_itself_is_a_batch():
+    ids = np.array([[2, 5, 6, 3], [2, 7, 8, 3]])
+    batch, = loader_batches([ids], BERT_FEEDS[:1])
+    np.testing.assert_array_equal(batch["input_ids"], ids)
+    with pytest.raises(UserError, match="a batch has 1 arrays"):
+        next(loader_batches([ids], BERT_FEEDS))
 
 
 def test_a_fixed_width_and_the_labels_stay(masked):

@@ -98,6 +98,24 @@ def test_compress_is_refused_beside_other_versions_before_paddle_is_loaded(other
     assert len(lines) == 2 and all(line.startswith("error: ") and "works with paddleslim" in line for line in lines)
 
 
+def test_without_pydantic_paddleslim_is_imported_and_our_sections_are_refused(tmp_path):
+    done = run_python(f"""
+        import sys
+        sys.modules["pydantic"] = None
+        import paddleslim_bilstm
+        {IMPORTS}
+        assert "bert_to_bilstm" not in strategy_config.SUPPORTED_CONFIG
+        try:
+            AutoCompression(model_dir={str(tmp_path)!r}, train_dataloader=None, config={{"bert_to_bilstm": None}},
+                            save_dir={str(tmp_path)!r})
+        except ImportError as error:
+            assert str(error).startswith('bert_to_bilstm: pydantic is not installed: pip install "paddleslim-bilstm[')
+        else:
+            raise AssertionError
+    """)
+    assert done.stderr.count("are not registered") == 1
+
+
 @pytest.mark.parametrize("other_version", ["paddleslim-2.4.0"], indirect=True)
 def test_beside_other_versions_a_script_of_its_own_runs_and_our_sections_are_refused(other_version, tmp_path):
     done = run_python(f"""

@@ -14,7 +14,7 @@ from student_reference import random_student
 from test_pairs_student import random_pairs
 from test_student import VOCABULARY, adam, plan, random_sentences
 
-from paddleslim_bilstm import ranks
+from paddleslim_bilstm import pipeline, ranks
 from paddleslim_bilstm.cpu import _processors_by_core, keep_to_own_cores
 from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.program import SharedTrainingProgram, TrainingProgram, TrainingSet
@@ -153,6 +153,16 @@ def test_the_parts_of_a_batch_add_up_to_its_step(in_old_programs, monkeypatch, p
     for name, weight in whole.items():
         assert abs(weight - weights[name]).max() > 1e-3
         np.testing.assert_allclose(shared[name], weight, atol=1e-4, err_msg=name)
+
+
+def test_each_rank_has_a_callback_where_the_first_has_one(monkeypatch):
+    def mine(*_):
+        return 1.0
+    for of_first, given, found in ((True, mine, mine), (False, mine, None), (False, None, None)):
+        monkeypatch.setattr(ranks, "of_first", lambda make, answer=of_first: answer)
+        assert pipeline._as_in_first(given) is found
+    monkeypatch.setattr(ranks, "of_first", lambda make: True)
+    assert callable(pipeline._as_in_first(None))
 
 
 def test_ranks_of_a_machine_are_known_with_both_launchers_of_paddle(monkeypatch):

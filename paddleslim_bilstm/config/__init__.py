@@ -1,17 +1,17 @@
-"""Configuration: frozen pydantic models, read from YAML or a dict, checked once (``schema``, ``reading``)."""
+"""Configuration: frozen pydantic models, read from YAML or a dict, checked once (``schema``, ``reading``).
 
-from .reading import load_config
-from .schema import (
-           AugmentationConfig,
-           Config,
-           DistillConfig,
-           FinetuneConfig,
-           GlobalConfig,
-           HookConfig,
-           QuantBiLSTMConfig,
-           StudentConfig,
-           TrainSettings,
-)
+They come when they are asked for: ``source`` alone needs no pydantic.
+"""
 
-__all__ = ["AugmentationConfig", "Config", "DistillConfig", "FinetuneConfig", "GlobalConfig", "HookConfig",
-           "QuantBiLSTMConfig", "StudentConfig", "TrainSettings", "load_config"]
+from importlib import import_module
+
+_READING = ("load_config",)
+_SCHEMA = ("AugmentationConfig", "Config", "DistillConfig", "FinetuneConfig", "GlobalConfig", "HookConfig",
+           "QuantBiLSTMConfig", "StudentConfig", "TrainSettings")
+__all__ = [*_SCHEMA, *_READING]
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(".reading" if name in _READING else ".schema", __name__), name)

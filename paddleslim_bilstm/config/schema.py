@@ -7,7 +7,6 @@ a wrong one stands. A validator's ValueError says what the value must be ("must 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Dict, Iterable, Literal, Mapping, Optional, Tuple, Union
@@ -18,12 +17,10 @@ from pydantic.json_schema import GenerateJsonSchema
 from ..storage import checksum, source_of
 from ..task import CLASSIFICATION, TASKS, Task, metrics_by_name, task_named
 from ..thresholds import HALF
+from .source import EXPONENT_NUMBER
 
 TOKENS, WORDS = "teacher", "words"  # the student's vocabulary
 BEST_ON_DEV = "dev"  # the thresholds
-
-# YAML 1.1 takes 1e-3 for text (it wants 1.0e-3); everybody means the number.
-EXPONENT_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
 def as_number(value: Any) -> Any:

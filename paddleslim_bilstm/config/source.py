@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
@@ -9,8 +11,9 @@ from typing import Any, Callable, Mapping, Sequence
 import yaml
 
 from ..errors import UserError
-from .schema import EXPONENT_NUMBER
 
+# YAML 1.1 takes 1e-3 for text (it wants 1.0e-3); everybody means the number.
+EXPONENT_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 Keys = tuple  # keys from the section down to a value: ("bert_to_bilstm", "student", "embed_dim")
 _MOST_NESTED = 50  # lists and mappings in one another
 _MOST_VALUES = 10_000  # aliases written out; a configuration has a hundred
@@ -75,6 +78,14 @@ def read_source(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
     for override in overrides:
         _put(result, override)
     return result
+
+
+def names_in(config: Any) -> tuple[str, ...]:
+    """Return the names of the sections of a config as PaddleSlim takes it: a YAML file, a dict or a list of names."""
+    if isinstance(config, (str, os.PathLike)):
+        return section_names(config)
+    names = config if isinstance(config, (dict, list, tuple, set)) else ()
+    return tuple(name for name in names if isinstance(name, str))
 
 
 def section_names(path: str | Path) -> tuple[str, ...]:

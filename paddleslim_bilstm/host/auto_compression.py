@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from paddleslim.auto_compression.compressor import _logger as host_log
 from paddleslim.common.dataloader import wrap_dataloader
 
 from ..config.reading import import_plugins
-from ..config.source import Source, read_sections, read_source, section_names
+from ..config.source import Source, names_in, read_sections, read_source
 from ..errors import UserError
 from ..ranks import of_first
 from ..report.report import score_of
@@ -19,12 +21,13 @@ from ..run import published_name
 from ..storage import copy_whole
 from . import STRATEGY
 from .on_paddle3 import old_loader, paddleslim_at_work
-from .versions import UnsupportedVersion
+from .refusal import DATA_HOOK
 
 if TYPE_CHECKING:
     from ..teacher.given import LogitsOfTexts
 
-_DATA_HOOK = "DataAugmentation"
+_log = logging.getLogger(__name__)
+
 _GLOBAL_ARGUMENTS = ("model_dir", "model_filename", "params_filename", "save_dir")
 _REFUSED_ARGUMENTS = {
     "input_shapes": "the student takes batches of any width, at no loss of speed",
@@ -56,6 +59,8 @@ def extend(cls: type) -> None:
             if name in arguments:
                 arguments[name] = old_loader(arguments[name])
         written = _written(arguments.get("config"))
+        if DATA_HOOK in written.values and isinstance(arguments["config"], os.PathLike):
+            arguments["config"] = os.fspath(arguments["config"])  # PaddleSlim would take it for no config
         self._distillation = None
         if STRATEGY in written.values:
             self._distillation = distillation = _Distillation(written, arguments, teacher)
@@ -69,7 +74,7 @@ def extend(cls: type) -> None:
         if teacher is not None:
             raise UserError(f"teacher: only {STRATEGY} learns from a function, and the config has no such section")
         self._plain_dataloader = None
-        if _DATA_HOOK not in written.values:
+        if DATA_HOOK not in written.values:
             with paddleslim_at_work():
                 return original_init(**arguments)
         from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
@@ -112,29 +117,6 @@ def extend(cls: type) -> None:
     cls.single_strategy_compress = single_strategy_compress
 
 
-def refuse_our_sections(reason: str) -> None:
-    """Have PaddleSlim's ``AutoCompression``, where there is one, raise `UnsupportedVersion` at our sections.
-
-    PaddleSlim itself would pass over them, and do something else than what the config says.
-    """
-    try:
-        from paddleslim.auto_compression import AutoCompression
-    except ImportError:
-        return
-    original_init = AutoCompression.__init__
-    signature = inspect.signature(original_init)
-
-    @functools.wraps(original_init)
-    def __init__(self, *args, **kwargs):
-        sections = _written(signature.bind(self, *args, **kwargs).arguments.get("config")).values
-        for name in (STRATEGY, _DATA_HOOK):
-            if name in sections:
-                raise UnsupportedVersion(f"{name}: {reason}")
-        original_init(self, *args, **kwargs)
-
-    AutoCompression.__init__ = __init__
-
-
 def _export_onnx(folder: Path, model_name: str) -> None:
     """Put the student's ONNX file, the int8 one if there is one, where PaddleSlim's ``export_onnx`` puts its own.
 
@@ -169,6 +151,9 @@ class _Distillation:
         self._teacher = teacher
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
+        if arguments.get("eval_dataloader") is not None and not (self._eval_callback or self.settings.global_.dev_file):
+            _log.warning("eval_dataloader: is not read; name a dev set as Global.dev_file, or give an eval_callback: "
+                         "models are compared on training text now")
 
     @property
     def has_eval_callback(self) -> bool:
@@ -202,14 +187,14 @@ def _written(config: Any) -> Source:
     A file without sections of ours is left to PaddleSlim, whatever it holds: of it only the names are returned. So are
     those of the other sections beside ``DataAugmentation`` alone. With a section of ours, plug-ins are imported.
     """
-    if isinstance(config, str) and Path(config).is_file():
-        names = section_names(config)
+    names = names_in(config)
+    if isinstance(config, (str, os.PathLike)) and names:
         if STRATEGY in names:
             return _with_plugins(read_source(config))
-        return _with_plugins(read_sections(config, ("Global", _DATA_HOOK) if _DATA_HOOK in names else ()))
-    if isinstance(config, dict) and {STRATEGY, _DATA_HOOK} & config.keys():
+        return _with_plugins(read_sections(config, ("Global", DATA_HOOK) if DATA_HOOK in names else ()))
+    if isinstance(config, dict) and {STRATEGY, DATA_HOOK} & config.keys():
         return _with_plugins(read_source(config))
-    return Source(dict.fromkeys(config) if isinstance(config, (dict, list, tuple, set)) else {}, {(): "config"})
+    return Source(dict.fromkeys(names), {(): "config"})
 
 
 def _with_plugins(written: Source) -> Source:

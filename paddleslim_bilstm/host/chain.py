@@ -166,11 +166,10 @@ def chain_dataloader(sentences: Sentences, reader: Reader, spec: StudentSpec, ba
 
 
 def converted_loader(loader: Any, spec: StudentSpec) -> paddle.io.DataLoader:
-    """Return the user's loader in the one form that ``QuantPost`` takes; as it is, if it has it.
+    """Return the user's loader in the one form that all of PaddleSlim's strategies take; as it is, if it has it.
 
     Args:
-        loader: whatever PaddleSlim's other strategies take: a generator function, or a ``paddle.io.DataLoader`` of
-            dicts or of tuples in the order of the teacher's feeds. What is no feed, such as labels, is left out.
+        loader: whatever `loader_batches` reads. What is no feed, such as labels, is left out.
     """
     if isinstance(loader, paddle.io.DataLoader) and loader.feed_list and not loader.return_list:
         return loader

@@ -24,7 +24,7 @@ from ..tokens.framing import IDS, Row
 
 _log = logging.getLogger(__name__)
 
-_SEED = 0
+_READ_OF_GLOBAL = ("tokenizer_dir", "seed")
 _CALIBRATES = "QuantPost"  # it trains nothing, and looks at the loader's own batches
 _TRAINING = ("Distillation", "MultiTeacherDistillation", "QuantAware", "UnstructurePrune", "ASPPrune", "ChannelPrune",
              "TransformerPrune")
@@ -38,7 +38,7 @@ def augmented_loader(config: Mapping[str, Any] | Source, arguments: Mapping[str,
     hold stay as they are, and so do rows that the loader did not yield in its first epoch.
 
     Args:
-        config: with ``DataAugmentation``.
+        config: with ``DataAugmentation``; of ``Global``, ``tokenizer_dir`` and ``seed`` are read.
         arguments: of ``AutoCompression``: ``model_dir`` with an exported classifier and its tokenizer files,
             ``train_dataloader`` in any form that PaddleSlim takes.
 
@@ -47,8 +47,11 @@ def augmented_loader(config: Mapping[str, Any] | Source, arguments: Mapping[str,
             ``model_dir`` holds no text classifier with its tokenizer.
     """
     written = read_source(config)
-    ours = {"bert_to_bilstm": None, "DataAugmentation": written.values["DataAugmentation"]}
-    hooks = load_config(replace(written, values=ours)).augmentation.hooks
+    section = written.values.get("Global")
+    known = {key: section[key] for key in _READ_OF_GLOBAL if key in section} if isinstance(section, Mapping) else {}
+    ours = {"Global": known, "bert_to_bilstm": None, "DataAugmentation": written.values["DataAugmentation"]}
+    settings = load_config(replace(written, values=ours))
+    hooks = settings.augmentation.hooks
     check_hooks(hooks)
     if not any(name in written.values for name in _TRAINING):
         raise UserError(f"DataAugmentation: nothing here trains on its sentences ({_CALIBRATES} only calibrates); "
@@ -60,11 +63,11 @@ def augmented_loader(config: Mapping[str, Any] | Source, arguments: Mapping[str,
     files = exported_files(folder, arguments.get("model_filename"), arguments.get("params_filename"))
     if not files:
         raise UserError(f"DataAugmentation: {folder} holds no inference model; name its files, or remove the section")
-    tokenizer, signature = load_tokenizer(folder), read_signature(files[0])
+    tokenizer, signature = load_tokenizer(settings.global_.tokenizer_dir or folder), read_signature(files[0])
     framing = Framing.of(tokenizer, signature.feeds, signature.width)
     corpus = Corpus.create(read_loader(loader, tokenizer, framing)[0], tokenizer)
     position = {_as_row(one): row for row, one in enumerate(corpus.originals.to_lists())}
-    rng, epochs = np.random.default_rng(_SEED), count()
+    rng, epochs = np.random.default_rng(settings.global_.seed), count()
 
     def changed() -> Sentences:
         sentences = apply_hooks(hooks, corpus.sentences, corpus, rng)
@@ -118,6 +121,8 @@ def loader_batches(loader: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, np.
     for batch in loader() if callable(loader) else loader:
         if isinstance(batch, (list, tuple)) and len(batch) == 1 and isinstance(batch[0], Mapping):
             batch = batch[0]
+        if hasattr(batch, "shape"):  # one array by itself is the batch of a model of one input
+            batch = (batch,)
         if not isinstance(batch, Mapping):
             if len(batch) < len(names):
                 raise UserError(f"train_dataloader: a batch has {len(batch)} arrays, but the teacher's feeds are "

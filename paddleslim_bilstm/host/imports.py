@@ -29,9 +29,15 @@ def follow_imports() -> None:
 
 
 def _register_with_paddleslim(module: str) -> None:
-    if _is_supported(module):
+    if not _is_supported(module):
+        return
+    try:
         from .register import register
-        register()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("paddle", "paddleslim", __name__.partition(".")[0]):
+            raise
+        return _leave_out(module, f'{error.name} is not installed: pip install "paddleslim-bilstm[compress]"')
+    register()
 
 
 def _register_with_paddlenlp(module: str) -> None:
@@ -60,11 +66,15 @@ def _is_supported(module: str) -> bool:
     try:
         check_versions()
     except UnsupportedVersion as error:
-        _log.warning("%s; bert_to_bilstm, DataAugmentation and logit_mse are not registered with %s", error, module)
-        from .auto_compression import refuse_our_sections
-        refuse_our_sections(str(error))
+        _leave_out(module, str(error))
         return False
     return True
+
+
+def _leave_out(module: str, reason: str) -> None:
+    from .refusal import refuse_our_sections
+    _log.warning("%s; bert_to_bilstm, DataAugmentation and logit_mse are not registered with %s", reason, module)
+    refuse_our_sections(reason)
 
 
 # a host's module -> what follows its import, called with its name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+from typing import Mapping
 
 import paddle
 from paddleslim.auto_compression.create_compressed_program import _create_optimizer
@@ -10,7 +12,10 @@ from paddleslim.auto_compression.create_compressed_program import _create_optimi
 from ..errors import UserError
 from ..old_programs import old_programs
 
+_log = logging.getLogger(__name__)
+
 DEFAULT_LEARNING_RATE = 4e-3
+_LOWEST_RATE = 1e-4  # below it Adam moves a weight by less than its size in thousands of steps
 # what a schedule calls its own length, filled in with the run's steps where the config leaves it out
 _LENGTH_NAMES = {"PolynomialDecay": "decay_steps", "CosineAnnealingDecay": "T_max", "OneCycleLR": "total_steps"}
 
@@ -57,10 +62,27 @@ def check_optimizer(train) -> None:
     """Build the optimizer once in a program that is thrown away.
 
     Raises:
-        UserError: a class or an argument in ``TrainConfig`` doesn't exist.
+        UserError: a class or an argument in ``TrainConfig`` doesn't exist, or a schedule wants to be told more than
+            that a step is over.
     """
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
-        make_optimizer_of(train)(1000)
+        _, schedule = make_optimizer_of(train)(1000)
+        try:
+            schedule is None or schedule.step()
+        except TypeError as error:
+            raise UserError(f"TrainConfig.learning_rate: {type(schedule).__name__} can't follow a training's steps "
+                            f"({error}); name another class of paddle.optimizer.lr") from None
+    rate = _highest_rate(train.learning_rate)
+    if rate is not None and rate < _LOWEST_RATE:
+        _log.warning("TrainConfig.learning_rate: %g is one for a BERT, with which a Bi-LSTM hardly learns; leave it "
+                     "out (from %g down to 0), or set it to 0.001 or more", rate, DEFAULT_LEARNING_RATE)
+
+
+def _highest_rate(setting) -> float | None:
+    """Return the learning rate that a setting begins with or warms up to, where it says one."""
+    while isinstance(setting, Mapping):
+        setting = setting.get("learning_rate", setting.get("max_learning_rate"))
+    return float(setting) if isinstance(setting, (int, float)) else None
 
 
 def _learning_rate(setting, total_steps: int):

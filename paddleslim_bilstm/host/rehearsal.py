@@ -22,12 +22,15 @@ from ..config.schema import WORDS
 from ..errors import UserError
 from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
 from ..old_programs import old_programs
+from ..scopes import own_scope
 from ..student.spec import WORD_FEEDS, StudentSpec
 from ..student.weights import first_weights
 from ..task import task_named
 from ..tokens import BERT_FEEDS, Framing, Sentences
 from .chain import StepFailed, feeds_loader, reason_of, run_steps
-from .strategies import strategies_of
+from .strategies import QUANTIZED_BY_PADDLESLIM, strategies_of
+
+_log = logging.getLogger(__name__)
 
 _UNITS, _TOKENS, _LENGTH, _SENTENCES = 8, 16, 6, 4
 _TOLERANCE = 0.5  # of the largest logit: an untrained student's, its activations rounded by the scale of a batch
@@ -88,10 +91,15 @@ def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
     key = repr((strategies, vars(train), kind))
     if key in _passed:
         return
+    useless: list[str] = []
     with _unnoticed():
-        failed = _failure(strategies, train, kind)
-        if failed is None:
-            return _passed.add(key)
+        failed = _failure(strategies, train, kind, useless)
+    if failed is None:
+        for step in useless:
+            _log.warning("%s: makes no weight of a Bi-LSTM int8, and rounds activations only; let quantize_op_types "
+                         "have matmul_v2, or leave it out", step)
+        return _passed.add(key)
+    with _unnoticed():
         reason = reason_of(failed.__cause__)
         for section, key, value, others in _without_each(strategies, train, failed.step):
             if _failure(*others, kind) is None:
@@ -103,8 +111,10 @@ def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
                     "correct the section, or leave it out") from failed.__cause__
 
 
-def _failure(strategies: Strategies, train: Any, spec: StudentSpec) -> StepFailed | None:
-    """Return how the chain fails on an untrained student, if it does."""
+def _failure(strategies: Strategies, train: Any, spec: StudentSpec, useless: list[str] | None = None) -> (
+        StepFailed | None):
+    """Return how the chain fails on an untrained student, if it does; ``useless`` gets the steps that quantize nothing.
+    """
     weights = first_weights(spec, np.arange(_TOKENS, dtype=np.int32), None, np.random.default_rng(0))
     batch = _batch(spec)
     train = SimpleNamespace(**{**vars(train), "epochs": 1, "train_iter": 1, "eval_iter": 1, "target_metric": None})
@@ -116,6 +126,8 @@ def _failure(strategies: Strategies, train: Any, spec: StudentSpec) -> StepFaile
             expected = student_logits(spec, trained, *batch.values())
             if not np.abs(found - expected).max() <= _TOLERANCE * max(1.0, np.abs(expected).max()):
                 raise ValueError("its weights can't be read back")
+        if step in QUANTIZED_BY_PADDLESLIM and useless is not None and not _holds_whole_numbers(folder / MODEL_NAME):
+            useless.append(step)
         if _must_prune(step, strategies) and all(value.all() for value in trained.values() if value.ndim == 2):
             raise ValueError("it prunes nothing")
 
@@ -143,6 +155,16 @@ def _logits(prefix: Path, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     with paddle.static.scope_guard(paddle.static.Scope()):
         program, feed_names, outputs = paddle.static.load_inference_model(str(prefix), executor)
         return executor.run(program, feed={name: batch[name] for name in feed_names}, fetch_list=outputs)[0]
+
+
+def _holds_whole_numbers(prefix: Path) -> bool:
+    """Return whether a matrix of the model has become integers, as quantized weights are, whatever their type."""
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    with own_scope() as scope:
+        program = paddle.static.load_inference_model(str(prefix), executor)[0]
+        matrices = [np.array(scope.find_var(var.name).get_tensor()) for var in program.list_vars()
+                    if var.persistable and var.name not in ("feed", "fetch") and len(var.shape) == 2]
+    return any(matrix.any() and (matrix == np.rint(matrix)).all() for matrix in matrices)
 
 
 class _Batch(paddle.io.Dataset):

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..student.losses import LOSSES
 
 QUANT_BILSTM = "QuantBiLSTM"  # ours, not PaddleSlim's
+QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
 _NEEDS_DISTILLATION = ("QuantAware", "UnstructurePrune", "ASPPrune")
 _CALIBRATION_BATCHES = 32
 

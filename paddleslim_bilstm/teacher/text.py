@@ -8,9 +8,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from .. import ranks
 from ..config import Config
 from ..errors import UserError
 from ..progress import progress_bar
+from ..storage import checksum
 from ..task import task_named
 from ..text import Dataset, Text, load_dataset, load_dev_set
 from ..text.rows import Rows
@@ -121,6 +123,8 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev:
     from ..host.data_hook import read_loader
     sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
                                     task_named(settings.global_.task), teacher.num_classes)
+    ranks.check_agreement("train_dataloader's text", checksum(*sentences.content), "all ranks read all of it and share "
+                          "the work themselves, so give them a loader without DistributedBatchSampler")
     if settings.distill.alpha > 0 and labels is None:
         raise UserError("bert_to_bilstm.alpha: the batches of train_dataloader hold no labels; set it to 0, or yield "
                         "an array 'labels' beside the token ids")
