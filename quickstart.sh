@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 supported() { "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
 if [ -z "${VIRTUAL_ENV:-}" ]; then
-    if [ ! -x .venv/bin/python ]; then
+    if [ ! -f .venv/bin/activate ]; then  # none, or one that was stopped on the way
         for python in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10 python3.9; do
             supported "$python" && break
         done

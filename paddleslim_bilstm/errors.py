@@ -15,10 +15,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(_harmless(message))
+        super().__init__(in_one_line(message))
 
 
-def _harmless(message: str) -> str:
+def in_one_line(message: str) -> str:
     r"""Return ``message`` in one line that a terminal shows as it is: ``"two\nlines \x1b" -> "two lines \\x1b"``."""
     line = " ".join(message.splitlines())
     return line if line.isprintable() else "".join(

@@ -185,8 +185,9 @@ class RunFolder:
             _log.warning("%s: is no model card of ours, so it stays, and the student's is left out", readme)
             (self.final_dir / CARD_FILE).unlink()
         last = (f"{self._model_name}.pdmodel", SPEC_FILE)  # without them neither Paddle nor a Predictor has a model
-        others = [name for name in READING_FILES if not (self.final_dir / name).is_file()]  # of an earlier tokenizer
-        for stale in (*self._earlier_model(), *self.save_dir.glob("*.onnx"),
+        earlier = self._earlier_model()
+        others = [name for name in READING_FILES if earlier and not (self.final_dir / name).is_file()]
+        for stale in (*earlier, *self.save_dir.glob("*.onnx"),
                       *(self.save_dir / name for name in (*last, *others))):
             stale.unlink(missing_ok=True)
         replace_folder(self._steps_dir, self.save_dir / "steps")

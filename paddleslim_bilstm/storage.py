@@ -146,7 +146,7 @@ def checksum(*parts: Any) -> str:
 
 
 def source_of(function: Callable[..., Any]) -> str:
-    """Return the source code of the whole module that a user's function stands in, as its helpers count, too.
+    """Return the source code of the whole module that a user's function or class stands in: its helpers count, too.
 
     Of what was typed into an interpreter, the cell or the bytecode.
     """
@@ -157,14 +157,15 @@ def source_of(function: Callable[..., Any]) -> str:
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):  # no text, or not a plain function
-        code = getattr(function, "__code__", None)
-        return _in_words(code) if code else repr(function)
+        parts = vars(function).values() if isinstance(function, type) else [function]
+        codes = [code_in_words(part.__code__) for part in parts if hasattr(part, "__code__")]
+        return " ".join(codes) or repr(function)
 
 
-def _in_words(constant: Any) -> str:
+def code_in_words(constant: Any) -> str:
     """Return what a constant of a bytecode is, the same in each process."""
     if isinstance(constant, CodeType):
-        return f"{constant.co_code.hex()} {constant.co_names} {list(map(_in_words, constant.co_consts))}"
+        return f"{constant.co_code.hex()} {constant.co_names} {list(map(code_in_words, constant.co_consts))}"
     return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 

@@ -46,7 +46,7 @@ LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logit
 SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
 _MADE_UP = re.compile(r"LABEL_(\d{1,9})")
 _INTEGER = re.compile(r"[-+]?\d{1,18}")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
 
 
@@ -470,7 +470,7 @@ class Regression(Task):
         if is_number and not float(label).is_integer():
             label = repr(float(label))
         label = super().read_label(label, where)
-        if not _NUMBER.fullmatch(label) or not math.isfinite(float(label)):
+        if not NUMBER.fullmatch(label) or not math.isfinite(float(label)):
             raise UserError(f"{where}: the label is {short(label)}; for a regression (Global.task) it must be a number")
         return label
 

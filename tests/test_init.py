@@ -132,16 +132,79 @@ def test_labels_between_commas_are_several_only_where_they_occur_alone(init, tmp
     assert init(tmp_path / "t.tsv")[1].global_.task == "multi_label"
 
 
+def test_labels_and_columns_cannot_write_settings(init, tmp_path):
+    (tmp_path / "evil.py").write_text("raise SystemExit('ran')")
+    odd = 'odd\n  plugins: [evil.py]\n  # '
+    with open(tmp_path / "d.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Kommentar\n(Freitext)", "label\u2028x"])
+        writer.writerows([f"{text} {number}", odd if number % 20 == 0 else ("a", "b")[label]]
+                         for number, (text, label) in enumerate(_rows()))
+    (tmp_path / "train.csv").write_bytes((tmp_path / "d.csv").read_bytes())
+    (tmp_path / "dev.csv").write_bytes((tmp_path / "d.csv").read_bytes())
+    _, settings, data = init(tmp_path / "train.csv", "--label-column", "label\u2028x", "--text-column",
+                             "Kommentar\n(Freitext)")
+    assert settings.global_.plugins is None and settings.global_.metric == "macro_f1" and len(data.label_names) == 3
+    assert settings.global_.text_column == "Kommentar\n(Freitext)"
+
+
+def test_each_class_is_in_both_parts_and_a_single_text_trains(init, tmp_path):
+    labels = ["common"] * 160 + ["rare"] * 2 + [f"once {number}" for number in range(15)]
+    (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(
+        f"{text} {number}\t{label}\n" for (number, label), (text, _) in zip(enumerate(labels), _rows())))
+    _, _, data = init(tmp_path / "t.tsv")
+    dev = {data.label_names[label] for label in data.dev_labels}
+    assert dev == {"common", "rare"} and len(data.label_names) == 17 and len(data.dev_texts) == 17
+
+
+def test_a_file_without_labels_is_no_dev_set(init, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"{text} {n},{label}\n" for n, (text, label)
+                                                                 in enumerate(_rows())))
+    (tmp_path / "test.csv").write_text("id,text\n1,good\n")
+    lines, settings, _ = init(tmp_path / "train.csv")
+    assert f"{tmp_path / 'test.csv'} can't be the dev set" in lines[3]
+    assert settings.global_.dev_file == "mine.dev.jsonl"
+
+
+@pytest.mark.parametrize("column", ["query", "content"])
+def test_a_column_that_was_named_is_the_one_that_is_read(init, tmp_path, column):
+    lines = ["query\ttitle\tcontent\tlabel"] + [f"{text} {n}\tt\t{text} c{n}\t{label}" for n, (text, label)
+                                               in enumerate(_rows())]
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / name).write_text("\n".join(lines))
+    _, settings, data = init(tmp_path / "train.tsv", "--text-column", column)
+    assert settings.global_.text_column == column and isinstance(data.train_texts[0], str)
+
+
+def test_blanks_in_the_header_and_small_numbers(init, tmp_path):
+    (tmp_path / "t.csv").write_text("text, label\n" + "".join(
+        f"{text} {n},{[0.5, 1.0, 1e-05][n % 3]}\n" for n, (text, _) in enumerate(_rows())))
+    assert init(tmp_path / "t.csv")[1].global_.task == "regression"
+
+
+def test_the_parts_of_a_split_take_no_files_place(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(json.dumps({"text": f"{text} {number}", "label": label}) + "\n"
+                   for number, (text, label) in enumerate(_rows()))
+    (tmp_path / "reviews.train.jsonl").write_text(rows)
+    assert cli.main(["init", "reviews.train.jsonl", "--output", "reviews.yaml"]) == cli.USER_ERROR
+    assert "reviews.train.jsonl is there already" in capsys.readouterr().err
+    assert (tmp_path / "reviews.train.jsonl").read_text() == rows and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("content, options, message", [
+    ("sentence;label\ngood;1\nbad;1,5\nso;2\n", (), "label holds 1,5, which may be a decimal or two labels"),
+    ("sentence\tlabel\ngood\t1\nbad\t1\n", (), "every row has the label 1"),
     ("sentence\tlabel\ngood\ta\nbad\tb\nso\tc\n", ("--teacher", "TEACHER"), "data.tsv"),
     ("x\ty\n1\t2\n", (), "none of the columns x, y looks like labels; name it with --label-column"),
     ("sentence\tlabel\n", (), "has no rows below the names of its columns"),
     ("sentence\tlabel\ngood\t1\n", ("--teacher", "nowhere"), "--teacher: nowhere is not there")])
 def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch, capsys, tiny_teacher, content, options, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data.tsv").write_text(content)
+    file = "data.csv" if content.startswith("sentence;") else "data.tsv"
+    (tmp_path / file).write_text(content)
     options = [str(tiny_teacher("huggingface")) if one == "TEACHER" else one for one in options]
-    assert cli.main(["init", "data.tsv", *options]) == cli.USER_ERROR
+    assert cli.main(["init", file, *options]) == cli.USER_ERROR
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "data.yaml").exists()

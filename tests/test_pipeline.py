@@ -192,13 +192,16 @@ def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tm
 def test_no_tokenizer_file_of_an_earlier_teacher_stays(config, tmp_path):
     from paddleslim_bilstm.run import RunFolder
     out, settings = tmp_path / "out", prepare(config)
-    for files in (["tokenizer.json", "tokenizer_config.json", "words.txt"], ["vocab.txt"]):
+    (out / "words.txt").write_text("the user's")
+    for number, files in enumerate((["tokenizer.json", "tokenizer_config.json"], ["vocab.txt"])):
         with RunFolder(settings) as run:
             for name in (*files, "student.json"):
                 (run.final_dir / name).write_text(name)
+            (run.final_dir / "report.json").write_text(json.dumps({"config": settings.to_dict()}))
             run.publish()
+        assert (out / "words.txt").exists() == (number == 0)  # nothing of ours was there before the first run
     assert sorted(file.name for file in out.iterdir() if file.is_file() and file.name != ".lock") == [
-        "student.json", "vocab.txt"]
+        "report.json", "student.json", "vocab.txt"]
 
 
 def test_the_cache_is_listed_and_cleared(again, tmp_path, capsys):

@@ -161,7 +161,7 @@ def test_columns_that_nobody_fills_are_left_out():
 
 def _write(folder, rows=ROWS):
     return write_report(folder, rows, config={"Global": {"seed": 0}}, seconds={"labelling": 371.2, "training": 2950.0},
-                        data_counts={"train": 67349, "dev": 872}, transfer_set={"sentences": 741505},
+                        data_counts={"train": 67349, "dev": 872}, transfer_set={"made": 800000, "duplicates": 58495},
                         notes=["made for a test"])
 
 
@@ -184,7 +184,7 @@ def test_report_md_tells_result_times_method_and_use(tmp_path):
     assert report.headline in text
     assert "| QuantPost | 85.8 | 86.2 | 95.0 | 2.50 M | 10.0 MB | 10.0 M | 0.200 | 0.500 | 15.0 k |" in text
     assert "| training | 49 min 10 s | 89 % |" in text
-    assert "| transfer set: sentences | 741,505 |" in text
+    assert "| transfer set: made | 800,000 |" in text
     assert "made for a test" in text and RUNTIME in text
     assert "24 tokens" in text
     assert text.index("## Where the time went") < text.index("## How to load the model")

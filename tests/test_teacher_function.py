@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import paddle
 import pytest
+from numpy import exp
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.teacher import label
@@ -81,11 +83,29 @@ def test_an_attribute_or_the_source_tells_functions_apart(tokenizer):
     def print_of(function):
         return FunctionTeacher.of(function, tokenizer, ("a", "b")).fingerprint
 
-    assert print_of(lengths) == print_of(lambda texts: texts) != print_of(one)  # the module's source; one holds lengths
+    functions = [lengths, lambda texts: texts, lambda texts: lengths(texts), one]  # of one module
+    assert len(set(map(print_of, functions))) == 4
     one.fingerprint = "v1"
     first = print_of(one)
     one.fingerprint = "v2"
     assert len({first, print_of(one), print_of(lengths)}) == 3
+
+
+class Asks:
+    """An object that is called, and asks a model of its module."""
+
+    def __call__(self, texts):
+        return MODEL(texts)
+
+
+class Holds:
+    """An object that is called, and asks what it holds."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def __call__(self, texts):
+        return self.method(texts)
 
 
 class Model:
@@ -126,10 +146,24 @@ def calling_it_inside(texts):
     return [row for row in (MODEL(text) for text in texts)]
 
 
+WORDS = re.compile("[a-z]+")
+
+
+@lru_cache
+def words(text):
+    return len(WORDS.findall(text))
+
+
+def using_a_library(texts):
+    return np.exp([[words(text), exp(0.0)] for text in texts])
+
+
 SEEN = [closing_over(1), closing_over(2), closing_over("a"), closing_over((1, "a")), closing_over(np.zeros(2)),
         closing_over(np.ones(2)), closing_over(closing_over(3)), closing_over(closing_over(4)),
         partial(scaled, scale=2.0), partial(scaled, scale=3.0), partial(scaled, weights=np.ones(3)), Model(2.0),
-        Model(3.0), Model(4.0).answer, scaled]
+        Model(3.0), Model(4.0).answer, scaled, partial(closing_over(1), bias=1), partial(closing_over(2), bias=1),
+        Holds(Model(5.0).answer), Holds(Model(6.0).answer), closing_over(Model(5.0).answer),
+        closing_over(Model(6.0).answer), closing_over(partial(scaled, scale=5.0)), using_a_library]
 
 
 def test_values_that_a_function_holds_tell_it_apart(tokenizer, caplog):
@@ -143,7 +177,10 @@ def test_values_that_a_function_holds_tell_it_apart(tokenizer, caplog):
     (closing_over(Model()), "value (Model)"), (closing_over([1]), "value (list)"),
     (partial(scaled, weights={"a": 1}), "weights (dict)"), (partial(scaled, model=Model()), "model (Model)"),
     (calling_a_model_of_the_module, "MODEL (Model)"), (calling_a_method, "MODEL (Model)"),
-    (calling_it_inside, "MODEL (Model)"), (closing_over(calling_a_model_of_the_module), "MODEL (Model)"),
+    (calling_it_inside, "MODEL (Model)"), (Asks(), "MODEL (Model)"),
+    (partial(calling_a_model_of_the_module), "MODEL (Model)"),
+    (closing_over({}.get), "value (builtin_function_or_method)"),
+    (closing_over(calling_a_model_of_the_module), "MODEL (Model)"),
     (closing_over(np.array([None])), "value (ndarray)"), (Model([2]), "scale (list)")])
 def test_what_the_cache_cant_see_is_named_in_one_line_unless_there_is_a_fingerprint(tokenizer, caplog, function, named):
     FunctionTeacher.of(function, tokenizer, ("a", "b"))
@@ -164,6 +201,9 @@ def test_what_other_cells_of_a_notebook_define_tells_it_apart(tokenizer, monkeyp
         for cell in (*cells, "def teacher(texts):\n    return [helper(text) for text in texts]\n"):
             exec(compile(cell, "<cell>", "exec"), module.__dict__)
         return FunctionTeacher.of(module.teacher, tokenizer, ("a", "b")).fingerprint
+    classes = "class Scorer:\n    def score(self, text):\n        return [len(text), {}]\n\n" \
+              "def helper(text):\n    return Scorer().score(text)\n"
+    assert len({print_of((classes.format(rest),)) for rest in (1, 2, 1)}) == 2
     helper = "def helper(text):\n    return [SCALE * len(text), {}]\n"
     prints = [print_of((f"SCALE = {scale}\n", helper.format(rest))) for scale, rest in ((1, 0), (2, 0), (1, 3), (1, 0))]
     assert len(set(prints)) == 3 and prints[0] == prints[3]

@@ -34,14 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the data or the teacher can't be read or don't go together, or the YAML is there already.
     """
     from ..config.draft import look_at, write_draft
-    from ..config.reading import load_config
     path = Path(arguments.output or f"{_name(Path(arguments.data))}.yaml")
     if path.exists():
         raise UserError(f"--output: {path} is there already; name another file")
     look = look_at(arguments.data, arguments.teacher, text_column(arguments.text_column), arguments.label_column)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = write_draft(look, path)
-    load_config(path)
     print("\n".join(look.lines()))
     print(f"Written: {', '.join(map(str, written))}\nNext: paddleslim-bilstm compress {path}")
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -13,12 +14,13 @@ import numpy as np
 import yaml
 
 from ..augment.speech import is_chinese
-from ..errors import UserError
+from ..errors import UserError, in_one_line
 from ..storage import read_json, whole_file
-from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
+from ..task import CLASSIFICATION, MULTI_LABEL, NUMBER, REGRESSION, Task, check_two_labels
 from ..text.files import read_file, read_sample
-from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, known_pair
+from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, find_columns, known_pair
 from ..tokens import has_tokenizer, load_tokenizer
+from .reading import load_config
 from .schema import StudentConfig
 
 SAMPLE_ROWS = 1000  # by which columns are found
@@ -44,7 +46,9 @@ class Look:
     Attributes:
         rows: all that was read.
         dev: the file of the dev set; None where the data is to be split.
-        text_column, label_column: None where their names are usual ones.
+        text_column, label_column: None where they are found by their names.
+        parts: the rows to train on and those of the dev set, where the data is to be split.
+        passed_over: a file that is called like a dev set and can't be one.
         tokens: of each text, by the teacher's tokenizer or estimated.
         teacher: its folder; None where one is to be fine-tuned. ``kind`` says what it is.
         reads: the tokens that it takes at most, if its configuration tells.
@@ -53,6 +57,8 @@ class Look:
     file: Path
     rows: Rows
     dev: Path | None
+    parts: tuple[Rows, Rows] | None
+    passed_over: Path | None
     text_column: TextColumn | None
     label_column: str | None
     tokens: np.ndarray
@@ -97,12 +103,15 @@ class Look:
             ("duplicates", "repeated"), ("conflicting_labels", "repeated with another label"),
             ("empty_skipped", "without text"), ("without_letters", "without letters")) if counts[key]]
         dev = f"dev set: {self.dev}" if self.dev else "no dev file beside it: a tenth is split off"
-        return [f"{self.file}: {len(self.rows.texts):,} {texts}{where}{label}",
+        if self.passed_over:
+            dev = f"{self.passed_over} can't be the dev set (no such columns or labels): a tenth is split off"
+        return [in_one_line(line) for line in (
+                f"{self.file}: {len(self.rows.texts):,} {texts}{where}{label}",
                 self._labels(),
                 f"{'Chinese' if self.chinese else 'no Chinese'}; {int(np.median(self.tokens))} tokens in the middle, "
                 f"{_COVERED:.0%} have at most {self.longest}{'' if self.counted else ' (estimated)'}",
                 f"{', '.join(odd) or 'nothing odd'}; {dev}",
-                self.kind]
+                self.kind)]
 
     def _labels(self) -> str:
         if self.task is REGRESSION:
@@ -125,45 +134,63 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     names, sample = read_sample(file, "DATA", SAMPLE_ROWS)
     label_column = label_column or _label_column(names, sample, text_column)
     text_column = text_column or _text_column(names, sample, label_column, file)
-    task = _task([row[names.index(label_column)] for row in sample if label_column in names])
+    task = _task([row[names.index(label_column)] for row in sample if label_column in names], label_column)
     rows = read_file(file, "DATA", text_column=text_column, label_column=label_column, task=task)
     chinese = is_chinese("".join(map(_joined, rows.texts[:SAMPLE_ROWS])))
     outputs, classes, kind, reads = _teacher(teacher, chinese)
-    if outputs is not None:  # what a run would refuse
+    check_two_labels(rows)
+    if outputs is not None:
         task.check_teacher(outputs)
-        task.scheme(rows, rows, outputs, classes)
-    return Look(file, rows, _dev_file(file), _unless_usual(text_column, names), _unless_usual(label_column, names),
+    candidate, dev_rows = _dev_file(file), None
+    if candidate is not None:
+        with suppress(UserError):
+            dev_rows = read_file(candidate, "DATA", text_column=text_column, label_column=label_column, task=task)
+            check_two_labels(dev_rows)
+    parts = None if dev_rows else _split(rows)
+    task.scheme(*(parts or (rows, dev_rows)), outputs, classes)  # what a run would refuse
+    found = _unless_found(names, text_column, label_column)
+    return Look(file, rows, candidate if dev_rows else None, parts, None if dev_rows else candidate, *found,
                 *_tokens(rows.texts, teacher), chinese, teacher, kind, reads)
 
 
 def write_draft(look: Look, path: Path) -> list[Path]:
-    """Write the YAML, and where there is no dev file the data in two parts beside it; return what was written."""
+    """Write the YAML, and where there is no dev file the data in two parts beside it; return what was written.
+
+    Raises:
+        UserError: one of the files is there already.
+    """
     train, dev, written = look.file, look.dev, [path]
-    if dev is None:
+    if look.parts is not None:
         train, dev = (path.with_name(f"{path.stem}.{part}.jsonl") for part in ("train", "dev"))
-        _split(look.rows, train, dev)
         written += [train, dev]
+    there = [file for file in written if file.exists()]
+    if there:
+        raise UserError(f"--output: {there[0]} is there already; name another file")
+    text = _yaml(look, path, train, dev)
+    load_config(yaml.safe_load(text))
+    for rows, file in zip(look.parts or (), (train, dev)):
+        _write_rows(rows, file)
     with whole_file(path) as partial:
-        partial.write_text(_yaml(look, path, train, dev), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     return written
 
 
 def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
     columns = {} if look.dev is None else {"text_column": look.text_column, "label_column": look.label_column}
     name, shares, task = path.stem, look.shares, look.task
-    rare = task is CLASSIFICATION and shares[-1][1] * len(shares) < _RARE
+    rare = shares[-1][0] if task is CLASSIFICATION and shares[-1][1] * len(shares) < _RARE else None
     about = [("model_dir", look.teacher or f"output/{name}/teacher",
               look.kind if look.teacher else "is not there yet: Finetune makes it"),
              ("train_file", str(train), f"{len(look.rows.texts):,} rows" + ("" if look.dev else " less dev_file")),
              ("dev_file", str(dev), "what the report measures on"),
              ("text_column", columns.get("text_column"), ""), ("label_column", columns.get("label_column"), ""),
              ("task", None if task is CLASSIFICATION else task.name, ""),
-             ("metric", "macro_f1" if rare else None, f"{shares[-1][0]} is rare, and counts as much as the others"),
+             ("metric", rare and "macro_f1", f"{rare} is rare, and counts as much as the others"),
              ("save_dir", f"output/{name}/student", "where the student and its report.html go"),
              ("max_seq_length", look.max_seq_length, f"{_COVERED:.0%} of the texts have at most {look.longest} tokens"
               + (f"; the teacher reads {look.reads}" if look.max_seq_length == look.reads else "")),
              ("seed", 0, "")]
-    lines = [f"# Made by `paddleslim-bilstm init`. Run it here: paddleslim-bilstm compress {path}",
+    lines = [in_one_line(f"# Made by `paddleslim-bilstm init`. Run it here: paddleslim-bilstm compress {path}"),
              "# Any value can be set on the command line: -o DataAugmentation.n_iter=5", "", "Global:"]
     lines += [_line(key, value, comment) for key, value, comment in about if value is not None]
     if look.teacher is None:
@@ -183,23 +210,45 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
 
 def _line(key: str, value: Any, comment: str) -> str:
     value = list(value) if isinstance(value, tuple) else value
-    shown = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**20).partition("\n")[0]
-    return f"  {key}: {shown}".ljust(_COMMENTS) + f"  # {comment}" if comment else f"  {key}: {shown}"
+    odd = any(isinstance(one, str) and not one.isprintable() for one in (value if isinstance(value, list) else [value]))
+    shown = yaml.safe_dump(value, default_flow_style=True, default_style='"' if odd else None, allow_unicode=not odd,
+                           width=2**20).partition("\n")[0]
+    return in_one_line(f"  {key}: {shown}".ljust(_COMMENTS) + f"  # {comment}" if comment else f"  {key}: {shown}")
 
 
-def _split(rows: Rows, train: Path, dev: Path) -> None:
-    """Write ``rows`` in two parts; equal texts go to the same one."""
+def _split(rows: Rows) -> tuple[Rows, Rows]:
+    """Return ``rows`` in two parts; equal texts go to the same one, and some of each label, if there are, to both."""
     firsts: dict[Text, int] = {}
     group = np.array([firsts.setdefault(text, len(firsts)) for text in rows.texts])
-    chosen = np.random.default_rng(0).permutation(len(firsts))[:max(1, min(int(_DEV_SHARE * len(firsts)), _MOST_DEV))]
-    in_dev = np.isin(group, chosen)
-    for path, part in ((train, ~in_dev), (dev, in_dev)):
-        with whole_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
-            for row in np.flatnonzero(part):
-                text, label = rows.texts[row], rows.labels[row]
-                sides = {"text": text} if isinstance(text, str) else {"text_a": text[0], "text_b": text[1]}
-                label = list(label) if isinstance(label, tuple) else label
-                file.write(json.dumps({**sides, "label": label}, ensure_ascii=False) + "\n")
+    labels: list[set[str]] = [set() for _ in firsts]  # of numbers none, which needn't occur in both
+    for number, label in zip(group, rows.labels if rows.task is not REGRESSION else ()):
+        labels[number].update(label if isinstance(label, tuple) else (label,))
+    left = Counter(label for of_text in labels for label in of_text)
+    order, chosen, met = np.random.default_rng(0).permutation(len(firsts)), set(), set()
+    most = max(1, min(int(_DEV_SHARE * len(firsts)), _MOST_DEV))
+    for needs_new in (True, False):
+        for number in order:
+            free = number not in chosen and all(left[label] > 1 for label in labels[number])
+            if free and (labels[number] - met if needs_new else len(chosen) < most):
+                chosen.add(number)
+                met |= labels[number]
+                left.subtract(labels[number])
+    in_dev = np.isin(group, list(chosen))
+    return _rows_of(rows, ~in_dev), _rows_of(rows, in_dev)
+
+
+def _rows_of(rows: Rows, part: np.ndarray) -> Rows:
+    places = np.flatnonzero(part)
+    return replace(rows, texts=[rows.texts[row] for row in places], labels=[rows.labels[row] for row in places],
+                   places=[rows.places[row] for row in places])
+
+
+def _write_rows(rows: Rows, path: Path) -> None:
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        for text, label in zip(rows.texts, rows.labels):
+            sides = {"text": text} if isinstance(text, str) else {"text_a": text[0], "text_b": text[1]}
+            label = list(label) if isinstance(label, tuple) else label
+            file.write(json.dumps({**sides, "label": label}, ensure_ascii=False) + "\n")
 
 
 def _dev_file(file: Path) -> Path | None:
@@ -245,13 +294,21 @@ def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] |
     return outputs, classes or None, kind, config.get("max_position_embeddings")
 
 
-def _task(labels: Sequence[Any]) -> Task:
-    """Return the task by the look of labels: lists are several, fractions a regression."""
+def _task(labels: Sequence[Any], column: str) -> Task:
+    """Return the task by the look of labels: lists are several, fractions a regression.
+
+    Raises:
+        UserError: they are numbers with a decimal comma.
+    """
     if any(isinstance(label, (list, tuple)) for label in labels):
         return MULTI_LABEL
     texts = [str(label).strip() for label in labels]
-    if texts and all(re.fullmatch(r"[-+]?\d*\.?\d+", text) for text in texts):
+    if texts and all(NUMBER.fullmatch(text) for text in texts):
         return REGRESSION if any(not float(text).is_integer() for text in texts) else CLASSIFICATION
+    if texts and all(re.fullmatch(r"[-+]?\d+(,\d+)?", text) for text in texts):
+        odd = next(text for text in texts if "," in text)
+        raise UserError(f"DATA: {column} holds {odd}, which may be a decimal or two labels; write decimals with a "
+                        "point, or labels as lists in JSONL")
     parts = [text.split(",") for text in texts]
     lone = {part[0].strip() for part in parts if len(part) == 1}
     several = [part for part in parts if 1 < len(part) <= _MOST_PARTS]
@@ -309,13 +366,17 @@ def _without_number(name: str) -> str:
     return re.sub(r"[\s_#-]*(?:[12]|[ab])$", "", name.lower())
 
 
-def _unless_usual(column: TextColumn | None, names: Sequence[str]) -> TextColumn | None:
-    """Return ``column``, or None where the reader finds it by itself."""
-    lower = [name.strip().lower() for name in names]
-    if isinstance(column, tuple):
-        return None if known_pair(names, "") == column else column
-    first = [next((name for name in usual if name in lower), None) for usual in (TEXT_COLUMNS, LABEL_COLUMNS)]
-    return None if column is not None and column.lower() in first else column
+def _unless_found(names: Sequence[str], text_column: TextColumn,
+                  label_column: str) -> tuple[TextColumn | None, str | None]:
+    """Return the columns, with None for one that the reader finds by itself."""
+    wanted = find_columns(names, "", text_column, label_column, True)
+    found_text = found_label = None
+    with suppress(UserError):
+        found_text = find_columns(names, "", None, None, False).texts
+    with suppress(UserError):
+        found_label = find_columns(names, "", text_column, None, True).label
+    return (None if found_text == wanted.texts else text_column,
+            None if found_label == wanted.label else label_column)
 
 
 def _joined(text: Text) -> str:

@@ -14,6 +14,7 @@ from ..storage import copy_whole
 from ..student.network import TOKEN_MAP, StudentNetwork, rows_of_feeds
 from ..student.spec import READING_FILES, StudentSpec
 from ..student.weights import Weights, first_weights, load_student, save_student
+from ..tokens import has_tokenizer
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES
 from .onnx_model import write_onnx
 from .paddle_model import export_paddle_model
@@ -118,7 +119,8 @@ class BiLSTMClassifier(nn.Layer):
             self.training = was_training
         write_onnx(folder / "model.onnx", weights, self.spec)
         save_student(folder, weights, self.spec)
-        if self._tokenizer_dir and self._tokenizer_dir.resolve() != folder.resolve():
+        if self._tokenizer_dir and self._tokenizer_dir.resolve() != folder.resolve() and has_tokenizer(
+                self._tokenizer_dir):
             for name in READING_FILES:
                 if (self._tokenizer_dir / name).is_file():
                     copy_whole(self._tokenizer_dir / name, folder / name)

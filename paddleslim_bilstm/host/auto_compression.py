@@ -15,7 +15,7 @@ from paddleslim.common.dataloader import wrap_dataloader
 from ..config.reading import import_plugins
 from ..config.source import Source, names_in, read_sections, read_source
 from ..errors import UserError
-from ..ranks import of_first
+from ..ranks import is_first, of_first
 from ..report.report import score_of
 from ..run import published_name
 from ..storage import copy_whole
@@ -151,7 +151,8 @@ class _Distillation:
         self._teacher = teacher
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")
-        if arguments.get("eval_dataloader") is not None and not (self._eval_callback or self.settings.global_.dev_file):
+        known = self._eval_callback or self.settings.global_.dev_file
+        if arguments.get("eval_dataloader") is not None and not known and is_first():
             _log.warning("eval_dataloader: is not read; name a dev set as Global.dev_file, or give an eval_callback: "
                          "models are compared on training text now")
 

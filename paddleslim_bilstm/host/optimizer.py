@@ -81,7 +81,8 @@ def check_optimizer(train) -> None:
 def _highest_rate(setting) -> float | None:
     """Return the learning rate that a setting begins with or warms up to, where it says one."""
     while isinstance(setting, Mapping):
-        setting = setting.get("learning_rate", setting.get("max_learning_rate"))
+        setting = max(setting["values"]) if "values" in setting else setting.get("learning_rate",
+                                                                                setting.get("max_learning_rate"))
     return float(setting) if isinstance(setting, (int, float)) else None
 
 

@@ -100,14 +100,12 @@ def answer_shards(job: ShardJob, inputs: Sequence[Path], processes: int = 1) -> 
 
 
 def _check_targets(job: ShardJob, inputs: Sequence[Path]) -> None:
-    """Refuse to write over an input, or over what was there before the first answer."""
+    """Refuse to write over an input, or over what was there before the first answer; later all there is ours."""
     theirs = {file.resolve() for file in inputs}
     begun = (job.folder / _RECORDS).is_dir()
-    for file in inputs:
-        target = job.folder / _answers_name(file)
+    for target in (*(job.folder / _answers_name(file) for file in inputs), job.folder / SUMMARY_FILE):
         if target.resolve() in theirs:
-            raise UserError(f"--output: the answers to {file} would take the place of {target}, an input; name another "
-                            "folder")
+            raise UserError(f"--output: the answers would take the place of {target}, an input; name another folder")
         if target.exists() and not begun:
             raise UserError(f"--output: {target} is there and holds no answers of ours; name another folder")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -57,7 +58,7 @@ def _teacher_name(report: Report) -> str:
     """Return the last part of the teacher's path: the others say something of a machine, not of the model."""
     settings = report.config.get("Global", {})
     places = settings.get("model_dir") or settings.get("teacher_labels") or TEACHER
-    paths = [Path(place) for place in ([places] if isinstance(places, str) else places)]
+    paths = [Path(os.path.abspath(place)) for place in ([places] if isinstance(places, str) else places)]
     return " and ".join(path.parent.name or path.stem if path.suffix == ".onnx" else path.name for path in paths)
 
 
@@ -88,8 +89,9 @@ def _making(report: Report) -> str:
         ("train", "labelled rows to train on"), ("unlabeled", "unlabelled texts"), ("dev", "dev rows"))
         if report.data.get(key)]
     lines.append(f"- **Data**: {', '.join(counts) or 'not counted'}.")
-    if report.transfer_set.get("sentences"):
-        lines.append(f"- **Transfer set**: {report.transfer_set['sentences']:,} distinct sentences made of them by "
+    if report.transfer_set.get("made"):
+        distinct = report.transfer_set["made"] - report.transfer_set.get("duplicates", 0)
+        lines.append(f"- **Transfer set**: {distinct:,} distinct sentences made of them by "
                      f"{_hooks(report.config)}, labelled by the teacher.")
     settings = report.config.get("bert_to_bilstm", {})
     lines.append(f"- **Training**: loss `{settings.get('loss', 'logit_mse')}` on the teacher's answers, weight of the "

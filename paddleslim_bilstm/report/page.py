@@ -250,7 +250,8 @@ def _behaviour(comparison: Comparison, metric: str) -> dict[str, Any]:
     if len(groups) > 1:
         likeness = comparison.task.likeness
         lines = [_length_line(groups, likeness.name, "likeness", likeness)]
-        lines += [_length_line(groups, name, name, figure) for name in ("teacher", "student") if name in groups[0]]
+        if figure.in_percent == likeness.in_percent:  # on one axis
+            lines += [_length_line(groups, name, name, figure) for name in ("teacher", "student") if name in groups[0]]
         unit = " in %" * likeness.in_percent
         lines[0] = Line(likeness.title, lines[0].points, "likeness")
         charts.append({"caption": f"By length: {likeness.title}"

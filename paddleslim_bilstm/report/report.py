@@ -24,7 +24,7 @@ class Report:
         config: the settings as they were used.
         seconds: of each stage, in the order in which they ran.
         data: counts, such as ``{"train": 67349, "dev": 872, "truncated": 0}``.
-        transfer_set: counts, such as ``{"sentences": 741505, "tokens": 9714000}``.
+        transfer_set: counts, such as ``{"originals": 66978, "made": 1414329, "duplicates": 234201}``.
         versions, hardware: as in machine.py.
         metric: what the models are judged by, a name of the task's.
         notes: what a reader should know about the run as a whole.

@@ -6,22 +6,23 @@ import dis
 import functools
 import inspect
 import logging
+import re
 from contextlib import suppress
 from types import CodeType
 from typing import Any, Callable
 
 import numpy as np
 
-from ..storage import source_of
+from ..storage import code_in_words, source_of
 
 
 def content_of(function: Callable[..., Any]) -> tuple[list[Any], list[str]]:
     """Return the source of a function with the values that it holds, and what it holds beside, whose content is unseen.
 
     A function holds what it closes over, its defaults and what it uses of its module, a bound method and a callable
-    object their attributes, a ``partial`` its arguments. Arrays, numbers, texts, tuples of these and other functions
-    are seen, functions of another module by its source alone; models, lists and tables are not: they may change with
-    each call.
+    object their attributes, too, a ``partial`` its arguments. Arrays, numbers, texts, tuples of these and other
+    functions are seen, those that it uses of another module by its source alone; models, lists and tables are not: they
+    may change with each call.
 
     Example: of ``lambda texts: model(texts) * scale`` the source and ``scale``, and ``["model (BertModel)"]``.
     """
@@ -31,41 +32,77 @@ def content_of(function: Callable[..., Any]) -> tuple[list[Any], list[str]]:
     return content, unseen
 
 
-def _look_into(function: Any, content: list[Any], unseen: list[str], seen: set[int]) -> None:
-    seen.add(id(function))
-    source, held = _taken_apart(function)
-    content.append(source)
-    elsewhere = {name for name, value in held.items() if inspect.isroutine(value)
-                 and getattr(value, "__module__", None) != getattr(function, "__module__", None)}
-    for name, value in held.items():
-        if _is_plain(value) or isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            content += [name, value]
-        elif name in elsewhere:
-            content += [name, source_of(value) if inspect.isfunction(value) else value.__qualname__]
-        elif isinstance(value, functools.partial) or inspect.isroutine(value):
-            if id(value) not in seen:
-                _look_into(value, content, unseen, seen)
-        elif not inspect.ismodule(value) and not inspect.isclass(value) and not isinstance(value, logging.Logger):
-            unseen.append(f"{name} ({type(value).__name__})")
+def _look_into(thing: Any, content: list[Any], unseen: list[str], seen: set[int]) -> None:
+    seen.add(id(thing))
+    content.append(_source(thing))
+    module, used = _used(thing)
+    for name, value in used.items():
+        if inspect.isfunction(value) and value.__module__ != module:  # its source tells its versions apart
+            content += [name, source_of(value)]
+        else:
+            _add(name, value, module, content, unseen, seen)
+    for name, value in _held(thing).items():
+        _add(name, value, module, content, unseen, seen)
 
 
-def _taken_apart(function: Any) -> tuple[str, dict[str, Any]]:
-    """Return the source of a function, method, ``partial`` or callable object, and what it holds by name."""
-    if isinstance(function, functools.partial):
-        return "partial", {"function": function.func, **{str(place): one for place, one in enumerate(function.args)},
-                           **function.keywords}
-    if inspect.isbuiltin(function):
-        return repr(function.__qualname__), {}
-    if inspect.ismethod(function):
-        return source_of(function), {**_held_by_code(function.__func__), **getattr(function.__self__, "__dict__", {})}
-    if inspect.isfunction(function):
-        return source_of(function), _held_by_code(function)
-    return source_of(type(function)), dict(getattr(function, "__dict__", {}))
+def _add(name: str, value: Any, module: str | None, content: list[Any], unseen: list[str], seen: set[int]) -> None:
+    owner = getattr(value, "__self__", None) if inspect.isbuiltin(value) else None
+    if _is_plain(value) or isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        content += [name, value]
+    elif isinstance(value, re.Pattern):
+        content += [name, value.pattern, value.flags]
+    elif isinstance(value, np.ufunc) or inspect.isbuiltin(value) and (owner is None or inspect.ismodule(owner)):
+        content += [name, getattr(value, "__qualname__", value.__name__)]
+    elif inspect.isclass(value):
+        content += [name, source_of(value)] if value.__module__ == module else []
+    elif hasattr(value, "__wrapped__") and not inspect.isfunction(value):  # such as what functools.lru_cache makes
+        _add(name, value.__wrapped__, module, content, unseen, seen)
+    elif owner is None and (isinstance(value, functools.partial) or inspect.isroutine(value)):
+        if id(value) not in seen:
+            _look_into(value, content, unseen, seen)
+    elif not inspect.ismodule(value) and not isinstance(value, logging.Logger):
+        unseen.append(f"{name} ({type(value).__name__})")
 
 
-def _held_by_code(function: Any) -> dict[str, Any]:
-    """Return the variables around a function, its defaults, and what it uses of its module."""
-    held = {name: function.__globals__[name] for name in _globals_of(function.__code__) if name in function.__globals__}
+def _source(thing: Any) -> str:
+    if isinstance(thing, functools.partial):
+        return "partial"
+    if inspect.isbuiltin(thing):
+        return repr(thing.__qualname__)
+    thing = type(thing) if _is_object(thing) else thing
+    name = getattr(thing, "__qualname__", "")  # of several in one module
+    which = code_in_words(thing.__code__) if name.endswith("<lambda>") else name
+    return f"{which} {source_of(thing)}"
+
+
+def _is_object(thing: Any) -> bool:
+    return not (inspect.isroutine(thing) or isinstance(thing, functools.partial))
+
+
+def _code_of(thing: Any) -> Any:
+    """Return the function with the code that a call of ``thing`` runs, if there is one in Python."""
+    thing = type(thing).__call__ if _is_object(thing) else getattr(thing, "__func__", thing)
+    return thing if inspect.isfunction(thing) else None
+
+
+def _used(thing: Any) -> tuple[str | None, dict[str, Any]]:
+    """Return the module of a function, method or callable object, and what it uses of it by name."""
+    function = _code_of(thing)
+    if function is None:
+        return getattr(thing, "__module__", None), {}
+    around = function.__globals__
+    return function.__module__, {name: around[name] for name in _globals_of(function.__code__) if name in around}
+
+
+def _held(thing: Any) -> dict[str, Any]:
+    """Return a ``partial``'s arguments, an object's or a method's attributes, the variables around code, its defaults.
+    """
+    if isinstance(thing, functools.partial):
+        return {"function": thing.func, **{str(place): one for place, one in enumerate(thing.args)}, **thing.keywords}
+    held = dict(getattr(getattr(thing, "__self__", thing), "__dict__", {})) if not inspect.isfunction(thing) else {}
+    function = _code_of(thing)
+    if function is None:
+        return held
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         with suppress(ValueError):  # a variable that has no value yet
             held[name] = cell.cell_contents

@@ -74,7 +74,7 @@ def read_sample(path: str | Path, setting: str, most: int) -> tuple[list[str], l
     try:
         if path.suffix.lower() in readers:
             records = readers[path.suffix.lower()]()
-            _, names = next(records, (1, []))
+            names = [name.strip() for name in next(records, (1, []))[1]]
             sample = [fields for _, fields in islice(records, most) if len(fields) == len(names)]
         else:
             objects = [record for _, record in islice(json_objects(path, rows, "{...}"), most)]
