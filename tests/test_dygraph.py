@@ -15,6 +15,7 @@ from paddleslim_bilstm.old_programs import HAS_NEW_PROGRAMS
 from paddleslim_bilstm.predict.runtimes import paddle_logits
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.tokens import BERT_FEEDS, Feed
+from paddleslim_bilstm.tokens.framing import ZEROS
 
 MASKED = (Feed("x0", "ids"), Feed("x1", "mask"), Feed("x2", "types"))
 
@@ -185,6 +186,19 @@ def test_it_is_written_in_the_format_of_the_installed_paddle(tmp_path, feeds, pa
     batch = probe(80, spec)
     written = paddle_logits(tmp_path / "serving" / "model")
     np.testing.assert_allclose(written(*batch), static_logits(spec, weights, batch), atol=1e-5)
+
+
+@pytest.mark.parametrize("feeds", [BERT_FEEDS[:1], (BERT_FEEDS[0], BERT_FEEDS[1]._replace(role=ZEROS))])
+def test_types_that_mean_nothing_are_not_read(feeds):
+    weights, spec = random_student(pairs=True, pad_id=1)
+    spec = replace(spec, feeds=feeds, sep_id=2, separators=2)
+    student = BiLSTMClassifier(spec, weights["token_map"], weights=weights)
+    student.eval()
+    ids = paddle.to_tensor([[0, 5, 6, 2, 2, 7, 2], [0, 8, 2, 2, 9, 10, 2]])
+    expected = student(ids).numpy()
+    np.testing.assert_array_equal(student(ids, token_type_ids=paddle.zeros_like(ids)).numpy(), expected)
+    swapped = paddle.to_tensor([[0, 7, 2, 2, 5, 6, 2], [0, 9, 10, 2, 2, 8, 2]])
+    assert np.abs(student(swapped).numpy() - expected).max() > 1e-4  # both sides are read
 
 
 def test_what_is_missing_is_named():

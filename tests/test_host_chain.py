@@ -16,6 +16,7 @@ from paddleslim_bilstm.export.inference_file import forget_call_stacks, put_in_o
 from paddleslim_bilstm.export.int8 import put_int8_embedding, round_layers
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from paddleslim_bilstm.host import rehearsal
+from paddleslim_bilstm.host.chain import _tenth_of_rate
 from paddleslim_bilstm.host.optimizer import check_optimizer
 from paddleslim_bilstm.host.rehearsal import check_strategies
 from paddleslim_bilstm.pipeline import prepare
@@ -299,6 +300,15 @@ def test_quantization_of_convolutions_alone_is_warned_of(monkeypatch, caplog, st
 def test_a_learning_rate_for_a_bert_is_warned_of(caplog, rate, warned):
     check_optimizer(load_config({"bert_to_bilstm": None, "TrainConfig": {"learning_rate": rate}}).train)
     assert ("is one for a BERT" in caplog.text) == warned
+
+
+def test_all_rates_of_a_schedule_become_a_tenth():
+    warm_up = {"type": "LinearWarmup", "learning_rate": 0.004, "warmup_steps": 500, "start_lr": 0.0, "end_lr": 0.004}
+    assert _tenth_of_rate(warm_up) == {**warm_up, "learning_rate": 0.0004, "warmup_steps": 50, "end_lr": 0.0004}
+    cyclic = {"type": "CyclicLR", "base_learning_rate": 0.1, "max_learning_rate": 0.5, "step_size_up": 3}
+    assert _tenth_of_rate(cyclic) == {**cyclic, "base_learning_rate": 0.01, "max_learning_rate": 0.05}
+    assert _tenth_of_rate({"type": "NoamDecay", "d_model": 4, "warmup_steps": 9})["learning_rate"] == 0.1
+    assert _tenth_of_rate(None) == 0.0004 and _tenth_of_rate({"values": [1.0, 2]})["values"] == [0.1, 0.2]
 
 
 def test_a_schedule_that_wants_a_metric_is_refused():

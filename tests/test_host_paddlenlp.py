@@ -13,6 +13,7 @@ from paddleslim_bilstm import Predictor, UserError
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.host.data_hook import read_loader
 from paddleslim_bilstm.host.imports import follow_imports
+from paddleslim_bilstm.host.trainer_job import _judge
 from paddleslim_bilstm.student.train import metric_of
 from paddleslim_bilstm.task import CLASSIFICATION, MULTI_LABEL
 from paddleslim_bilstm.teacher import load_teacher
@@ -168,6 +169,31 @@ def trainer(tmp_path_factory):
     return make_trainer(tmp_path_factory.mktemp("trainer"), make_reviews(30, seed=0))
 
 
+LOGITS, LABELS = np.array([[0, 2], [3, 1], [0, 1]], "f4"), np.array([1, 0, 0])
+
+
+@pytest.mark.parametrize("scores, wanted, found", [
+    ({"mse": 9.0, "pearson": 0.5, "f1": 0.25}, None, 0.5), ({"accuracy": 0.75}, "loss", 0.75),
+    ({"eval_f1": 0.25, "accuracy": 0.5}, "f1", 0.25), ({"accuracy": 0.5, "f1": 0.25}, "eval_f1", 0.25),
+    ({"accuracy": 0.5}, "pearsonr", r"\(accuracy\).* it is pearsonr"), ({"rmse": 0.5}, None, "it is not set")])
+def test_the_best_student_has_the_trainers_own_metric(trainer, monkeypatch, scores, wanted, found):
+    monkeypatch.setattr(trainer.args, "metric_for_best_model", wanted)
+    monkeypatch.setattr(trainer, "compute_metrics", lambda prediction: scores)
+    judge = _judge(trainer, None)
+    if isinstance(found, str):
+        with pytest.raises(UserError, match=f"metric_for_best_model: .*{found}"):
+            judge(LOGITS, LABELS)
+    else:
+        assert judge(LOGITS, LABELS) == found
+
+
+def test_logits_are_preprocessed_as_the_trainer_does(trainer, monkeypatch):
+    monkeypatch.setattr(trainer, "preprocess_logits_for_metrics", lambda logits, labels: logits.argmax(axis=-1))
+    monkeypatch.setattr(trainer, "compute_metrics", lambda prediction: {
+        "right": (prediction.predictions == prediction.label_ids).mean()})
+    assert _judge(trainer, None)(LOGITS, LABELS) == pytest.approx(2 / 3)
+
+
 def test_other_strategies_are_paddlenlps_own_business(trainer, monkeypatch):
     called = []
     monkeypatch.setattr(trainer, "quant", lambda *arguments: called.append(arguments), raising=False)
@@ -190,6 +216,7 @@ class Endless(paddle.io.IterableDataset):
     ({}, {"greater_is_better": False, "metric_for_best_model": "error"}, {}, "greater_is_better"),
     ({}, {}, {"custom_evaluate": accuracy}, "custom_evaluate"),
     ({}, {}, {"config": {"Global": {"train_file": "train.tsv"}}}, "Global.train_file: the trainer has model and data"),
+    ({}, {}, {"config": {"Global": {"threshold": "dev"}}}, "Global.threshold: dev is chosen on a dev set of text"),
     ({}, {}, {"config": {"TrainConfig": {"epoch": 3}}}, "TrainConfig.epoch: unknown key.*epochs"),
     ({"tokenizer": None}, {}, {}, "tokenizer=.*missing"),
     ({"model": paddle.nn.Linear(2, 2)}, {}, {}, "a Linear can't be distilled"),

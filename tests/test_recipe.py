@@ -24,6 +24,7 @@ def student_of(data):
     ({"epochs": 3}, 12, 20),                     # what the config says; the Bi-LSTM alone never under five epochs
     ({"epochs": 30, "train_iter": 25}, 25, 25),  # whichever comes first
     ({"train_iter": 70}, 70, 40),
+    ({"train_iter": 13}, 13, 13),
 ])
 def test_small_data_is_gone_through_more_often(tmp_path, monkeypatch, train_config, distilled_steps, alone_steps):
     paddle.enable_static()

@@ -17,6 +17,7 @@ from reviews import make_reviews
 from paddleslim_bilstm.augment import Corpus
 from paddleslim_bilstm.augment.registry import apply_hooks
 from paddleslim_bilstm.augment.speech import Spelling, join_chinese_words
+from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.teacher.spelling import Speller
 from paddleslim_bilstm.tokens import Tokenizer, copy_tokenizer, load_tokenizer
@@ -159,6 +160,13 @@ def test_a_copy_of_camemberts_files_stays_camembert(written, tmp_path):
     np.testing.assert_array_equal(copied.encode(HOSTILE).tokens, first.encode(HOSTILE).tokens)
     assert (copied.cls_id, copied.sep_id) == (first.cls_id, first.sep_id)
     assert json.loads((other / "tokenizer_config.json").read_text())["keep_accents"]
+
+
+def test_a_vocab_txt_of_sentencepiece_is_refused(tmp_path):
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2581", "\u2581the", "\u2581film", "\u2581good", "s"]
+    (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")
+    with pytest.raises(UserError, match="vocab.txt: holds pieces of SentencePiece, such as \u2581the"):
+        load_tokenizer(tmp_path)
 
 
 def test_words_are_berts(tokenizer):

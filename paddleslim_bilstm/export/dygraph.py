@@ -74,7 +74,7 @@ class BiLSTMClassifier(nn.Layer):
 
         Args:
             input_ids: int64 ``[batch, length]``, ``[CLS] tokens [SEP]`` padded; the word ids of a student of words.
-            token_type_ids: ``[batch, length]``; needed for pairs, unless the student was made without.
+            token_type_ids: ``[batch, length]``; needed for pairs, unless the student was made without: then not read.
             attention_mask: ``[batch, length]``, 0 for padding; what is not ``spec.pad_id`` counts without one.
             lengths: ``[batch]``, words of each row; of a student of words, which needs it.
 
@@ -84,6 +84,8 @@ class BiLSTMClassifier(nn.Layer):
         value = {IDS: input_ids, TYPES: token_type_ids, MASK: attention_mask, LENGTHS: lengths}
         value = {role: tensor for role, tensor in value.items() if tensor is not None}
         roles = [feed.role for feed in self.spec.feeds]
+        if TYPES not in roles:  # such as RoBERTa's, whose tokenizer gives zeros to both sides of a pair
+            value.pop(TYPES, None)
         for role, name, needed in ((TYPES, "token_type_ids", self.spec.pairs), (LENGTHS, "lengths", True)):
             if needed and role in roles and role not in value:
                 raise UserError(f"BiLSTMClassifier: {name} is missing; this student "

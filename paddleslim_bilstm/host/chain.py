@@ -225,14 +225,22 @@ def _train_config(train, train_dataloader) -> dict[str, Any]:
     return settings
 
 
+_RATES = ("learning_rate", "max_learning_rate", "base_learning_rate", "start_lr", "end_lr", "end_learning_rate",
+          "eta_min")
+
+
 def _tenth_of_rate(rate: float | dict[str, Any] | None) -> float | dict[str, Any]:
-    """Return a tenth of a number, or of the numbers that a schedule of ``paddle.optimizer.lr`` starts from."""
+    """Return a tenth of a number, or of all rates in a schedule of ``paddle.optimizer.lr``, and of its warm-up."""
     if not isinstance(rate, dict):
         return float(DEFAULT_LEARNING_RATE if rate is None else rate) / 10
     scaled = dict(rate)
-    for name in ("learning_rate", "max_learning_rate"):
+    if scaled.get("type") == "NoamDecay":
+        scaled.setdefault("learning_rate", 1.0)
+    for name in _RATES:
         if isinstance(scaled.get(name), (int, float)):
             scaled[name] = scaled[name] / 10
+    if "warmup_steps" in scaled and scaled.get("type") == "LinearWarmup":
+        scaled["warmup_steps"] = max(int(scaled["warmup_steps"]) // 10, 1)
     if "values" in scaled:
         scaled["values"] = [value / 10 for value in scaled["values"]]
     return scaled

@@ -13,6 +13,7 @@ import paddle
 from paddlenlp.trainer.trainer_utils import EvalPrediction, has_length
 
 from ..config import Config
+from ..config.schema import BEST_ON_DEV
 from ..config.source import read_source
 from ..errors import UserError
 from ..old_programs import old_programs
@@ -31,6 +32,7 @@ _FROM_TRAINER = ("model_dir", "model_filename", "params_filename", "tokenizer_di
                  "unlabeled_file", "dataset", "text_column", "label_column", "save_dir")
 _USUAL_LENGTH = 128  # in tokens, the default of ``Global.max_seq_length``
 _EVAL_BATCH_SIZE = 64
+_ERRORS = ("loss", "error", "mse", "mae", "rmse", "perplexity", "ppl")  # scores of which the lower are the better
 _LOSSES = (None, "loss", "eval_loss")  # values of ``metric_for_best_model`` that name nothing in ``compute_metrics``
 
 
@@ -142,6 +144,9 @@ def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int, task: Ta
         if name in own:
             raise UserError(f"Global.{name}: the trainer has model and data, and its output_dir says where to; leave "
                             "it out, or run paddleslim_bilstm.compress(config)")
+    if own.get("threshold") == BEST_ON_DEV:
+        raise UserError("Global.threshold: dev is chosen on a dev set of text, which a trainer doesn't have; set a "
+                        "number, or save the model and run paddleslim_bilstm.compress(config)")
     most = getattr(trainer.model.config, "max_position_embeddings", None) or longest
     proposed = {"seed": trainer.args.seed, "max_seq_length": min(max(longest, _USUAL_LENGTH), most),
                 "task": task.name}
@@ -230,7 +235,13 @@ def evaluation_on(examples: Examples, judge: Callable[[np.ndarray, np.ndarray], 
 
 
 def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Return the measure of logits against labels: ``metric_for_best_model`` (or the first) of ``compute_metrics``."""
+    """Return the measure of logits against labels: ``metric_for_best_model`` of ``compute_metrics``.
+
+    Without such a name, or with a loss, it is the first score that is no error.
+
+    Raises:
+        UserError: when it is called: there is no such score.
+    """
     if trainer.compute_metrics is None:
         task, metric = settings.global_.chosen_task, settings.global_.chosen_metric
         return lambda logits, labels: task.score_logits(metric, labels, logits)
@@ -238,10 +249,25 @@ def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray],
 
     def judge(logits: np.ndarray, labels: np.ndarray) -> float:
         with quiet_dygraph():  # users compute with Paddle's tensors
+            if trainer.preprocess_logits_for_metrics is not None:
+                logits = _numpified(trainer.preprocess_logits_for_metrics(paddle.to_tensor(logits),
+                                                                          paddle.to_tensor(labels)))
             scores = trainer.compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))
-        return float(scores[wanted] if wanted in scores else next(iter(scores.values())))
+        scores = {name.removeprefix("eval_"): score for name, score in scores.items()}
+        named = wanted if wanted and wanted not in _LOSSES else next(
+            (name for name in scores if name.lower() not in _ERRORS), None)
+        if named not in scores:
+            raise UserError("CompressionArguments.metric_for_best_model: must name one of the scores that "
+                            f"compute_metrics gives ({', '.join(scores)}), the higher the better; it is "
+                            f"{wanted or 'not set'}")
+        return float(scores[named])
 
     return judge
+
+
+def _numpified(values: Any) -> Any:
+    """Return tensors, or a tuple or list of them, as arrays."""
+    return type(values)(map(_numpified, values)) if isinstance(values, (tuple, list)) else np.asarray(values)
 
 
 @contextmanager

@@ -167,7 +167,8 @@ class Recipe:
         """Train the Bi-LSTM on the labelled originals: the tutorial's second step.
 
         Nothing comes from the teacher: it starts from the word vectors that the settings name, or from random ones.
-        On small data it takes as many steps as the distilled student, which has more of it, up to 2,000.
+        It takes five epochs; on small data as many steps as the distilled student, which has more of it, up to 2,000;
+        and ``train_iter`` steps at most.
         ``where`` tells where sentences were read, by their indices, for messages.
         """
         spec, text = student.spec, student.text
@@ -180,6 +181,7 @@ class Recipe:
                                 np.random.default_rng(self.settings.global_.seed))
         steps = max(ALONE_EPOCHS * self._epoch_steps(len(rows)),
                     min(_FEWEST_STEPS, self._steps(len(text.transfer))))
+        steps = min(steps, self.settings.train.train_iter or steps)
         return self._train("alone", spec, weights, data, None, steps)
 
     def distil(self, student: Student, data: TrainingSet) -> TrainedStudent:

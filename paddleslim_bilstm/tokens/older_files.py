@@ -14,10 +14,20 @@ from ..storage import read_json
 
 Special = Callable[[str, str], str]  # of a role and the family's own name for it: the special token
 _UNIGRAM = 1
+_FEW_STRANGE = 2  # tokens that begin like SentencePiece's, in a vocabulary of another kind
 
 
 def wordpiece(folder: Path, config: Mapping[str, Any], special: Special) -> Tokenizer:
-    """Build BERT's tokenizer, or MPNet's, from ``vocab.txt``."""
+    """Build BERT's tokenizer, or MPNet's, from ``vocab.txt``.
+
+    Raises:
+        UserError: it holds another kind of pieces, such as ERNIE-M's.
+    """
+    with open(folder / "vocab.txt", encoding="utf-8", errors="replace") as file:
+        strange = [line.rstrip("\n") for line in file if line[:1] == "\u2581" and len(line) > 2]
+    if len(strange) > _FEW_STRANGE:
+        raise UserError(f"{folder / 'vocab.txt'}: holds pieces of SentencePiece, such as {strange[0]}, and no "
+                        "WordPiece; save the tokenizer with a tokenizer.json and copy that file")
     names = {f"{role}_token": special(role, f"[{role.upper()}]") for role in ("unk", "sep", "cls", "pad", "mask")}
     built = BertWordPieceTokenizer(str(folder / "vocab.txt"), **names, lowercase=config.get("do_lower_case", True),
                                    strip_accents=config.get("strip_accents"),
