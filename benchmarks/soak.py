@@ -27,6 +27,7 @@ from typing import Iterable
 import numpy as np
 
 from paddleslim_bilstm import Predictor
+from paddleslim_bilstm.config import StudentConfig
 from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import write_onnx
 from paddleslim_bilstm.quickstart.corpus import make_corpus
@@ -39,8 +40,9 @@ _SAMPLE_S = 0.5
 _MOST_GROWTH = 1.05
 
 
-def main() -> int:
-    arguments = _parser().parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    """Soak both ways; return the exit code."""
+    arguments = _parser().parse_args(arguments)
     texts = make_corpus(train=0, dev=0, unlabeled=_DISTINCT_TEXTS).unlabeled
     with tempfile.TemporaryDirectory() as folder:
         output = arguments.output or make_student(Path(folder), texts)
@@ -53,8 +55,9 @@ def make_student(folder: Path, texts: list[str]) -> Path:
     """Write an int8 student of the default size with random weights, whose vocabulary spells ``texts``."""
     words = {word for text in texts for word in "".join(c if c.isalnum() else " " for c in text.lower()).split()}
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *".,:;'!?-", *sorted(words)]
-    spec = StudentSpec(embed_dim=300, hidden_size=300, num_layers=1, label_names=("0", "1"), pad_id=0,
-                       max_seq_length=128)
+    size = StudentConfig()
+    spec = StudentSpec(size.embed_dim, size.hidden_size, size.num_layers, label_names=("0", "1"), pad_id=0,
+                       max_seq_length=128, pooling=size.pooling)
     weights = first_weights(spec, np.arange(len(vocabulary), dtype=np.int32), None, np.random.default_rng(0))
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     save_student(folder, weights, spec)

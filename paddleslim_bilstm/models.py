@@ -18,14 +18,14 @@ from .errors import UserError
 from .export.inference_file import ends_whole, forget_call_stacks, put_in_order
 from .export.int8 import put_int8_embedding, quantize_student, round_layers
 from .export.onnx_model import write_onnx
-from .export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
+from .export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from .host.chain import chain_dataloader, converted_loader, run_chain
 from .host.strategies import QUANT_BILSTM, QUANTIZED_BY_PADDLESLIM, strategies_of
 from .predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from .report.measure import ALONE, BATCH_SIZE, DISTILLED, DevSet, ModelRow, measure_model, measure_onnx
 from .run import RunFolder
 from .student.recipe import Student
-from .student.spec import StudentSpec
+from .student.spec import MODEL_NAME, StudentSpec
 from .student.train import Evaluate, TrainedStudent, metric_of
 from .student.weights import WEIGHTS_FILE, Weights, load_student
 from .teacher import InferenceModel, logits_of

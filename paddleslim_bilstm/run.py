@@ -7,15 +7,13 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from filelock import FileLock, Timeout
 
 from . import ranks
-from .config import Config
 from .cpu import give_back_freed_memory
 from .errors import UserError
-from .export.paddle_model import MODEL_NAME
 from .storage import (
     checksum,
     copy_whole,
@@ -26,9 +24,12 @@ from .storage import (
     replace_folder,
     sync_folder,
 )
-from .student.spec import READING_FILES, SPEC_FILE, StudentSpec
-from .student.weights import Weights, save_student
+from .student.spec import MODEL_NAME, READING_FILES, SPEC_FILE, StudentSpec
 from .tokens import copy_tokenizer
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .student.weights import Weights
 
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 CACHE_KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
@@ -168,6 +169,7 @@ class RunFolder:
 
     def assemble(self, final: Path, spec: StudentSpec, weights: Weights) -> None:
         """Put the final model, its ONNX files, the float student and the tokenizer files into ``final_dir``."""
+        from .student.weights import save_student  # here: the caches are listed without its libraries
         for file in final.iterdir():
             copy_whole(file, self.final_dir / (self._model_name + file.suffix))
         for file in self.onnx_dir.iterdir():

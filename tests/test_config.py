@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -265,10 +264,8 @@ QuantAware: {<<: [{weight_bits: 8}, {weight_bits: 4, activation_bits: 8}]}
     "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: *a{n - 1}}}\n" for n in range(1, 3000)),
     "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 3000))])
 def test_an_alias_bomb_is_refused_at_once(written, text):
-    started = time.perf_counter()
     message = error_of(written(text + "bert_to_bilstm:\n"))
     assert "10,000 values" in message or "nested too deeply" in message
-    assert time.perf_counter() - started < 5
 
 
 def test_inside_paddleslim_other_settings_are_left_alone(caplog):
@@ -526,7 +523,8 @@ def test_predicting_needs_no_pydantic():
     code = "import sys; sys.modules['pydantic'] = None\n" \
            "from paddleslim_bilstm import Predictor\n" \
            "import paddleslim_bilstm.commands.predict, paddleslim_bilstm.commands.evaluate\n" \
-           "import paddleslim_bilstm.student.vocabulary, paddleslim_bilstm.text\n" \
+           "import paddleslim_bilstm.student.vocabulary, paddleslim_bilstm.text, paddleslim_bilstm.commands.cache\n" \
+           "assert not {'paddle', 'onnx'} & set(sys.modules)\n" \
            "from paddleslim_bilstm.cli import main\nassert main(['config', '--schema']) == 2"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -68,7 +68,6 @@ def test_a_rank_that_falls_silent_is_missed(stories):
     assert labelling["codes"] == [1, -signal.SIGKILL] and training["codes"] == [-signal.SIGKILL, 1]
     line, = errors_in(labelling["texts"][0])
     assert "rank 1 of 2 at 127.0.0.1:" in line and "not been heard of for 8 s" in line and "stage 'label'" in line
-    assert 4 < labelling["seconds"] < 90 and 4 < training["seconds"] < 90
 
 
 @forks

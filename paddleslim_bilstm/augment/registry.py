@@ -1,4 +1,4 @@
-"""Types of hook parameters that say which values are good, for one-line errors before any work."""
+"""The hooks by name: registering and checking them, before any work, and applying them."""
 
 from __future__ import annotations
 

@@ -468,7 +468,6 @@ PADDLESLIM_STRATEGIES = {
     "ASPPrune": ("two of every four weights become zero", {
         "prune_params_name": "names of the parameters to prune; all that can be if unset"}),
 }
-TRAINING_STRATEGIES = ("QuantAware", "UnstructurePrune", "ASPPrune", "Distillation")
 
 REFUSED_STRATEGIES = {
     "ChannelPrune": "a Bi-LSTM has no channels to prune; use UnstructurePrune",

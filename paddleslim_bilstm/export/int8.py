@@ -16,11 +16,11 @@ from ..scopes import own_scope
 from ..storage import whole_file
 from ..student.encoders import encoder_named
 from ..student.graph import LARGEST_ROUNDED, Int8Array, Weights
-from ..student.spec import StudentSpec
+from ..student.spec import MODEL_NAME, StudentSpec
 from ..tokens import Reader, Sentences
 from .inference_file import save_inference_model
 from .onnx_model import build_onnx
-from .paddle_model import MODEL_NAME, parameter_names
+from .paddle_model import parameter_names
 
 # CPUs without VNNI instructions add pairs of 8-bit products in 16 bits, where 255 * 127 * 2 is cut off.
 # 255 * 64 * 2 isn't: 7 bits give every CPU the same answers.

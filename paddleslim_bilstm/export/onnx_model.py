@@ -1,4 +1,4 @@
-"""The parts of a student of sentence pairs as ONNX nodes: splitting the feeds into sides, comparing the sides."""
+"""The student as an ONNX model, in float or with int8 parts, checked against Paddle's answers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     ``logits``, float32 ``[batch, classes]``. It reads ``[CLS] tokens [SEP] padding`` as the Paddle student does:
     ``[CLS]`` is skipped, then follow as many tokens as aren't padding, less two, at least one. A single sentence has
     no use for token types; they are an input so that the student can take the teacher's place. A student of pairs
-    splits ``[CLS] first [SEP] second [SEP] padding`` by them, see `onnx_pairs`. A student of words takes ``word_ids``
+    splits ``[CLS] first [SEP] second [SEP] padding`` by them, see `add_sides`. A student of words takes ``word_ids``
     ``[batch, length]`` and ``lengths`` ``[batch]`` instead.
 
     Args:

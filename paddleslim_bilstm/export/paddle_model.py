@@ -13,10 +13,8 @@ from ..old_programs import old_programs
 from ..scopes import own_scope
 from ..student.graph import Int8Array, Weights
 from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_weights, student_feeds, write_weights
-from ..student.spec import StudentSpec
+from ..student.spec import MODEL_NAME, StudentSpec
 from .inference_file import save_inference_model
-
-MODEL_NAME = "model"
 
 
 def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Path:

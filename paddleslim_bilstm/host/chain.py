@@ -1,4 +1,4 @@
-"""What PaddleSlim and Paddle mean by their errors, in a line."""
+"""PaddleSlim's own strategies run on the exported student, one after another, and the loaders that feed them."""
 
 from __future__ import annotations
 
@@ -105,6 +105,7 @@ def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     chain = None
     # names made from here on differ from those in the student's program: a step whose output were called like its
     # input is a cycle to PaddleSlim's graph passes, about every other time
+    # no own_scope: on Paddle 3.3 something of PaddleSlim's still runs in it afterwards
     with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
         host_log.addFilter(_not_closing)  # the closing lines are for the end of the run, and its folder
         try:

@@ -20,10 +20,10 @@ from paddle.incubate.asp.supported_layer_list import supported_layers_and_prune_
 from ..config import Config
 from ..config.schema import WORDS
 from ..errors import UserError
-from ..export.paddle_model import MODEL_NAME, export_paddle_model, read_paddle_model, student_logits
+from ..export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from ..old_programs import old_programs
 from ..scopes import own_scope
-from ..student.spec import WORD_FEEDS, StudentSpec
+from ..student.spec import MODEL_NAME, WORD_FEEDS, StudentSpec
 from ..student.weights import first_weights
 from ..task import task_named
 from ..tokens import BERT_FEEDS, Framing, Sentences
@@ -152,7 +152,7 @@ def _must_prune(step: str, strategies: Strategies) -> bool:
 
 def _logits(prefix: Path, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     executor = paddle.static.Executor(paddle.framework._current_expected_place())
-    with paddle.static.scope_guard(paddle.static.Scope()):
+    with paddle.static.scope_guard(paddle.static.Scope()):  # no own_scope, see `chain`
         program, feed_names, outputs = paddle.static.load_inference_model(str(prefix), executor)
         return executor.run(program, feed={name: batch[name] for name in feed_names}, fetch_list=outputs)[0]
 

@@ -30,7 +30,7 @@ def model_card(report: Report, spec: StudentSpec, language: str | None = None) -
     Args:
         language: of its text, as ISO 639-1 has it, where it is known.
     """
-    parts = [_head(report, spec, language), f"# {card_title(report)}\n\n{_what(report, spec)}\n\n{report.headline}",
+    parts = [_head(report, spec, language), f"# {card_title(report)}\n\n{_what(spec)}\n\n{report.headline}",
              f"## How it was made\n\n{_making(report)}",
              f"## How good it is\n\n{markdown_table(report.models)}\n\n{_measured(report)}{_labels(report)}",
              f"## Limits\n\n{_limits(report, spec)}",
@@ -62,7 +62,7 @@ def _teacher_name(report: Report) -> str:
     return " and ".join(path.parent.name or path.stem if path.suffix == ".onnx" else path.name for path in paths)
 
 
-def _what(report: Report, spec: StudentSpec) -> str:
+def _what(spec: StudentSpec) -> str:
     texts = "pairs of texts" if spec.pairs else "texts"
     task = spec.task.what_it_does(texts, spec.num_classes, _shown_names(spec.label_names))
     reads = "words of its own (`words.txt`)" if spec.reads_words else "the tokens of its teacher's tokenizer"

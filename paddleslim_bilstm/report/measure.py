@@ -181,7 +181,8 @@ def parameters(prefix: Path) -> int:
     quantization are not weights and are left out; pruned weights count, since they are stored.
     """
     if program_file(prefix).suffix == NEW_PROGRAM:
-        return NewProgram(prefix).count_parameters()
+        with NewProgram(prefix) as program:
+            return program.count_parameters()
     program = _program(prefix)
     scales = {name for op in program.global_block().ops if "quantize" in op.type for slot in op.input_names
               if slot != "X" for name in op.input(slot)}

@@ -74,6 +74,7 @@ class StudentSpec:
 
 
 SPEC_FILE, WORDS_FILE = "student.json", "words.txt"
+MODEL_NAME = "model"  # of the Paddle model's two files, without suffix, where the teacher's says nothing else
 READING_FILES = (*TOKENIZER_FILES, WORDS_FILE)  # by which a student reads texts: those of them that its folder holds
 _FORMAT = 1
 _LEAST = {"embed_dim": 1, "hidden_size": 1, "num_layers": 1, "pad_id": 0, "max_seq_length": 3}

@@ -213,7 +213,8 @@ def closeness_to(logits: np.ndarray, sentences: Sentences, reader: Reader) -> Ev
 def metric_of(prefix, evaluate) -> float:
     """Run an ``eval_callback`` on the inference model at ``prefix`` (path without ``.pdmodel``)."""
     if program_file(prefix).suffix == NEW_PROGRAM:
-        return NewProgram(prefix).metric_by(evaluate)
+        with NewProgram(prefix) as program:
+            return program.metric_by(evaluate)
     executor = paddle.static.Executor(paddle.framework._current_expected_place())
     with own_scope():
         program, feed_names, fetch_targets = paddle.static.load_inference_model(str(prefix), executor)

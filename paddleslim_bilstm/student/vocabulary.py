@@ -22,7 +22,7 @@ _TOKENS_PER_BLOCK = 1 << 24
 
 @dataclass(frozen=True)
 class TokenVocabulary:
-    """The teacher's tokens in the teacher's feeds; `words.WordVocabulary` is the other kind of vocabulary.
+    """The teacher's tokens in the teacher's feeds; `WordVocabulary` is the other kind of vocabulary.
 
     Attributes:
         tokenizer: the teacher's.

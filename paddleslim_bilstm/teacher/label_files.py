@@ -167,7 +167,7 @@ class GivenAnswers:
                             f"{_at(self.files, *one)} does; give one answer a text, such as the mean of several")
         first = np.ones(len(hashes), bool)
         first[again] = False
-        notes = tuple(_note(kind, sum(len(ids) for one, ids, _, _ in self._parts if one == kind), self.task)
+        notes = tuple(_note(kind, sum(len(ids) for one, ids, _, _ in self._parts if one == kind))
                       for kind in KINDS if any(one == kind for one, *_ in self._parts) and self._changed(kind))
         for note in notes:
             _log.info("%s", note)
@@ -382,7 +382,7 @@ def _at(files: Sequence[Path], file: int, row: int) -> str:
     return f"{path}[{row}]" if path.suffix in _ARRAYS else f"{path}:{row}"
 
 
-def _note(kind: str, count: int, task: Task) -> str:
+def _note(kind: str, count: int) -> str:
     if kind == _PROBABILITIES:
         return (f"{count:,} answers came as probabilities and became logits by their logarithms, those below "
                 f"{LEAST_PROBABILITY:g} as if they were that.")

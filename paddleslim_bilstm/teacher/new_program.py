@@ -19,7 +19,7 @@ _SAME_IDS = ("cast", "assign", "reshape", "squeeze", "unsqueeze", "flatten", "sh
 
 
 class NewProgram:
-    """An inference model ``<prefix>.json`` with its ``<prefix>.pdiparams``, loaded to be read.
+    """An inference model ``<prefix>.json`` with its ``<prefix>.pdiparams``, loaded to be read within a ``with``.
 
     Raises:
         UserError: this Paddle has no such programs, or the files are damaged.
@@ -36,9 +36,16 @@ class NewProgram:
                 self._program, self.feeds, self.outputs = paddle.static.load_inference_model(
                     str(prefix), paddle.static.Executor(paddle.CPUPlace()))
             except Exception as error:  # ValueError, RuntimeError, EnforceNotMet, ... by what is damaged
+                self._scope._remove_from_pool()
                 raise UserError(f"{self._file}: can't be loaded with its .pdiparams ({type(error).__name__}), one of "
                                 "them is damaged; export the model again") from None
             self._operators = list(self._program.global_block().ops)
+
+    def __enter__(self) -> NewProgram:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._scope._remove_from_pool()  # or Paddle keeps the weights to the end, see `scopes`
 
     @contextmanager
     def open(self) -> Iterator[None]:

@@ -161,8 +161,8 @@ def read_signature(model_file: Path) -> Signature:
 def save_logits_only(prefix: Path, signature: Signature) -> None:
     """Save the model at ``prefix`` again, with the logits as its only output."""
     if program_file(prefix).suffix == NEW_PROGRAM:
-        program = NewProgram(prefix)
-        return program.save_with(program.outputs[int(signature.logits)])
+        with NewProgram(prefix) as program:
+            return program.save_with(program.outputs[int(signature.logits)])
     with own_scope():
         executor = paddle.static.Executor(paddle.CPUPlace())
         program, names, outputs = paddle.static.load_inference_model(str(prefix), executor)
@@ -179,7 +179,8 @@ def read_parameter(prefix: Path, name: str) -> np.ndarray:
         UserError: the files are damaged.
     """
     if program_file(prefix).suffix == NEW_PROGRAM:
-        return NewProgram(prefix).parameter(name)
+        with NewProgram(prefix) as program:
+            return program.parameter(name)
     with own_scope() as scope:
         try:
             paddle.static.load_inference_model(str(prefix), paddle.static.Executor(paddle.CPUPlace()))
@@ -206,7 +207,11 @@ def _dtype(variable: paddle.base.framework.Variable) -> str:
 
 
 def _read_new_signature(model_file: Path) -> Signature:
-    program = NewProgram(model_file.with_suffix(""))
+    with NewProgram(model_file.with_suffix("")) as program:
+        return _signature_of(program, model_file)
+
+
+def _signature_of(program: NewProgram, model_file: Path) -> Signature:
     inputs, tables = [Input(*one) for one in program.inputs()], program.tables()
     shapes = {str(number): list(output.shape) for number, output in enumerate(program.outputs)}
     logits = _logits_of(model_file, shapes)
