@@ -18,7 +18,7 @@ from paddleslim_bilstm.config import Config, load_config
 from paddleslim_bilstm.cpu import physical_cores
 from paddleslim_bilstm.finetune.training import load_pretrained, save_classifier
 from paddleslim_bilstm.host.optimizer import make_optimizer_of
-from paddleslim_bilstm.report.measure import flops
+from paddleslim_bilstm.report.costs import flops
 from paddleslim_bilstm.stages import Origins, lesson, make_transfer_set
 from paddleslim_bilstm.student.losses import loss_function
 from paddleslim_bilstm.student.recipe import Recipe, start_student

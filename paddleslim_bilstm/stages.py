@@ -20,7 +20,8 @@ from .host.optimizer import make_optimizer_of
 from .host.rehearsal import check_strategies
 from .progress import progress_bar
 from .report.comparison import Said
-from .report.measure import DevSet, metric_of_onnx, teacher_parameters
+from .report.costs import teacher_parameters
+from .report.measure import DevSet, metric_of_onnx
 from .report.page import Variant
 from .run import RunFolder
 from .storage import Need, check_room, checksum

@@ -10,7 +10,7 @@ from test_teacher_load import TEXTS, answers, refused
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.old_programs import HAS_NEW_PROGRAMS
-from paddleslim_bilstm.report.measure import teacher_parameters
+from paddleslim_bilstm.report.costs import teacher_parameters
 from paddleslim_bilstm.stages import _metric_by
 from paddleslim_bilstm.teacher import load_teacher
 

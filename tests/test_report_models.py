@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from paddleslim_bilstm.old_programs import old_programs
-from paddleslim_bilstm.report import measure as costs
+from paddleslim_bilstm.report import costs
 from paddleslim_bilstm.report import measure as latency
 from paddleslim_bilstm.report.measure import DevSet, measure_model
 from paddleslim_bilstm.teacher import load_teacher

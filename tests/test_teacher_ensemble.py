@@ -12,7 +12,8 @@ from teachers import VOCABULARY
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.report.measure import DevSet, measure_teacher, teacher_parameters
+from paddleslim_bilstm.report.costs import teacher_parameters
+from paddleslim_bilstm.report.measure import DevSet, measure_teacher
 from paddleslim_bilstm.teacher import label, load_teacher, load_teachers
 from paddleslim_bilstm.teacher.ensemble import Translated
 

@@ -15,13 +15,8 @@ from teachers import VOCABULARY, make_tiny_teacher
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.onnx_model import write_onnx
-from paddleslim_bilstm.report.measure import (
-    metric_of_onnx,
-    onnx_flops,
-    onnx_parameters,
-    onnx_size_bytes,
-    teacher_parameters,
-)
+from paddleslim_bilstm.report.costs import onnx_flops, onnx_parameters, onnx_size_bytes, teacher_parameters
+from paddleslim_bilstm.report.measure import metric_of_onnx
 from paddleslim_bilstm.student.train import metric_on
 from paddleslim_bilstm.teacher import OnnxTeacher, PaddleTeacher, load_teacher
 from paddleslim_bilstm.tokens import Feed

@@ -176,7 +176,7 @@ def label_files(workshop: Workshop, case: tuple[tuple[bool, list[tuple[str, byte
 
 def onnx_teacher(workshop: Workshop, case: tuple[str, bytes | list]) -> str:
     """An ONNX file with its tokenizer answers numbers to texts, or is refused."""
-    from paddleslim_bilstm.report.measure import onnx_parameters
+    from paddleslim_bilstm.report.costs import onnx_parameters
     from paddleslim_bilstm.teacher import load_teacher
     for name, content in _with_damage(workshop.onnx_files, case).items():
         workshop.put(name, content)
