@@ -12,14 +12,24 @@ from __future__ import annotations
 import logging
 import math
 import numbers
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Collection, Hashable, Iterable, Mapping, Protocol, Sequence
+from typing import TYPE_CHECKING, Any, Collection, Hashable, Protocol, Sequence
 
 import numpy as np
 
 from .errors import UserError, short
+from .labels import (
+    NUMBER,
+    NumberScheme,
+    SeveralLabels,
+    check_all_classes,
+    check_dev_labels,
+    in_order,
+    label_as_text,
+    label_scheme,
+    listed,
+)
 from .metrics import (
     AGREEMENT,
     CLASS_METRICS,
@@ -44,9 +54,6 @@ _FEWEST = 50  # dev sentences; fewer say nothing about a model
 _CLEARLY_BETTER = 0.1  # accuracy
 LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
 SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
-_MADE_UP = re.compile(r"LABEL_(\d{1,9})")
-_INTEGER = re.compile(r"[-+]?\d{1,18}")
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
 
 
@@ -184,7 +191,7 @@ class Task(ABC):
         Raises:
             UserError: there is none, or one that can't be; the message names ``where``.
         """
-        label = _as_text(label, where, "it must be text or a whole number (Global.task: regression takes scores, "
+        label = label_as_text(label, where, "it must be text or a whole number (Global.task: regression takes scores, "
                                        "multi_label lists)")
         if not label:
             raise UserError(f"{where}: has no label; add it or remove the row")
@@ -374,10 +381,10 @@ class Classification(Task):
         """Also refuse labels in ``dev`` that ``train`` lacks, and a teacher with a class that never occurs in it."""
         if train is None:
             return label_scheme(dev.labels, outputs, names, dev.source)
-        _check_dev_labels(train, dev)
+        check_dev_labels(train, dev)
         scheme = label_scheme(train.labels, outputs, names, train.source)
         if outputs is not None:
-            _check_all_classes(train, scheme)
+            check_all_classes(train, scheme)
         return scheme
 
     def hard_loss(self, logits: Any, labels: Any) -> Any:
@@ -581,14 +588,14 @@ class MultiLabel(Task):
                                 f"where a name has a {other}")
         else:
             parts = list(label) if isinstance(label, (list, tuple, set, frozenset)) else [label]
-        names = [_as_text(part, where, "it must be a list of names or ids, or text with commas between them")
+        names = [label_as_text(part, where, "it must be a list of names or ids, or text with commas between them")
                  for part in parts]
         if not all(names):
             raise UserError(f"{where}: one of the labels {short(repr(label))} is empty; remove it")
         if len(set(names)) < len(names):
             raise UserError(f"{where}: the labels {short(repr(label))} hold one twice; give the names or ids of those "
                             "that the text has, not a 0 or 1 for each")
-        return tuple(sorted(names, key=_sort_key))
+        return tuple(sorted(names, key=in_order))
 
     def of_array(self, values: np.ndarray, rows: int, outputs: int, where: str) -> np.ndarray:
         """The array itself, ``[rows, outputs]`` of 0 and 1; a row of NaN has no labels."""
@@ -615,12 +622,12 @@ class MultiLabel(Task):
         for labels, place in zip(dev.labels, dev.places):
             strange = [label for label in labels if label not in found.ids]
             if strange:
-                raise UserError(f"{dev.at(place)}: {_listed(strange)} is not among the labels of {parts[0].source} "
-                                f"({_listed(found.names)})")
+                raise UserError(f"{dev.at(place)}: {listed(strange)} is not among the labels of {parts[0].source} "
+                                f"({listed(found.names)})")
         occurring = {found.ids[label] for rows in parts[:1] for labels in rows.labels for label in labels}
         absent = [name for i, name in enumerate(found.names) if i not in occurring]
         if train is not None and absent:
-            _log.warning("%s: no text has %s of the teacher's %d labels", train.source, _listed(absent),
+            _log.warning("%s: no text has %s of the teacher's %d labels", train.source, listed(absent),
                          len(found.names))
         return SeveralLabels(found)
 
@@ -777,177 +784,3 @@ def fitting_outputs(labels: np.ndarray, answers: np.ndarray) -> np.ndarray | Non
     occurrences = truth.sum(axis=0)[:, None] + found.sum(axis=0)
     fitting = (truth.T @ found / np.maximum(occurrences, 1)).argmax(axis=1)
     return fitting if len(set(fitting.tolist())) == len(fitting) else None
-
-
-def check_two_labels(rows: Rows) -> None:
-    """Refuse rows that all have the same label.
-
-    Raises:
-        UserError: naming the source and the label.
-    """
-    if len(set(rows.labels)) < 2:
-        label = rows.labels[0]
-        shown = f"the label {_listed([label])}" if isinstance(label, str) else f"the labels {_listed(label) or 'none'}"
-        raise UserError(f"{rows.source}: every row has {shown}; add rows {rows.task.other_rows}")
-
-
-@dataclass(frozen=True)
-class LabelScheme:
-    """The classes by name, and the id of each label as written.
-
-    >>> label_scheme({"bad", "good"}, 2, ["Bad", "Good"], "train.tsv")
-    LabelScheme(names=['Bad', 'Good'], ids={'bad': 0, 'good': 1})
-    """
-
-    names: list[str]
-    ids: dict[str, int]
-
-    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
-        """Return the class ids [n] int64 of labels."""
-        return np.fromiter((self.ids[label] for label in labels), np.int64, len(labels))
-
-
-@dataclass(frozen=True)
-class NumberScheme:
-    """The labels of a regression: numbers, for the one output called "score"."""
-
-    names: tuple[str, ...] = ("score",)
-
-    def ids_of(self, labels: Sequence[str]) -> np.ndarray:
-        """Return the numbers [n] float32 of labels."""
-        return np.array(list(map(float, labels)), np.float32)
-
-
-@dataclass(frozen=True)
-class SeveralLabels:
-    """The labels by name, of which a text has any number."""
-
-    classes: LabelScheme
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self.classes.names
-
-    def ids_of(self, labels: Sequence[tuple[str, ...]]) -> np.ndarray:
-        """Return float32 ``[n, labels]``, 1 for each label that a text has: ``("b",) -> [0, 1, 0]``."""
-        found = np.zeros((len(labels), len(self.names)), np.float32)
-        for row, names in enumerate(labels):
-            found[row, self.classes.ids_of(names)] = 1
-        return found
-
-
-def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: Sequence[str] | None,
-                 source: str, places: Mapping[str, str] | None = None) -> LabelScheme:
-    """Return which label as written is which of the teacher's classes.
-
-    In this order: labels that are all names of the teacher's classes (capitals count only where they tell two classes
-    apart); whole numbers from 0 to ``num_classes`` - 1; where the teacher has no names, such numbers behind LABEL_,
-    or as many different labels as it has classes, in sorted order, with a warning. Names such as LABEL_0, which Hugging
-    Face makes up, count as none of the teacher's.
-
-    Args:
-        labels: the labels as written.
-        num_classes: outputs of the teacher; None where there is no teacher yet and the labels decide.
-        teacher_names: names of its classes by id, or None.
-        source: the file the labels are from, for messages.
-        places: the place of each label's first row, for messages, where it is known.
-
-    Raises:
-        UserError: the classes don't match the teacher's; the message names them.
-    """
-    found = sorted(set(labels), key=_sort_key)
-    names = None if teacher_names is None or _made_up(teacher_names) else [str(name) for name in teacher_names]
-    has_teacher = num_classes is not None
-    if not has_teacher:
-        num_classes = len(names or found)
-    if names is not None and len(names) != num_classes:
-        raise UserError(f"the teacher names {len(names)} classes ({_listed(names)}) but has {num_classes} outputs; "
-                        "mend id2label in its config.json")
-    if names is not None:
-        ids = {label: _class_named(label, names) for label in found}
-        if None not in ids.values():
-            return LabelScheme(names, ids)
-    if all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
-        return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
-    numbers = [_MADE_UP.fullmatch(label) for label in found]
-    if names is None and all(number and int(number[1]) < num_classes for number in numbers):
-        return LabelScheme([f"LABEL_{i}" for i in range(num_classes)],
-                           {label: int(number[1]) for label, number in zip(found, numbers)})
-    if names is not None:
-        unknown = [label for label in found if ids[label] is None]
-        where = next(place for label, place in places.items() if ids[label] is None) if places else source
-        raise UserError(f"{where}: the labels {_listed(unknown)} are none of the teacher's classes "
-                        f"({_listed(names)}); use these names, or 0 to {num_classes - 1}")
-    if len(found) != num_classes:
-        raise UserError(f"{source}: has {len(found)} classes ({_listed(found)}) where the teacher has {num_classes} "
-                        f"without names; write its class ids, 0 to {num_classes - 1}, as labels")
-    scheme = LabelScheme(found, {label: i for i, label in enumerate(found)})
-    if has_teacher:
-        _log.warning("the teacher doesn't name its classes; labels are taken in sorted order: %s",
-                     ", ".join(f"{label} = class {i}" for label, i in scheme.ids.items()))
-    return scheme
-
-
-def _check_all_classes(train: Rows, scheme: LabelScheme) -> None:
-    """Refuse training rows in which a class of the teacher's never occurs: it is another task's teacher.
-
-    Raises:
-        UserError: naming the classes.
-    """
-    occurring = {scheme.ids[label] for label in train.labels}
-    missing = [name for i, name in enumerate(scheme.names) if i not in occurring]
-    if missing:
-        raise UserError(f"{train.source}: {_listed(missing)} of the teacher's {len(scheme.names)} classes "
-                        "never occurs here; name the teacher that was fine-tuned on these labels, or add such rows")
-
-
-def _check_dev_labels(train: Rows, dev: Rows) -> None:
-    """Refuse labels in ``dev`` that ``train`` lacks.
-
-    Raises:
-        UserError: naming the labels and the first row that has one.
-    """
-    known = set(train.labels)
-    strange = sorted(set(dev.labels) - known, key=_sort_key)
-    if strange:
-        row = next(i for i, label in enumerate(dev.labels) if label not in known)
-        raise UserError(f"{dev.at(dev.places[row])}: {_listed(strange)} is not among the labels of {train.source} "
-                        f"({_listed(sorted(known, key=_sort_key))})")
-
-
-def _as_text(label: Any, where: str, must_be: str) -> str:
-    """Return one label as text, stripped; "" for None.
-
-    Raises:
-        UserError: it is neither text, a whole number, a boolean nor None.
-    """
-    if label is None or isinstance(label, str):
-        return (label or "").strip()
-    if isinstance(label, bool):
-        return str(label).lower()
-    whole = isinstance(label, numbers.Integral)  # however large
-    if whole or isinstance(label, numbers.Real) and label == label and float(label).is_integer():
-        return str(int(label))
-    raise UserError(f"{where}: the label is {short(repr(label))}; {must_be}")
-
-
-def _made_up(names: Sequence[str]) -> bool:
-    return all(name == f"LABEL_{i}" for i, name in enumerate(names))
-
-
-def _class_named(label: str, names: Sequence[str]) -> int | None:
-    if label in names:
-        return names.index(label)
-    same = [i for i, name in enumerate(names) if name.lower() == label.lower()]
-    return same[0] if len(same) == 1 else None
-
-
-def _sort_key(label: str) -> tuple[bool, int, str]:
-    """Numbers by value before names by letter."""
-    is_integer = _INTEGER.fullmatch(label) is not None
-    return (not is_integer, int(label) if is_integer else 0, label)
-
-
-def _listed(labels: Sequence[str]) -> str:
-    shown = [label if len(label) <= 40 else label[:37] + "..." for label in labels[:8]]
-    return ", ".join(shown) + (f", ... ({len(labels)} in all)" if len(labels) > len(shown) else "")

@@ -11,7 +11,8 @@ import pytest
 
 from paddleslim_bilstm.config import GlobalConfig
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.task import REGRESSION, label_scheme
+from paddleslim_bilstm.labels import label_scheme
+from paddleslim_bilstm.task import REGRESSION
 from paddleslim_bilstm.text import load_dataset, read_file
 
 TRAIN = [("good film", "pos"), ("bad film", "neg"), ("fine", "pos")]

@@ -15,8 +15,9 @@ import yaml
 
 from ..augment.speech import is_chinese
 from ..errors import UserError, in_one_line
+from ..labels import NUMBER, check_two_labels
 from ..storage import read_json, whole_file
-from ..task import CLASSIFICATION, MULTI_LABEL, NUMBER, REGRESSION, Task, check_two_labels
+from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
 from ..text.files import read_file, read_sample
 from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, find_columns, known_pair
 from ..tokens import has_tokenizer, load_tokenizer

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..host.versions import need_paddlenlp
-from ..task import check_two_labels, task_named
+from ..labels import check_two_labels
+from ..task import task_named
 from .files import read_file
 from .rows import LABEL_COLUMNS, Rows, Text, check_kind, read_records
 
