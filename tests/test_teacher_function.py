@@ -194,7 +194,9 @@ def test_what_the_cache_cant_see_is_named_in_one_line_unless_there_is_a_fingerpr
         del function.fingerprint
 
 
-def test_what_other_cells_of_a_notebook_define_tells_it_apart(tokenizer, monkeypatch):
+def test_what_other_cells_of_a_notebook_define_tells_it_apart(tokenizer, monkeypatch, tmp_path):
+    prints_of_module = []
+
     def print_of(cells):
         module = types.ModuleType("notebook")
         monkeypatch.setitem(sys.modules, "notebook", module)
@@ -204,6 +206,13 @@ def test_what_other_cells_of_a_notebook_define_tells_it_apart(tokenizer, monkeyp
     classes = "class Scorer:\n    def score(self, text):\n        return [len(text), {}]\n\n" \
               "def helper(text):\n    return Scorer().score(text)\n"
     assert len({print_of((classes.format(rest),)) for rest in (1, 2, 1)}) == 2
+    for body in (1, 2):  # a module of the user's own
+        monkeypatch.delitem(sys.modules, "own_helper", raising=False)
+        (tmp_path / "own_helper.py").write_text(f"def rows(texts):\n    return [[0, {body}] for _ in texts]\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        prints_of_module.append(print_of((
+            "import own_helper\ndef helper(text):\n    return own_helper.rows([text])\n",)))
+    assert len(set(prints_of_module)) == 2
     helper = "def helper(text):\n    return [SCALE * len(text), {}]\n"
     prints = [print_of((f"SCALE = {scale}\n", helper.format(rest))) for scale, rest in ((1, 0), (2, 0), (1, 3), (1, 0))]
     assert len(set(prints)) == 3 and prints[0] == prints[3]

@@ -7,7 +7,9 @@ import functools
 import inspect
 import logging
 import re
+import sysconfig
 from contextlib import suppress
+from pathlib import Path
 from types import CodeType
 from typing import Any, Callable
 
@@ -60,8 +62,16 @@ def _add(name: str, value: Any, module: str | None, content: list[Any], unseen: 
     elif owner is None and (isinstance(value, functools.partial) or inspect.isroutine(value)):
         if id(value) not in seen:
             _look_into(value, content, unseen, seen)
-    elif not inspect.ismodule(value) and not isinstance(value, logging.Logger):
+    elif inspect.ismodule(value):
+        content += [name, source_of(value)] if _is_of_user(value) else []
+    elif not isinstance(value, logging.Logger):
         unseen.append(f"{name} ({type(value).__name__})")
+
+
+def _is_of_user(module: Any) -> bool:
+    """Return whether a module is none of an installed library, nor Python's own."""
+    file = getattr(module, "__file__", None)
+    return file is not None and not any(Path(file).is_relative_to(path) for path in sysconfig.get_paths().values())
 
 
 def _source(thing: Any) -> str:
