@@ -308,6 +308,8 @@ def test_all_rates_of_a_schedule_become_a_tenth():
     cyclic = {"type": "CyclicLR", "base_learning_rate": 0.1, "max_learning_rate": 0.5, "step_size_up": 3}
     assert _tenth_of_rate(cyclic) == {**cyclic, "base_learning_rate": 0.01, "max_learning_rate": 0.05}
     assert _tenth_of_rate({"type": "NoamDecay", "d_model": 4, "warmup_steps": 9})["learning_rate"] == 0.1
+    decay = {"type": "PolynomialDecay", "learning_rate": 0.0005}
+    assert _tenth_of_rate(decay) == {**decay, "learning_rate": 0.00005, "end_lr": 0.00001}
     assert _tenth_of_rate(None) == 0.0004 and _tenth_of_rate({"values": [1.0, 2]})["values"] == [0.1, 0.2]
 
 

@@ -175,6 +175,7 @@ LOGITS, LABELS = np.array([[0, 2], [3, 1], [0, 1]], "f4"), np.array([1, 0, 0])
 @pytest.mark.parametrize("scores, wanted, found", [
     ({"mse": 9.0, "pearson": 0.5, "f1": 0.25}, None, 0.5), ({"accuracy": 0.75}, "loss", 0.75),
     ({"eval_f1": 0.25, "accuracy": 0.5}, "f1", 0.25), ({"accuracy": 0.5, "f1": 0.25}, "eval_f1", 0.25),
+    ({"mean_squared_error": 9.0, "eval_runtime": 3.0, "r2": 0.5}, None, 0.5),
     ({"accuracy": 0.5}, "pearsonr", r"\(accuracy\).* it is pearsonr"), ({"rmse": 0.5}, None, "it is not set")])
 def test_the_best_student_has_the_trainers_own_metric(trainer, monkeypatch, scores, wanted, found):
     monkeypatch.setattr(trainer.args, "metric_for_best_model", wanted)
@@ -214,6 +215,7 @@ class Endless(paddle.io.IterableDataset):
 @pytest.mark.parametrize("attributes, arguments, call, message", [
     ({}, {"strategy": "dynabert+bert_to_bilstm"}, {}, "strategy: 'dynabert' can't go with bert_to_bilstm"),
     ({}, {"greater_is_better": False, "metric_for_best_model": "error"}, {}, "greater_is_better"),
+    ({}, {"metric_for_best_model": "eval_mse"}, {}, "metric_for_best_model: eval_mse, but the best student"),
     ({}, {}, {"custom_evaluate": accuracy}, "custom_evaluate"),
     ({}, {}, {"config": {"Global": {"train_file": "train.tsv"}}}, "Global.train_file: the trainer has model and data"),
     ({}, {}, {"config": {"Global": {"threshold": "dev"}}}, "Global.threshold: dev is chosen on a dev set of text"),

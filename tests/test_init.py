@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import yaml
@@ -53,7 +54,7 @@ def test_a_csv_with_odd_columns_is_split(init, tmp_path):
             writer.writerow([number, f'{text}, "sagt man"', ("Lob", "Tadel")[label], f"https://x.org/{number}"])
     lines, settings, data = init(tmp_path / "tickets.csv")
     assert "200 texts in Betreff, Text, labels in Warteschlange" in lines[0]
-    assert "a tenth is split off" in lines[3] and settings.finetune.model == "bert-base-uncased"
+    assert "no dev file beside it: 20 are split off" in lines[3] and settings.finetune.model == "bert-base-uncased"
     assert len(data.train_texts) == 180 and len(data.dev_texts) == 20 and data.label_names == ["Lob", "Tadel"]
     assert not set(data.train_texts) & set(data.dev_texts)
 
@@ -157,6 +158,32 @@ def test_each_class_is_in_both_parts_and_a_single_text_trains(init, tmp_path):
     assert dev == {"common", "rare"} and len(data.label_names) == 17 and len(data.dev_texts) == 17
 
 
+def test_a_dev_set_is_one_that_a_run_takes(init, tmp_path):
+    rows = "".join(f"{text} {n},{label}\n" for n, (text, label) in enumerate(_rows()))
+    for name, body in (("train", rows), ("dev", "fine,1\ngood,1\n"), ("valid", "so,-1\nno,1\n"), ("test", rows)):
+        (tmp_path / f"{name}.csv").write_text(f"text,label\n{body}")
+    lines, settings, _ = init(tmp_path / "train.csv")
+    assert f"dev set: {tmp_path / 'test.csv'}" in lines[3]
+    (tmp_path / "mine.yaml").unlink()
+    (tmp_path / "test.csv").unlink()
+    lines, settings, _ = init(tmp_path / "train.csv")
+    assert f"{tmp_path / 'dev.csv'} can't be the dev set" in lines[3] and "every row has the label 1" in lines[3]
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1.5] * 8, [0.1, *[0.7] * 20, 0.9, 0.9], ["a", "b"] * 3,
+                                    [n / 7 for n in range(9)]])
+def test_few_rows_are_split_so_that_a_run_takes_them(init, tmp_path, labels):
+    (tmp_path / "t.tsv").write_text("text\tlabel\n" + "".join(f"a text {n}\t{one}\n" for n, one in enumerate(labels)))
+    assert len(set(init(tmp_path / "t.tsv")[2].dev_labels.tolist())) >= 2
+
+
+def test_a_folder_called_like_a_number_is_text(init, tmp_path, tiny_teacher):
+    shutil.copytree(tiny_teacher("huggingface"), tmp_path / "5e-5")
+    (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(f"{text} {n}\t{label}\n" for n, (text, label)
+                                                               in enumerate(_rows())))
+    assert init("t.tsv", "--teacher", "5e-5")[1].global_.model_dir == "5e-5"
+
+
 def test_a_file_without_labels_is_no_dev_set(init, tmp_path):
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"{text} {n},{label}\n" for n, (text, label)
                                                                  in enumerate(_rows())))
@@ -195,6 +222,7 @@ def test_the_parts_of_a_split_take_no_files_place(tmp_path, monkeypatch, capsys)
 @pytest.mark.parametrize("content, options, message", [
     ("sentence;label\ngood;1\nbad;1,5\nso;2\n", (), "label holds 1,5, which may be a decimal or two labels"),
     ("sentence\tlabel\ngood\t1\nbad\t1\n", (), "every row has the label 1"),
+    ("sentence\tlabel\n" + "".join(f"text {n}\tl{n}\n" for n in range(9)), (), "has too few rows of a label"),
     ("sentence\tlabel\ngood\ta\nbad\tb\nso\tc\n", ("--teacher", "TEACHER"), "data.tsv"),
     ("x\ty\n1\t2\n", (), "none of the columns x, y looks like labels; name it with --label-column"),
     ("sentence\tlabel\n", (), "has no rows below the names of its columns"),

@@ -23,6 +23,7 @@ from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, fin
 from ..tokens import has_tokenizer, load_tokenizer
 from .reading import load_config
 from .schema import StudentConfig
+from .source import EXPONENT_NUMBER
 
 SAMPLE_ROWS = 1000  # by which columns are found
 _DEV_NAMES = ("dev", "valid", "validation", "val", "eval", "test")
@@ -49,7 +50,7 @@ class Look:
         dev: the file of the dev set; None where the data is to be split.
         text_column, label_column: None where they are found by their names.
         parts: the rows to train on and those of the dev set, where the data is to be split.
-        passed_over: a file that is called like a dev set and can't be one.
+        passed_over: which file is called like a dev set and can't be one, and why.
         tokens: of each text, by the teacher's tokenizer or estimated.
         teacher: its folder; None where one is to be fine-tuned. ``kind`` says what it is.
         reads: the tokens that it takes at most, if its configuration tells.
@@ -59,7 +60,7 @@ class Look:
     rows: Rows
     dev: Path | None
     parts: tuple[Rows, Rows] | None
-    passed_over: Path | None
+    passed_over: str
     text_column: TextColumn | None
     label_column: str | None
     tokens: np.ndarray
@@ -103,9 +104,9 @@ class Look:
         odd = [f"{counts[key]:,} {what}" for key, what in (
             ("duplicates", "repeated"), ("conflicting_labels", "repeated with another label"),
             ("empty_skipped", "without text"), ("without_letters", "without letters")) if counts[key]]
-        dev = f"dev set: {self.dev}" if self.dev else "no dev file beside it: a tenth is split off"
-        if self.passed_over:
-            dev = f"{self.passed_over} can't be the dev set (no such columns or labels): a tenth is split off"
+        dev = f"dev set: {self.dev}"
+        if self.parts is not None:
+            dev = f"{self.passed_over or 'no dev file beside it'}: {len(self.parts[1].texts):,} are split off"
         return [in_one_line(line) for line in (
                 f"{self.file}: {len(self.rows.texts):,} {texts}{where}{label}",
                 self._labels(),
@@ -142,15 +143,26 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     check_two_labels(rows)
     if outputs is not None:
         task.check_teacher(outputs)
-    candidate, dev_rows = _dev_file(file), None
-    if candidate is not None:
-        with suppress(UserError):
+    task.scheme(rows, rows, outputs, classes)  # what a run would refuse
+    dev, passed_over, parts = None, "", None
+    for candidate in _dev_files(file):
+        try:
             dev_rows = read_file(candidate, "DATA", text_column=text_column, label_column=label_column, task=task)
             check_two_labels(dev_rows)
-    parts = None if dev_rows else _split(rows)
-    task.scheme(*(parts or (rows, dev_rows)), outputs, classes)  # what a run would refuse
+            task.scheme(rows, dev_rows, outputs, classes)
+        except UserError as error:
+            passed_over = passed_over or f"{candidate} can't be the dev set ({error})"
+        else:
+            dev = candidate
+            break
+    if dev is None:
+        parts = _split(rows)
+        if len(set(parts[1].labels)) < 2:
+            raise UserError(f"{file}: has too few rows of a label to split a dev set off; add rows, or have "
+                            f"train{file.suffix} and dev{file.suffix} beside each other")
+        task.scheme(*parts, outputs, classes)
     found = _unless_found(names, text_column, label_column)
-    return Look(file, rows, candidate if dev_rows else None, parts, None if dev_rows else candidate, *found,
+    return Look(file, rows, dev, parts, "" if dev else passed_over, *found,
                 *_tokens(rows.texts, teacher), chinese, teacher, kind, reads)
 
 
@@ -167,12 +179,11 @@ def write_draft(look: Look, path: Path) -> list[Path]:
     there = [file for file in written if file.exists()]
     if there:
         raise UserError(f"--output: {there[0]} is there already; name another file")
-    text = _yaml(look, path, train, dev)
-    load_config(yaml.safe_load(text))
-    for rows, file in zip(look.parts or (), (train, dev)):
-        _write_rows(rows, file)
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(_yaml(look, path, train, dev), encoding="utf-8")
+        load_config(partial)
+        for rows, file in zip(look.parts or (), (train, dev)):
+            _write_rows(rows, file)
     return written
 
 
@@ -211,22 +222,27 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
 
 def _line(key: str, value: Any, comment: str) -> str:
     value = list(value) if isinstance(value, tuple) else value
-    odd = any(isinstance(one, str) and not one.isprintable() for one in (value if isinstance(value, list) else [value]))
+    texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    odd = any(not one.isprintable() or EXPONENT_NUMBER.match(one) for one in texts)
     shown = yaml.safe_dump(value, default_flow_style=True, default_style='"' if odd else None, allow_unicode=not odd,
                            width=2**20).partition("\n")[0]
     return in_one_line(f"  {key}: {shown}".ljust(_COMMENTS) + f"  # {comment}" if comment else f"  {key}: {shown}")
 
 
 def _split(rows: Rows) -> tuple[Rows, Rows]:
-    """Return ``rows`` in two parts; equal texts go to the same one, and some of each label, if there are, to both."""
+    """Return ``rows`` in two parts: equal texts go to the same one, and of each class that has two texts some to both.
+    """
     firsts: dict[Text, int] = {}
     group = np.array([firsts.setdefault(text, len(firsts)) for text in rows.texts])
-    labels: list[set[str]] = [set() for _ in firsts]  # of numbers none, which needn't occur in both
-    for number, label in zip(group, rows.labels if rows.task is not REGRESSION else ()):
+    labels: list[set[str]] = [set() for _ in firsts]
+    for number, label in zip(group, rows.labels):
         labels[number].update(label if isinstance(label, tuple) else (label,))
+    if rows.task is REGRESSION:  # numbers needn't occur in both, but must differ
+        commonest = Counter(rows.labels).most_common(1)[0][0]
+        labels = [{str(commonest in of_text)} for of_text in labels]
     left = Counter(label for of_text in labels for label in of_text)
     order, chosen, met = np.random.default_rng(0).permutation(len(firsts)), set(), set()
-    most = max(1, min(int(_DEV_SHARE * len(firsts)), _MOST_DEV))
+    most = max(2, min(int(_DEV_SHARE * len(firsts)), _MOST_DEV))
     for needs_new in (True, False):
         for number in order:
             free = number not in chosen and all(left[label] > 1 for label in labels[number])
@@ -252,12 +268,12 @@ def _write_rows(rows: Rows, path: Path) -> None:
             file.write(json.dumps({**sides, "label": label}, ensure_ascii=False) + "\n")
 
 
-def _dev_file(file: Path) -> Path | None:
-    """Return the dev set beside ``train.tsv`` or ``reviews_train.csv``: the same name with dev for train."""
-    if "train" not in file.stem:
-        return None
-    candidates = (file.with_name(file.name.replace("train", name)) for name in _DEV_NAMES)
-    return next((one for one in candidates if one.is_file()), None)
+def _dev_files(file: Path) -> list[Path]:
+    """Return what may be the dev set beside ``train.tsv`` or ``reviews_train.csv``: called dev or so in place of train.
+    """
+    names = _DEV_NAMES if "train" in file.stem else ()
+    candidates = (file.with_name(file.name.replace("train", name)) for name in names)
+    return [one for one in candidates if one.is_file()]
 
 
 def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, bool]:

@@ -229,14 +229,16 @@ def _train_config(train, train_dataloader) -> dict[str, Any]:
 _RATES = ("learning_rate", "max_learning_rate", "base_learning_rate", "start_lr", "end_lr", "end_learning_rate",
           "eta_min")
 
+_DEFAULT_RATES = {"NoamDecay": {"learning_rate": 1.0}, "PolynomialDecay": {"end_lr": 1e-4},
+                  "OneCycleLR": {"end_learning_rate": 1e-4}}  # Paddle's own, which must become a tenth, too
+
 
 def _tenth_of_rate(rate: float | dict[str, Any] | None) -> float | dict[str, Any]:
     """Return a tenth of a number, or of all rates in a schedule of ``paddle.optimizer.lr``, and of its warm-up."""
     if not isinstance(rate, dict):
         return float(DEFAULT_LEARNING_RATE if rate is None else rate) / 10
     scaled = dict(rate)
-    if scaled.get("type") == "NoamDecay":
-        scaled.setdefault("learning_rate", 1.0)
+    scaled = {**_DEFAULT_RATES.get(scaled.get("type"), {}), **scaled}
     for name in _RATES:
         if isinstance(scaled.get(name), (int, float)):
             scaled[name] = scaled[name] / 10

@@ -32,7 +32,7 @@ _FROM_TRAINER = ("model_dir", "model_filename", "params_filename", "tokenizer_di
                  "unlabeled_file", "dataset", "text_column", "label_column", "save_dir")
 _USUAL_LENGTH = 128  # in tokens, the default of ``Global.max_seq_length``
 _EVAL_BATCH_SIZE = 64
-_ERRORS = ("loss", "error", "mse", "mae", "rmse", "perplexity", "ppl")  # scores of which the lower are the better
+_NO_SCORES = {"loss", "error", "mse", "mae", "rmse", "perplexity", "ppl", "runtime", "second"}  # parts of their names
 _LOSSES = (None, "loss", "eval_loss")  # values of ``metric_for_best_model`` that name nothing in ``compute_metrics``
 
 
@@ -116,9 +116,10 @@ def _check(trainer: Any, custom_evaluate: Any) -> None:
                         "or ERNIE ...ForSequenceClassification of PaddleNLP")
     if trainer.tokenizer is None:
         raise UserError("Trainer(tokenizer=...): missing; give the model's tokenizer, which the student needs to serve")
-    if trainer.args.greater_is_better is False and trainer.args.metric_for_best_model not in _LOSSES:
-        raise UserError("CompressionArguments.greater_is_better: False, but the best student is the one with the "
-                        "highest metric; name another metric_for_best_model")
+    named = trainer.args.metric_for_best_model
+    if named not in _LOSSES and (trainer.args.greater_is_better is False or _is_error(named)):
+        raise UserError(f"CompressionArguments.metric_for_best_model: {named}, but the best student is the one with "
+                        "the highest metric (greater_is_better); name another one")
 
 
 def _task_of(train: Examples, dev: Examples | None) -> Task:
@@ -255,7 +256,7 @@ def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray],
             scores = trainer.compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))
         scores = {name.removeprefix("eval_"): score for name, score in scores.items()}
         named = wanted if wanted and wanted not in _LOSSES else next(
-            (name for name in scores if name.lower() not in _ERRORS), None)
+            (name for name in scores if not _is_error(name)), None)
         if named not in scores:
             raise UserError("CompressionArguments.metric_for_best_model: must name one of the scores that "
                             f"compute_metrics gives ({', '.join(scores)}), the higher the better; it is "
@@ -263,6 +264,11 @@ def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray],
         return float(scores[named])
 
     return judge
+
+
+def _is_error(name: str) -> bool:
+    """Return whether a score of this name is none of which the higher is the better."""
+    return not _NO_SCORES.isdisjoint(name.lower().split("_"))
 
 
 def _numpified(values: Any) -> Any:

@@ -90,7 +90,8 @@ def _making(report: Report) -> str:
         if report.data.get(key)]
     lines.append(f"- **Data**: {', '.join(counts) or 'not counted'}.")
     if report.transfer_set.get("made"):
-        distinct = report.transfer_set["made"] - report.transfer_set.get("duplicates", 0)
+        counts = report.transfer_set
+        distinct = counts["made"] - counts.get("duplicates", 0) - counts.get("without an answer", 0)
         lines.append(f"- **Transfer set**: {distinct:,} distinct sentences made of them by "
                      f"{_hooks(report.config)}, labelled by the teacher.")
     settings = report.config.get("bert_to_bilstm", {})

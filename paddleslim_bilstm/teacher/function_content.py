@@ -7,6 +7,7 @@ import functools
 import inspect
 import logging
 import re
+import sys
 import sysconfig
 from contextlib import suppress
 from pathlib import Path
@@ -37,9 +38,12 @@ def content_of(function: Callable[..., Any]) -> tuple[list[Any], list[str]]:
 def _look_into(thing: Any, content: list[Any], unseen: list[str], seen: set[int]) -> None:
     seen.add(id(thing))
     content.append(_source(thing))
+    if _is_object(thing) and not _has_text(type(thing)):
+        unseen.append(f"{type(thing).__qualname__} (class)")
     module, used = _used(thing)
     for name, value in used.items():
-        if inspect.isfunction(value) and value.__module__ != module:  # its source tells its versions apart
+        if inspect.isfunction(value) and value.__module__ != module and not _is_of_library(value):
+            # its source tells its versions apart
             content += [name, source_of(value)]
         else:
             _add(name, value, module, content, unseen, seen)
@@ -53,11 +57,15 @@ def _add(name: str, value: Any, module: str | None, content: list[Any], unseen: 
         content += [name, value]
     elif isinstance(value, re.Pattern):
         content += [name, value.pattern, value.flags]
-    elif isinstance(value, np.ufunc) or inspect.isbuiltin(value) and (owner is None or inspect.ismodule(owner)):
+    elif isinstance(value, np.ufunc) or _is_of_library(value) or inspect.isbuiltin(value) and (
+            owner is None or inspect.ismodule(owner) or inspect.isclass(owner)):
         content += [name, getattr(value, "__qualname__", value.__name__)]
     elif inspect.isclass(value):
-        content += [name, source_of(value)] if value.__module__ == module else []
-    elif hasattr(value, "__wrapped__") and not inspect.isfunction(value):  # such as what functools.lru_cache makes
+        if value.__module__ == module and _has_text(value):
+            content += [name, source_of(value)]
+        elif value.__module__ == module:
+            unseen.append(f"{name} (class)")
+    elif isinstance(value, functools._lru_cache_wrapper):
         _add(name, value.__wrapped__, module, content, unseen, seen)
     elif owner is None and (isinstance(value, functools.partial) or inspect.isroutine(value)):
         if id(value) not in seen:
@@ -66,6 +74,22 @@ def _add(name: str, value: Any, module: str | None, content: list[Any], unseen: 
         content += [name, source_of(value)] if _is_of_user(value) else []
     elif not isinstance(value, logging.Logger):
         unseen.append(f"{name} ({type(value).__name__})")
+
+
+def _is_of_library(value: Any) -> bool:
+    """Return whether a function, bound to nothing, is an installed library's or Python's own: its name tells it."""
+    if not inspect.isroutine(value) or inspect.ismethod(value) or inspect.isbuiltin(value):
+        return False
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    return module is not None and not _is_of_user(module) and getattr(module, "__file__", None) is not None
+
+
+def _has_text(kind: type) -> bool:
+    """Return whether the source of a class is at hand; that of a notebook's isn't."""
+    try:
+        return Path(inspect.getsourcefile(kind) or "").is_file()
+    except TypeError:
+        return False
 
 
 def _is_of_user(module: Any) -> bool:
