@@ -69,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser(argv).parse_args(argv)
         return arguments.run(arguments)
     except UserError as error:
-        return _fail(str(error))
+        return _fail(f"{error}{_without_fresh(argv)}")
     except ranks.OtherRankFailed as other:
-        _fail(str(other))
+        _fail(f"{other}{_without_fresh(argv)}")
         return other.code
     except UnsupportedVersion as error:
         return _fail(str(error))
@@ -80,18 +80,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"{error.name} is not installed: pip install \"paddleslim-bilstm[{_EXTRAS[error.name]}]\"")
     except KeyboardInterrupt as stop:
-        goes_on = any(name in argv for name, command in COMMANDS.items() if command.goes_on)
-        again = shlex.join(["paddleslim-bilstm", *(argument for argument in argv if argument != "--fresh")])
-        if ranks.count() > 1:
-            again = f"the launcher with {again}"
         if ranks.is_first():
-            print(f"interrupted{f'; this goes on: {again}' if goes_on else ''}", file=sys.stderr)
+            print(f"interrupted{f'; this goes on: {_again(argv)}' if _goes_on(argv) else ''}", file=sys.stderr)
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader, such as `| head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return USER_ERROR if _goes_on(argv) else 0
     except OSError as error:  # a name that is too long, no permission, a full disk
         return _fail(str(UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error))))
+
+
+def _goes_on(argv: Sequence[str]) -> bool:
+    return any(name in argv for name, command in COMMANDS.items() if command.goes_on)
+
+
+def _again(argv: Sequence[str]) -> str:
+    """Return the command line that goes on where this one has stopped."""
+    again = shlex.join(["paddleslim-bilstm", *(argument for argument in argv if argument != "--fresh")])
+    return again if ranks.count() == 1 else f"the launcher with {again}"
+
+
+def _without_fresh(argv: Sequence[str]) -> str:
+    """Return what to know behind an error of a run that has started over: the same command would do so again."""
+    return f" (what it has computed is kept: {_again(argv)})" if "--fresh" in argv and _goes_on(argv) else ""
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import time
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Callable, Iterator, TextIO
 
@@ -86,7 +86,8 @@ class ProgressLines:
         rate = self._rate()
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         parts = [f"{self._done:,} of {self._total:,} {self._unit}", f"{shown}/s", time_told, self._postfix]
-        print(f"{self._stage}: {', '.join(filter(None, parts))}", file=self._stream, flush=True)
+        with suppress(OSError):  # whoever read it is gone, and the work goes on
+            print(f"{self._stage}: {', '.join(filter(None, parts))}", file=self._stream, flush=True)
 
 
 class _Silent(ProgressLines):

@@ -24,7 +24,7 @@ from .storage import (
     replace_folder,
     sync_folder,
 )
-from .student.spec import MODEL_NAME, READING_FILES, SPEC_FILE, StudentSpec
+from .student.spec import MODEL_NAME, ONNX_FILES, READING_FILES, SPEC_FILE, StudentSpec
 from .tokens import copy_tokenizer
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 CACHE_KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
 FRESH = "fresh"  # beside them: what runs that started over have computed so far
+WORK_FOLDER = ".paddleslim_bilstm.work"  # in ``save_dir``, of a run that isn't over
 CARD_FILE, CARD_TAG = "README.md", "paddleslim-bilstm"  # the model card, and what is among its tags
 _PADDLE_FILES = (".pdmodel", ".pdiparams")
 
@@ -77,7 +78,7 @@ class RunFolder:
         if self.save_dir in [Path(folder).resolve() for folder in self._settings.teacher_folders]:
             raise UserError(f"Global.save_dir: {self.save_dir} is the teacher's folder, whose files the student's "
                             "would replace; name another one")
-        self.work_dir = self.save_dir / "work"
+        self.work_dir = self.save_dir / WORK_FOLDER
         self._model_name = published_name(self._settings.model_filename)
         self.cache_dir = make_writable_folder(cache_root(self._settings.cache_dir), "Global.cache_dir").resolve()
         self._fresh, self._own_cache = fresh, self.cache_dir / FRESH / checksum(str(self.save_dir))
@@ -104,6 +105,10 @@ class RunFolder:
         except Timeout:
             raise UserError(f"Global.save_dir: another run is writing to {self.save_dir}; wait for its end, or name "
                             "another folder") from None
+        if (self.save_dir / "steps").exists() and not self._earlier_model() and not self.work_dir.exists():
+            self.__exit__()
+            raise UserError(f"Global.save_dir: {self.save_dir / 'steps'} is none of ours, and the steps' models would "
+                            "take its place; name another folder")
         if self._fresh:
             remove(self.work_dir)
         for half_made in (self._steps_dir, self.onnx_dir, self.final_dir):
@@ -189,8 +194,7 @@ class RunFolder:
         last = (f"{self._model_name}.pdmodel", SPEC_FILE)  # without them neither Paddle nor a Predictor has a model
         earlier = self._earlier_model()
         others = [name for name in READING_FILES if earlier and not (self.final_dir / name).is_file()]
-        for stale in (*earlier, *self.save_dir.glob("*.onnx"),
-                      *(self.save_dir / name for name in (*last, *others))):
+        for stale in (*earlier, *(self.save_dir / name for name in (*ONNX_FILES, *last, *others))):
             stale.unlink(missing_ok=True)
         replace_folder(self._steps_dir, self.save_dir / "steps")
         for file in sorted(self.final_dir.iterdir(), key=lambda file: (file.name in last, file.name)):

@@ -33,6 +33,7 @@ from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
 from .task import task_named
 from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
+from .teacher.function_content import content_of
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
 from .teacher.label_files import GivenAnswers, read_answers
 from .teacher.spelling import Speller
@@ -323,6 +324,8 @@ def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, fold
     thresholds = [one for one in settings.global_.chosen_task.thresholds if one != HALF]
     dev_key = checksum(dev_set.metric, *thresholds, *dev_set.sentences.content,
                        [] if dev_set.labels is None else dev_set.labels)
+    if user_chooses:
+        dev_key = ranks.of_first(lambda: checksum(dev_key, *content_of(evaluate)[0]))
     return Recipe(settings, loss_function(settings.distill.loss), make_optimizer_of(settings.train), evaluate, dev_key,
                   folder, user_chooses)
 

@@ -8,10 +8,13 @@ import inspect
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any, Callable, Iterator, Mapping, Sequence
@@ -73,11 +76,22 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes of this machine have left half-written below ``folder``."""
+    """Remove what killed processes of this machine have left half-written below ``folder``, and old leftovers of any.
+
+    A process is known by its machine, its namespace of process numbers (containers may share a machine's name), its
+    number, and a token of its own, as numbers come again.
+    """
+    own = re.compile(rf"\.{re.escape(_MACHINE)}-(\d+)-([0-9a-f]+)\.partial$")
     for partial in list(folder.rglob(".*.partial")):
-        owner = re.search(rf"\.{re.escape(socket.gethostname())}-(\d+)\.partial$", partial.name)
-        if owner and not _is_running(int(owner[1])):
-            remove(partial)
+        owner = own.search(partial.name)
+        with suppress(OSError):  # another user's
+            if owner:
+                number = int(owner[1])
+                dead = owner[2] != _token() if number == os.getpid() else not _is_running(number)
+            else:
+                dead = time.time() - partial.stat().st_mtime > _OLD_S
+            if dead:
+                remove(partial)
 
 
 def remove(path: Path) -> None:
@@ -102,6 +116,29 @@ def copy_whole(source: str | Path, target: str | Path) -> None:
     """Copy a file's content to ``target``, whole or not at all; the copy is writable even where the source is not."""
     with whole_file(target) as partial:
         shutil.copyfile(source, partial)
+
+
+_SAFE_TENSORS = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16",
+                 "int8": "I8", "uint8": "U8", "bool": "BOOL"}
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> None:
+    """Write arrays by name and texts about them as safetensors, array by array, with errors of the disk as they are.
+
+    The library's own ``save_file`` turns these into errors of its own, leaves a file of its own where it is killed, and
+    lets nobody else read what it writes.
+    """
+    header, place = {"__metadata__": dict(facts)}, 0
+    for name, array in arrays.items():
+        header[name] = {"dtype": _SAFE_TENSORS[array.dtype.name], "shape": array.shape,
+                        "data_offsets": [place, place + array.nbytes]}
+        place += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -188,7 +225,28 @@ def make_writable_folder(path: str | Path, setting: str) -> Path:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    return path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}-{_token()}.partial")
+
+
+@lru_cache(maxsize=None)
+def _token_of(process: int) -> str:
+    return secrets.token_hex(4)
+
+
+def _token() -> str:
+    """Return what tells this process from one of the same number; a fork's is another."""
+    return _token_of(os.getpid())
+
+
+def _namespace() -> str:
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return "0"
+
+
+_MACHINE = f"{socket.gethostname()}-{_namespace()}"
+_OLD_S = 7 * 24 * 3600  # of what processes elsewhere have left, whose end can't be seen
 
 
 def _is_running(process: int) -> bool:

@@ -34,7 +34,7 @@ from forked_runs import Run, prepare, program_lines, start
 from reviews import write_reviews
 
 from paddleslim_bilstm import stages
-from paddleslim_bilstm.run import CARD_FILE
+from paddleslim_bilstm.run import CARD_FILE, WORK_FOLDER
 from paddleslim_bilstm.student import recipe
 
 STAGES = ("load teacher", "read text", "check teacher", "augment", "start student", "label", "train alone", "distil",
@@ -75,7 +75,7 @@ class Place:
 def _content(path: Path) -> bytes:
     """Return what a file holds; of a program, its lines sorted: PaddleSlim's QuantPost has no order of its own."""
     content = path.read_bytes()
-    if path.suffix == ".pdmodel" and "QuantPost" in path.parts and "work" not in path.parts:
+    if path.suffix == ".pdmodel" and "QuantPost" in path.parts and WORK_FOLDER not in path.parts:
         return "\n".join(sorted(program_lines(content))).encode()
     return content
 
@@ -245,7 +245,7 @@ class Harness:
 
     def _expect_nothing_or_all(self, place: Place, run: Run) -> None:
         """A run that has not ended has published nothing that Paddle or a Predictor would load, or everything."""
-        found = {name: value for name, value in place.results().items() if Path(name).parts[:2] != ("out", "work")}
+        found = {name: value for name, value in place.results().items() if Path(name).parts[:2] != ("out", WORK_FOLDER)}
         if {"out/student.json", "out/model.pdmodel"} & found.keys():
             missing = [name for name, value in self.results.items()
                        if name.startswith("out/") and name != "out/student.json" and found.get(name) != value]

@@ -115,6 +115,21 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(command, capsys, inter
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_a_run_that_started_over_says_how_to_keep_what_it_has(monkeypatch, capsys):
+    assert cli.main(["compress", "nowhere.yaml", "--fresh"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("(what it has computed is kept: paddleslim-bilstm compress nowhere.yaml)\n")
+    assert cli.main(["compress", "nowhere.yaml"]) == 2
+    assert "is kept" not in capsys.readouterr().err
+
+
+def test_a_reader_that_is_gone_is_no_success_of_a_long_run(command, monkeypatch):
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    for goes_on, code in ((True, 2), (False, 0)):
+        command(raising(BrokenPipeError()), goes_on=goes_on)
+        assert cli.main(["test"]) == code
+
+
 def test_overrides_may_be_given_together_or_apart():
     from paddleslim_bilstm.commands import compress as compress_command
     parser = cli._parser(["compress"])

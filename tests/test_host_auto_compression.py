@@ -15,6 +15,7 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.host.auto_compression import _written, extend
 from paddleslim_bilstm.old_programs import old_programs
 from paddleslim_bilstm.predict import Predictor
+from paddleslim_bilstm.run import WORK_FOLDER
 from paddleslim_bilstm.student.losses import LOSSES, check_loss
 from paddleslim_bilstm.teacher import load_teacher
 from paddleslim_bilstm.teacher.text import read_training_text
@@ -127,7 +128,7 @@ def test_a_failing_step_loses_no_training(exported, tmp_path, monkeypatch):
     compression = script(exported, tmp_path / "out", {"QuantPost": {"batch_nums": 2}})
     compression.compress()
     assert [row.name for row in compression.result.report.models] == ["teacher", "distilled", "QuantPost"]
-    assert not (tmp_path / "out" / "work").exists()
+    assert not (tmp_path / "out" / WORK_FOLDER).exists()
 
 
 @pytest.mark.parametrize("name, value, message", [

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,8 +17,10 @@ from paddleslim_bilstm import compress
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict import Predictor
+from paddleslim_bilstm.report.measure import DevSet
+from paddleslim_bilstm.run import WORK_FOLDER
 from paddleslim_bilstm.teacher import InferenceModel
-from paddleslim_bilstm.tokens import load_tokenizer
+from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
 MODEL_KEYS = {"name", "accuracy", "f1", "agreement", "parameters", "size_bytes", "flops", "latency_ms",
               "sentences_per_s"}
@@ -51,7 +54,7 @@ def test_the_job_leaves_a_drop_in_model_and_a_report(class_run, tiny_teacher):
     assert str(out) == os.path.realpath(class_run.config["Global"]["save_dir"]) and "QuantBiLSTM" in result.table
     assert {"model.pdmodel", "model.pdiparams", "model.onnx", "model.int8.onnx", "student.safetensors", "student.json",
             "report.html", "report.md", "report.png", "vocab.txt"} <= set(os.listdir(out))
-    assert not (out / "work").exists()
+    assert not (out / WORK_FOLDER).exists()
 
     tokenizer = load_tokenizer(out)
     sentences = tokenizer.encode(["good .", "the film is not very funny .", "bad", "the story of this was dull ."])
@@ -204,6 +207,37 @@ def test_no_tokenizer_file_of_an_earlier_teacher_stays(config, tmp_path):
         "report.json", "student.json", "vocab.txt"]
 
 
+def test_what_is_the_users_in_the_folder_stays(config, tmp_path):
+    from paddleslim_bilstm.run import RunFolder
+    out, settings = tmp_path / "out", prepare(config)
+    for name in ("work", "steps"):
+        (out / name).mkdir()
+        (out / name / "thesis.txt").write_text("mine")
+    (out / "bert.onnx").write_text("mine")
+    with pytest.raises(UserError, match="Global.save_dir: .*steps is none of ours"), RunFolder(settings):
+        pass
+    assert not (out / ".lock").exists() and (out / "steps" / "thesis.txt").exists()
+    shutil.rmtree(out / "steps")
+    with RunFolder(settings) as run:
+        (run.final_dir / "report.json").write_text(json.dumps({"config": settings.to_dict()}))
+        run.publish()
+        run.clear()
+    assert (out / "work" / "thesis.txt").exists() and (out / "bert.onnx").exists()
+    with RunFolder(settings):  # whose steps these are
+        assert (out / "steps").is_dir()
+
+
+def test_a_callback_that_was_changed_chooses_anew(config, tmp_path):
+    from paddleslim_bilstm.stages import recipe_of
+    dev = DevSet(Sentences.from_lists([[1]]), None, None, 2, None)
+
+    def callback(factor):
+        return lambda *_: 0.5 * factor
+    keys = {recipe_of(prepare(config), dev, evaluate, tmp_path, chooses).dev_key for evaluate, chooses in (
+        (callback(1), True), (callback(100), True), (callback(1), True), (callback(1), False))}
+    assert len(keys) == 3
+
+
 def test_the_cache_is_listed_and_cleared(again, tmp_path, capsys):
     from paddleslim_bilstm.cli import main
     assert main(["cache", "--cache-dir", str(tmp_path / "cache")]) == 0
@@ -259,8 +293,8 @@ def test_a_run_that_fails_leaves_the_earlier_model_whole(again, tmp_path, monkey
         with pytest.raises(UserError, match="answers otherwise"):
             compress(again)
     after = contents(tmp_path / "out")
-    assert {name: content for name, content in after.items() if not name.startswith("work/")} == before
+    assert {name: content for name, content in after.items() if not name.startswith(WORK_FOLDER)} == before
     del again["QuantBiLSTM"]
     result = compress(again)
-    assert not (result.save_dir / "model.int8.onnx").exists() and not (result.save_dir / "work").exists()
+    assert not (result.save_dir / "model.int8.onnx").exists() and not (result.save_dir / WORK_FOLDER).exists()
     assert os.listdir(result.save_dir / "steps") == ["distilled"]

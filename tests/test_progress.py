@@ -74,6 +74,18 @@ def test_the_lines_show_what_the_stage_tells_and_where_it_broke_off(clock):
     assert stream.getvalue() == "distil: 50 of 100 sentences, 25/s, took 2 s, loss=0.0123 metric=0.877 best=None\n"
 
 
+def test_work_outlives_whoever_read_its_progress():
+    class Gone:
+        def write(self, _):
+            raise BrokenPipeError
+
+        flush = None
+    times = iter(range(0, 10_000, 100))
+    with ProgressLines("distil", 100, "sentences", Gone(), lambda: next(times)) as progress:
+        for _ in range(3):
+            progress.update(10)
+
+
 @pytest.mark.parametrize("terminal, kind", [(True, tqdm), (False, ProgressLines)])
 def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch, terminal, kind):
     stream = io.StringIO()

@@ -8,15 +8,17 @@ import logging
 import os
 import resource
 import shutil
-import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import numpy as np
 import paddle
 import pytest
+from safetensors import safe_open
 
+from paddleslim_bilstm import storage
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.inference_file import ends_whole
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
@@ -31,6 +33,7 @@ from paddleslim_bilstm.storage import (
     seal_folder,
     whole_file,
     whole_folder,
+    write_arrays,
     write_sealed_json,
 )
 from paddleslim_bilstm.student.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -78,13 +81,32 @@ def test_a_failed_folder_leaves_the_old_one_and_a_new_one_takes_its_place(tmp_pa
 def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = {number: f".file.{socket.gethostname()}-{number}.partial" for number in (dead.pid, os.getppid())}
+    numbers = (dead.pid, os.getppid(), os.getpid())  # this one's of another process that had its number
+    names = {number: f".file.{storage._MACHINE}-{number}-0a1b.partial" for number in numbers}
     for name in names.values():
         (tmp_path / name).mkdir()
         (tmp_path / name / "inside").write_text("half")
-    (tmp_path / ".file.otherhost-1.partial").write_text("half")
-    remove_leftovers(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == sorted([names[os.getppid()], ".file.otherhost-1.partial"])
+    for name, age in ((".file.otherhost-1-2-0a1b.partial", 0), (".old.otherhost-1-2-0a1b.partial", 8 * 24 * 3600)):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with whole_file(tmp_path / "own") as partial:
+        partial.write_text("half")
+        remove_leftovers(tmp_path)
+        assert sorted(os.listdir(tmp_path)) == sorted([names[os.getppid()], ".file.otherhost-1-2-0a1b.partial",
+                                                       partial.name])
+
+
+def test_arrays_are_written_as_safetensors(tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::2], "b": np.array(7), "c": np.zeros((0, 3), "i1"),
+              "d": np.array([True, False]), "e.f": np.arange(3, dtype=np.int32)}
+    write_arrays(tmp_path / "file", arrays, {"fact": "one"})
+    with safe_open(tmp_path / "file", "numpy") as file:
+        assert file.metadata() == {"fact": "one"}
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(file.get_tensor(name), array)
+            assert file.get_tensor(name).dtype == array.dtype
+    with pytest.raises(OSError), largest_file(100):
+        write_arrays(tmp_path / "full", {"a": np.zeros(1000)}, {})
 
 
 def test_every_flipped_byte_and_every_cut_of_a_sealed_json_is_found(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .. import ranks
+from ..stopping import end_on_sigterm
 from .config import add_config_arguments, add_verbose, quiet_run
 
 _EXAMPLES = """\
@@ -26,10 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config, arguments.override)  # a wrong setting is told before Paddle is imported
     from ..task import metrics_by_name
+    end_on_sigterm()
     with quiet_run(config, arguments.verbose):
         from ..host.versions import before_paddle
         before_paddle()
         from ..finetune.finetune import best_dev_metric, finetune
+        end_on_sigterm()  # Paddle has put its own handler in place
         folder = finetune(config)
     if not ranks.is_first():
         return 0

@@ -12,7 +12,6 @@ from typing import Callable, Sequence
 
 import numpy as np
 import paddle
-import safetensors.numpy
 
 from .. import ranks
 from ..config import FinetuneConfig
@@ -20,6 +19,7 @@ from ..cpu import use_all_cores
 from ..errors import UserError
 from ..host.versions import need_paddlenlp
 from ..progress import progress_bar
+from ..storage import write_arrays
 from ..student.checkpoint import Progress, checkpoint_of_first, save_checkpoint
 from ..task import Task
 from ..teacher import batches_by_length
@@ -67,7 +67,7 @@ def load_pretrained(model: str, num_classes: int, scratch: Path) -> tuple[paddle
     classifier = weights.get("classifier.weight")
     if classifier is not None and num_classes not in classifier.shape:
         weights = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
-    safetensors.numpy.save_file(weights, str(scratch / "model.safetensors"), {"format": "np"})
+    write_arrays(scratch / "model.safetensors", weights, {"format": "np"})
     config = {key: value for key, value in config.items()
               if key not in ("id2label", "label2id", "num_labels", "num_classes", "torch_dtype")}
     (scratch / config_file.name).write_text(json.dumps({**config, "dtype": "float32", "use_cache": False}),
@@ -92,7 +92,7 @@ def save_classifier(network: paddle.nn.Layer, label_names: Sequence[str], tokeni
         config = spec.config(network.pretrained_config)
         weights = {spec.spelled(name, family.paddle, f"{family.paddle_prefix}."): parameter.numpy()
                    for name, parameter in network.state_dict().items()}
-        safetensors.numpy.save_file(weights, str(folder / "model.safetensors"), {"format": "np"})
+        write_arrays(folder / "model.safetensors", weights, {"format": "np"})
     else:
         with quiet_dygraph():
             network.save_pretrained(str(folder), safe_serialization=True)

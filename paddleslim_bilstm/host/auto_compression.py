@@ -19,6 +19,7 @@ from ..ranks import is_first, of_first
 from ..report.report import score_of
 from ..run import published_name
 from ..storage import copy_whole
+from ..student.spec import ONNX_FILES
 from . import STRATEGY
 from .on_paddle3 import old_loader, paddleslim_at_work
 from .refusal import DATA_HOOK
@@ -125,7 +126,7 @@ def _export_onnx(folder: Path, model_name: str) -> None:
     Raises:
         UserError: there is none; ``compress()`` has not run.
     """
-    found = next((file for name in ("model.int8.onnx", "model.onnx") if (file := folder / name).is_file()), None)
+    found = next((file for name in ONNX_FILES if (file := folder / name).is_file()), None)
     if found is None:
         raise UserError(f"export_onnx: {folder} holds no model.onnx; call compress() first")
     (folder / "ONNX").mkdir(exist_ok=True)

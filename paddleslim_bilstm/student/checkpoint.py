@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from .. import ranks
-from ..storage import checksum, whole_file
+from ..storage import checksum, whole_file, write_arrays
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def save_checkpoint(path: Path, progress: Progress, state: dict[str, np.ndarray]
     arrays.update({_BEST + name: np.ascontiguousarray(value) for name, value in best.items()})
     written = json.dumps(asdict(progress))
     with whole_file(path) as partial:
-        save_file(arrays, partial, {_FACTS: json.dumps([written, _checksum(written, arrays)])})
+        write_arrays(partial, arrays, {_FACTS: json.dumps([written, _checksum(written, arrays)])})
 
 
 def load_checkpoint(path: Path) -> tuple[Progress, dict[str, np.ndarray], dict[str, np.ndarray]] | None:

@@ -74,6 +74,7 @@ class StudentSpec:
 
 
 SPEC_FILE, WORDS_FILE = "student.json", "words.txt"
+ONNX_FILES = ("model.int8.onnx", "model.onnx")  # the first that is there is served
 MODEL_NAME = "model"  # of the Paddle model's two files, without suffix, where the teacher's says nothing else
 READING_FILES = (*TOKENIZER_FILES, WORDS_FILE)  # by which a student reads texts: those of them that its folder holds
 _FORMAT = 1
