@@ -25,6 +25,11 @@ def in_one_line(message: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in line)
 
 
+def reason_in_short(error: BaseException) -> str:
+    """Return an error of a library in a few words: ``"ValueError: no such file"``."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".rstrip(": ")
+
+
 def nearest(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str:
     """Return "; did you mean X?" for the valid name closest to ``name``, or "; valid: ..." when none is close.
 

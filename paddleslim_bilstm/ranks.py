@@ -20,7 +20,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, reason_in_short
 from .pulse import Pulse
 
 USER_ERROR, OTHER_ERROR, SIGNALLED = 2, 1, 143  # exit codes
@@ -112,8 +112,7 @@ def _told_to_others(error: BaseException) -> BaseException:
             error = UserError(f"{_own_name()}: {error}")
         _tell_failure(str(error), USER_ERROR)
     else:
-        what = " ".join(str(error).split())[:200]
-        _tell_failure(f"{_own_name()}: {type(error).__name__}: {what}; its own log has more", OTHER_ERROR)
+        _tell_failure(f"{_own_name()}: {reason_in_short(error)}; its own log has more", OTHER_ERROR)
     return error
 
 

@@ -284,6 +284,7 @@ def test_the_command_says_where_the_teacher_is(config, tmp_path, capsys):
     ("Finetune.model=./nowhere", "Finetune.model: there is no folder ./nowhere"),
     ("Finetune.model=someone/model", "download the model and name its folder"),
     ("Finetune.learning_rate=1e30", "Finetune.learning_rate"),
+    ("Global.max_seq_length=64", "Global.max_seq_length: 64, but .*bert reads at most 40 tokens"),
 ])
 def test_bad_settings_are_told_in_one_line_and_leave_nothing(config, override, message):
     with pytest.raises(UserError, match=message) as error:
@@ -309,6 +310,13 @@ def test_a_model_folder_without_weights_or_tokenizer_is_refused(config):
         finetune(config)
     (pretrained / "model.safetensors").unlink()
     with pytest.raises(UserError, match="holds no pretrained model"):
+        finetune(config)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_network_is_refused(config):
+    vocab = Path(config["Finetune"]["model"]) / "vocab.txt"
+    vocab.write_text(vocab.read_text() + "one\nmore\n")
+    with pytest.raises(UserError, match="the tokenizer of .* has 29 tokens, its network embeds 27"):
         finetune(config)
 
 

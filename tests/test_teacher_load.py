@@ -143,7 +143,7 @@ def test_bfloat16_and_sharded_safetensors(folders, tmp_path):
         header, data = {}, b""
         for name in part:
             upper_halves = (weights[name].astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
-            header[name] = {"dtype": "BF16", "shape": weights[name].shape,
+            header[name] = {"dtype": ("BF16", "U16")[number], "shape": weights[name].shape,
                             "data_offsets": [len(data), len(data) + len(upper_halves)]}
             data += upper_halves
         text = json.dumps(header).encode()

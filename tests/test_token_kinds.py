@@ -162,6 +162,15 @@ def test_a_copy_of_camemberts_files_stays_camembert(written, tmp_path):
     assert json.loads((other / "tokenizer_config.json").read_text())["keep_accents"]
 
 
+def test_a_tokenizer_whose_files_do_not_tell_how_it_cuts_is_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n学生\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertJapaneseTokenizer"}))
+    with pytest.raises(UserError, match="a BertJapaneseTokenizer cuts words in a way of its own.*tokenizer.json"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizerFast"}))
+    assert load_tokenizer(tmp_path).vocab[5] == "学生"
+
+
 def test_a_vocab_txt_of_sentencepiece_is_refused(tmp_path):
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2581", "\u2581the", "\u2581film", "\u2581good", "s"]
     (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")

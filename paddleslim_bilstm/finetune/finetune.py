@@ -21,6 +21,8 @@ from ..run import cache_root
 from ..storage import checksum, make_writable_folder, whole_folder, write_json
 from ..task import task_code
 from ..teacher.checkpoint import dynamic_mode
+from ..teacher.encoder import EncoderClassifier
+from ..teacher.families import EncoderSpec
 from ..teacher.load import label_names_in
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
@@ -68,6 +70,8 @@ def _finetune(config: Config, train: Any, dev: Any) -> Path:
         paddle.seed(global_.seed)
         network, tokenizer, tokenizer_folder = load_pretrained(config.finetune.model, len(dataset.label_names),
                                                                Path(scratch))
+        if isinstance(network, EncoderClassifier):
+            _check_size(network.spec, tokenizer, global_.max_seq_length, config.finetune.model)
         labelled = _tokenized(dataset, tokenizer, global_.max_seq_length)
         task = global_.chosen_task
         bias = task.first_bias(labelled[0].labels, np.float32)
@@ -87,6 +91,17 @@ def _finetune(config: Config, train: Any, dev: Any) -> Path:
                 "dev_metric_by_epoch": scores, "seconds": round(time.perf_counter() - started, 1)})
     checkpoint.unlink(missing_ok=True)
     return folder
+
+
+def _check_size(spec: EncoderSpec, tokenizer: Tokenizer, max_seq_length: int, model: str) -> None:
+    """Refuse what would fail in mid-training, or in `compress` afterwards."""
+    most = spec.positions - spec.first_position
+    if spec.positions and max_seq_length > most:
+        raise UserError(f"Global.max_seq_length: {max_seq_length}, but {model} reads at most {most} tokens; set it to "
+                        f"{most} or less")
+    if len(tokenizer.vocab) > spec.vocab:
+        raise UserError(f"Finetune.model: the tokenizer of {model} has {len(tokenizer.vocab)} tokens, its network "
+                        f"embeds {spec.vocab}; use the tokenizer files that belong to it")
 
 
 def best_dev_metric(folder: str | Path) -> float:

@@ -16,7 +16,7 @@ import paddle
 from .. import ranks
 from ..config import FinetuneConfig
 from ..cpu import use_all_cores
-from ..errors import UserError
+from ..errors import UserError, reason_in_short
 from ..host.versions import need_paddlenlp
 from ..progress import progress_bar
 from ..storage import write_arrays
@@ -72,7 +72,7 @@ def load_pretrained(model: str, num_classes: int, scratch: Path) -> tuple[paddle
               if key not in ("id2label", "label2id", "num_labels", "num_classes", "torch_dtype")}
     (scratch / config_file.name).write_text(json.dumps({**config, "dtype": "float32", "use_cache": False}),
                                             encoding="utf-8")
-    from_torch = any("encoder.layer." in name for name in weights)
+    from_torch = weight_files[0].suffix != ".pdparams" and any("encoder.layer." in name for name in weights)
     network = _from_pretrained(str(scratch), num_classes, convert_from_torch=from_torch)
     converted = read_pdparams(scratch / "model_state.pdparams") if from_torch else weights
     _check_that_weights_arrived(network, converted, weight_files[0])
@@ -126,9 +126,8 @@ def _from_pretrained(model: str, num_classes: int, **options: bool) -> paddle.nn
             return AutoModelForSequenceClassification.from_pretrained(model, num_classes=num_classes,
                                                                       dtype="float32", **options)
     except Exception as error:  # PaddleNLP raises whatever its many parts raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"Finetune.model: PaddleNLP can't load {model} ({reason}); name a folder with the checkpoint "
-                        "of an encoder, or a model that PaddleNLP knows and can download") from None
+        raise UserError(f"Finetune.model: PaddleNLP can't load {model} ({reason_in_short(error)}); name a folder with "
+                        "the checkpoint of an encoder, or a model that PaddleNLP knows and can download") from None
 
 
 def _check_that_weights_arrived(network: paddle.nn.Layer, weights: dict[str, np.ndarray], file: Path) -> None:

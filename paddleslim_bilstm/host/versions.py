@@ -8,7 +8,7 @@ import re
 from importlib import metadata
 
 from ..cpu import apply_cpu_settings
-from ..errors import UserError
+from ..errors import UserError, reason_in_short
 
 PADDLESLIM_VERSIONS = ("2.6.0",)
 PADDLE_SERIES = ("2.6", "3.1", "3.3")  # that were tried; docs/versions.md says what of each
@@ -60,9 +60,8 @@ def check_other_paddle(installed: dict[str, str] | None = None) -> None:
         try:
             try_student()
         except Exception as error:  # whatever a Paddle that nobody here knows raises
-            reason = " ".join(str(error).split())[:200]
             raise _refusal(f"{name} {version} is installed, which can't train and export a student "
-                           f"({type(error).__name__}: {reason})") from error
+                           f"({reason_in_short(error)})") from error
         _tried.add(version)
         _log.warning("%s %s is none that paddleslim_bilstm was tried with (%s); a tiny student was trained and "
                      "exported, so it goes on", name, version, ", ".join(PADDLE_SERIES))

@@ -8,7 +8,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, reason_in_short
 from ..host.versions import need_paddlenlp
 from ..progress import progress_bar
 
@@ -119,9 +119,8 @@ def _from_paddlenlp(name: str, words: Sequence[str]) -> tuple[np.ndarray, np.nda
         with np.load(path, allow_pickle=False) as arrays:
             known, table = arrays["vocab"], arrays["embedding"]
     except Exception as error:  # downloads and archives fail in many ways
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{_SETTING}: PaddleNLP's {name} can't be had ({reason}); check the network, remove {path} if "
-                        "it is damaged, or name a file with word vectors") from None
+        raise UserError(f"{_SETTING}: PaddleNLP's {name} can't be had ({reason_in_short(error)}); check the network, "
+                        f"remove {path} if it is damaged, or name a file with word vectors") from None
     rows = {word: row for row, word in enumerate(known.tolist())}
     places = np.array([rows.get(word, -1) for word in words])
     found = places >= 0

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 import safetensors.numpy
 
-from ..errors import UserError
+from ..errors import UserError, reason_in_short
 from ..export.inference_file import save_inference_model
 from ..host.versions import need_paddlenlp
 from ..old_programs import old_programs
@@ -54,11 +54,17 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
     (scratch / "model.safetensors").write_bytes(safetensors.numpy.save(weights, {"format": "np"}))
     own_config = {**config, **_PLAIN_OUTPUT, "pad_token_id": pad_id, "dtype": "float32", "torch_dtype": "float32"}
     (scratch / config_file.name).write_text(json.dumps(own_config), encoding="utf-8")
-    from_torch = any(".encoder.layer." in name for name in weights)
+    from_torch = weight_files[0].suffix != ".pdparams" and any(".encoder.layer." in name for name in weights)
     with quiet_dygraph():
         model = _load(scratch, config_file, from_torch)
         arrays = {name: value.numpy() for name, value in model.state_dict().items()}
-    _save(lambda: type(model)(model.config), arrays, FEED_NAMES, prefix)
+    try:
+        _save(lambda: type(model)(model.config), arrays, FEED_NAMES, prefix)
+    except Exception as error:  # of networks that PaddleNLP builds in dynamic mode only
+        if is_write_error(error):
+            raise
+        raise UserError(f"{config_file}: PaddleNLP's {type(model).__name__} can't be built as a static program "
+                        f"({reason_in_short(error)}); {OTHER_WAYS}") from None
 
 
 def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
@@ -70,9 +76,8 @@ def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
     except Exception as error:  # PaddleNLP raises whatever its many parts raise
         if is_write_error(error):  # it writes converted weights
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{config_file}: none of the families that we load ourselves, and PaddleNLP can't load this "
-                        f"model ({type(error).__name__}: {reason}); {OTHER_WAYS}") from None
+                        f"model ({reason_in_short(error)}); {OTHER_WAYS}") from None
     loaded = folder / ("model_state.pdparams" if from_torch else "model.safetensors")
     weights = read_pdparams(loaded) if from_torch else safetensors.numpy.load_file(str(loaded))
     missing = [name for name, value in model.state_dict().items()

@@ -131,7 +131,7 @@ CONFIG_FILES = ("config.json", "model_config.json")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model_state.pdparams")
 _REMEDY = "copy the checkpoint again"
 _SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32,
-                      "U8": np.uint8, "BOOL": np.bool_, "BF16": np.uint16}
+                      "U8": np.uint8, "BOOL": np.bool_, "BF16": np.uint16, "U16": np.uint16}  # U16: PaddleNLP's bf16
 
 
 def checkpoint_files(folder: Path) -> list[Path]:

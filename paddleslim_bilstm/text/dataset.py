@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, reason_in_short
 from ..host.versions import need_paddlenlp
 from ..labels import check_two_labels
 from ..task import task_named
@@ -44,9 +44,8 @@ def read_paddlenlp(config: GlobalConfig, with_train_labels: bool) -> tuple[Rows,
 
         train, dev = load_dataset(path, name, splits=["train", "dev"])
     except Exception as error:  # it downloads, unpacks and runs a dataset's own reader: anything can come out
-        problem = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"Global.dataset: PaddleNLP can't load {shown} ({problem}); check the name and the network, "
-                        "or set Global.train_file and Global.dev_file instead") from None
+        raise UserError(f"Global.dataset: PaddleNLP can't load {shown} ({reason_in_short(error)}); check the name and "
+                        "the network, or set Global.train_file and Global.dev_file instead") from None
     names = None if train.label_list is None else [str(label) for label in train.label_list]
     return (_split_rows(train, f"{shown} train", names, config, with_train_labels),
             _split_rows(dev, f"{shown} dev", names, config, True), names)

@@ -25,6 +25,9 @@ _OLDER_FILES = {"vocab.txt": older_files.wordpiece, "vocab.json": older_files.by
 VOCABULARY_FILES = ("tokenizer.json", *_OLDER_FILES)
 TOKENIZER_FILES = (*VOCABULARY_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json")
+_OTHER_CLASSES = {f"{name}Tokenizer" for name in (
+    "BertJapanese", "RoFormer", "Herbert", "Bertweet", "Phobert", "ErnieM", "ErnieTiny", "BertGeneration", "Cpm",
+    "CTRL", "Flaubert", "XLM", "TransfoXL", "Luke", "Tapas")}  # whose files are called like those of others
 _ROWS_PER_CALL = 10_000  # even: of a pair the sides come one after the other
 _STRANGE_WORD = "\U0010fffd"
 _REMEDY = "copy the file from the teacher again"
@@ -139,6 +142,10 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     if file is None:
         raise UserError(f"{folder}: no tokenizer files; copy the teacher's vocab.txt (or tokenizer.json) there, "
                         "or name their folder as Global.tokenizer_dir")
+    kind = str(named.config.get("tokenizer_class") or "").removesuffix("Fast")
+    if file in _OLDER_FILES and kind in _OTHER_CLASSES:
+        raise UserError(f"{folder}: a {kind} cuts words in a way of its own, which {file} doesn't tell; save the "
+                        "tokenizer with a tokenizer.json, or label with the teacher elsewhere (Global.teacher_labels)")
     with _damage_named(folder / file):
         if file == "tokenizer.json":
             rust = tokenizers.Tokenizer.from_file(str(folder / file))
