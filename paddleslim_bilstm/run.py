@@ -44,7 +44,8 @@ _log = logging.getLogger(__name__)
 
 def cache_root(setting: str | None = None) -> Path:
     """Return the folder of all caches: ``setting``, or the environment's, or ``~/.cache/paddleslim_bilstm``."""
-    return Path(setting or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "paddleslim_bilstm")
+    named = setting or os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "paddleslim_bilstm"
 
 
 def published_name(model_filename: str | None) -> str:

@@ -517,6 +517,22 @@ def test_the_command_checks_a_file_and_prints_it_in_full(written):
     done = run_command(str(written("bert_to_bilstm:\nDataAugmentation: {hooks: [maskin]}\n")))
     assert done.returncode == 2 and "maskin" in done.stderr and done.stderr.count("\n") == 1
     assert "CONFIG: missing" in run_command().stderr
+    assert "--schema: is that of all YAML files" in run_command("nowhere.yaml", "--schema").stderr
+
+
+def test_what_is_printed_is_read_again(written):
+    for name in ("1e3", "12e45", "输出"):
+        text = f'bert_to_bilstm:\nGlobal: {{save_dir: "{name}"}}\n'
+        assert load_config(written(run_command(str(written(text))).stdout)).global_.save_dir == name
+
+
+@pytest.mark.parametrize("sections, message", [
+    ("Finetune: {model: b}\nGlobal: {model_dir: t, model_filename: m.pdmodel}", "2: Global.model_filename: names"),
+    ("bert_to_bilstm: {student: {vocabulary: words}}\nGlobal: {text_column: [a, b]}", "student.vocabulary: words is"),
+    ("bert_to_bilstm: {student: {min_count: 9}}\nGlobal: {model_dir: t}", "1: bert_to_bilstm.student.min_count: is of"),
+    ("bert_to_bilstm:\nDistillation: {loss: []}", "2: Distillation.loss: must name a loss")])
+def test_contradictions_are_told_with_their_place(written, sections, message):
+    assert message in error_of(written(sections + "\n"))
 
 
 def test_predicting_needs_no_pydantic():

@@ -13,9 +13,10 @@ import pytest
 import safetensors.numpy
 
 from paddleslim_bilstm.cli import main
+from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.finetune import training
-from paddleslim_bilstm.finetune.finetune import best_dev_metric, finetune
+from paddleslim_bilstm.finetune.finetune import best_dev_metric, finetune, teacher_is_missing
 from paddleslim_bilstm.finetune.training import warmup_and_decay
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher
 
@@ -253,6 +254,13 @@ def test_compress_fine_tunes_first_where_there_is_no_teacher(config, tmp_path, c
     compress(config, overrides=["Finetune.epochs=2"])
     assert "fine-tuned with other settings" in caplog.text
     assert files_in(Path(config["Global"]["model_dir"])) == teacher
+
+
+def test_an_onnx_teacher_is_taken_as_it_is(config, tmp_path):
+    file = str(tmp_path / "own.onnx")
+    assert not teacher_is_missing(load_config(config, [f"Global.model_dir={file}"]))
+    Path(file).write_bytes(b"")
+    assert not teacher_is_missing(load_config(config, [f"Global.model_dir={file}"]))
 
 
 def test_static_mode_is_restored(config):

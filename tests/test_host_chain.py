@@ -17,7 +17,7 @@ from paddleslim_bilstm.export.int8 import put_int8_embedding, round_layers
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from paddleslim_bilstm.host import rehearsal
 from paddleslim_bilstm.host.chain import _tenth_of_rate
-from paddleslim_bilstm.host.optimizer import check_optimizer
+from paddleslim_bilstm.host.optimizer import check_optimizer, make_optimizer_of
 from paddleslim_bilstm.host.rehearsal import check_strategies
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict.runtimes import paddle_logits
@@ -318,6 +318,23 @@ def test_a_schedule_that_wants_a_metric_is_refused():
         "learning_rate": {"type": "ReduceOnPlateau", "learning_rate": 0.001}}}).train
     with pytest.raises(UserError, match="TrainConfig.learning_rate: ReduceOnPlateau can't follow"):
         check_optimizer(train)
+
+
+@pytest.mark.parametrize("train, message", [
+    ({"learning_rate": {"type": "NoamDecay", "d_model": 64, "warmup_steps": 0}}, "can't be used: 0.0 cannot be raised"),
+    ({"learning_rate": {"type": "LRScheduler", "learning_rate": 0.001}}, "learning_rate"),
+    ({"optimizer_builder": {"optimizer": {"type": "AdamW"}}}, "give weight_decay beside optimizer")])
+def test_what_paddle_cant_build_is_told_before_any_work(train, message):
+    with pytest.raises(UserError, match=message):
+        check_optimizer(load_config({"bert_to_bilstm": None, "TrainConfig": train}).train)
+
+
+def test_a_schedule_that_ends_before_the_training_is_refused():
+    train = load_config({"bert_to_bilstm": None, "TrainConfig": {
+        "learning_rate": {"type": "OneCycleLR", "max_learning_rate": 0.01, "total_steps": 50}}}).train
+    check_optimizer(train)
+    with pytest.raises(UserError, match=r"OneCycleLR ends after total_steps \(50\), and this training has 51"):
+        make_optimizer_of(train)(51)
 
 
 def test_unknown_key_of_a_strategy_is_refused():

@@ -176,6 +176,7 @@ LOGITS, LABELS = np.array([[0, 2], [3, 1], [0, 1]], "f4"), np.array([1, 0, 0])
     ({"mse": 9.0, "pearson": 0.5, "f1": 0.25}, None, 0.5), ({"accuracy": 0.75}, "loss", 0.75),
     ({"eval_f1": 0.25, "accuracy": 0.5}, "f1", 0.25), ({"accuracy": 0.5, "f1": 0.25}, "eval_f1", 0.25),
     ({"mean_squared_error": 9.0, "eval_runtime": 3.0, "r2": 0.5}, None, 0.5),
+    ({"0": {"f1": 0.1}, "accuracy": np.float64(0.5)}, None, 0.5),
     ({"accuracy": 0.5}, "pearsonr", r"\(accuracy\).* it is pearsonr"), ({"rmse": 0.5}, None, "it is not set")])
 def test_the_best_student_has_the_trainers_own_metric(trainer, monkeypatch, scores, wanted, found):
     monkeypatch.setattr(trainer.args, "metric_for_best_model", wanted)
@@ -220,7 +221,7 @@ class Endless(paddle.io.IterableDataset):
     ({}, {}, {"config": {"Global": {"train_file": "train.tsv"}}}, "Global.train_file: the trainer has model and data"),
     ({}, {}, {"config": {"Global": {"threshold": "dev"}}}, "Global.threshold: dev is chosen on a dev set of text"),
     ({}, {}, {"config": {"TrainConfig": {"epoch": 3}}}, "TrainConfig.epoch: unknown key.*epochs"),
-    ({"tokenizer": None}, {}, {}, "tokenizer=.*missing"),
+    ({"tokenizer": None, "data_collator": None}, {}, {}, "tokenizer=.*missing"),
     ({"model": paddle.nn.Linear(2, 2)}, {}, {}, "a Linear can't be distilled"),
     ({"train_dataset": None}, {}, {}, "train_dataset=.*NoneType"),
     ({"train_dataset": Endless()}, {}, {}, "train_dataset=.*Endless"),

@@ -116,6 +116,17 @@ def test_without_pydantic_paddleslim_is_imported_and_our_sections_are_refused(tm
     assert done.stderr.count("are not registered") == 1
 
 
+@pytest.mark.parametrize("package", ["pydantic", "onnx"])
+def test_beside_a_broken_package_of_ours_paddleslim_is_imported(tmp_path, package):
+    (tmp_path / f"{package}.py").write_text("raise TypeError('built for another protobuf')\n")
+    done = run_python(f"""
+        import paddleslim_bilstm
+        {IMPORTS}
+        assert "bert_to_bilstm" not in strategy_config.SUPPORTED_CONFIG
+    """, {"PYTHONPATH": os.pathsep.join([str(tmp_path), ROOT])})
+    assert "TypeError: built for another protobuf: pip install" in done.stderr
+
+
 @pytest.mark.parametrize("other_version", ["paddleslim-2.4.0"], indirect=True)
 def test_beside_other_versions_a_script_of_its_own_runs_and_our_sections_are_refused(other_version, tmp_path):
     done = run_python(f"""

@@ -60,3 +60,16 @@ def test_what_is_kept_is_bounded(bert, monkeypatch):
     texts = random_texts("good film", 2)
     assert known.ids(texts) == expected(bert, texts)
     assert len(known._pieces) <= 3 + 25 and max(map(len, known._pieces)) <= 2
+
+
+def test_an_added_token_that_begins_with_an_accent_is_found_whatever_was_asked_before(bert):
+    bert.rust.add_tokens(["\u00cele-de-France"])
+    words = KnownWords(bert.rust)
+    words.ids(["ile de france - film"])
+    assert words.ids(["ile-de-france"]) == expected(bert, ["ile-de-france"])
+
+
+def test_one_text_of_ever_new_words_is_not_remembered(bert, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_WORDS", 100)
+    words, text = KnownWords(bert.rust), " ".join(f"w{number}" for number in range(101))
+    assert words.ids([text]) == expected(bert, [text]) and not words._pieces

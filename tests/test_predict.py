@@ -184,6 +184,17 @@ def test_predict_reads_a_file_larger_than_a_chunk_in_order(predict, tmp_path):
     assert [row["text"] for row in predict("--input", tmp_path / "in.txt")] == texts
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+def test_blanks_around_a_text_and_padding_in_it_change_nothing(tmp_path, pairs):
+    output_folder(tmp_path, classes=2, pairs=pairs)
+    predictor, texts = Predictor(tmp_path), random_texts(6)
+    spoilt = [f"  [PAD] {text} [PAD]\t" for text in texts]
+    if pairs:
+        texts, spoilt = ([(one, "so be it") for one in some] for some in (texts, spoilt))
+    np.testing.assert_array_equal(predictor.logits(spoilt), predictor.logits(texts))
+    np.testing.assert_array_equal(predictor.logits(dict.fromkeys(texts)), predictor.logits(list(dict.fromkeys(texts))))
+
+
 def test_predict_reads_jsonl(predict, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"id": 1, "text": "good"}\n{"text": "bad"}\n')
     assert [row["text"] for row in predict("--input", tmp_path / "in.jsonl")] == ["good", "bad"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager
 
 from .. import ranks
+from ..errors import UserError
 from ..progress import RUN_LOG, quiet_libraries
 from ..storage import make_writable_folder
 
@@ -25,6 +27,7 @@ examples:
 def add_config_arguments(parser: argparse.ArgumentParser, sections: str, examples: str, **options: Any) -> None:
     """Add ``CONFIG`` and ``-o SECTION.KEY=VALUE ...`` (``arguments.config``, ``arguments.override``) to ``parser``."""
     parser.epilog = examples
+    parser.usage = "%(prog)s CONFIG [options]"  # -o would take a CONFIG behind it for a setting
     parser.add_argument("config", metavar="CONFIG", help=f"YAML file with {sections}", **options)
     parser.add_argument("-o", "--override", metavar="SECTION.KEY=VALUE", nargs="+", action="extend", default=[],
                         help="settings that win over CONFIG; the value is YAML; may be repeated")
@@ -58,17 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check a configuration and print it in full, as YAML; or print the JSON schema."""
     if arguments.schema:
+        if arguments.config is not None:
+            raise UserError("--schema: is that of all YAML files; leave out CONFIG")
         from ..config.schema import json_schema
         print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         return 0
     if arguments.config is None:
-        from ..errors import UserError
         raise UserError("CONFIG: missing; name a YAML file, or ask for the --schema")
-    import yaml
-
     from ..augment import check_hooks
     from ..config.reading import load_config
+    from ..config.source import dumped
     config = load_config(arguments.config, arguments.override)
     check_hooks(config.augmentation.hooks)
-    print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), end="")
+    in_utf8 = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
+    print(dumped(config.to_dict(), sort_keys=False, allow_unicode=in_utf8), end="")
     return 0

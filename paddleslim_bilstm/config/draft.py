@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
-import yaml
 
 from ..augment.speech import is_chinese
 from ..errors import UserError, in_one_line
@@ -23,7 +22,7 @@ from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, fin
 from ..tokens import has_tokenizer, load_tokenizer
 from .reading import load_config
 from .schema import StudentConfig
-from .source import EXPONENT_NUMBER
+from .source import dumped
 
 SAMPLE_ROWS = 1000  # by which columns are found
 _DEV_NAMES = ("dev", "valid", "validation", "val", "eval", "test")
@@ -223,8 +222,8 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
 def _line(key: str, value: Any, comment: str) -> str:
     value = list(value) if isinstance(value, tuple) else value
     texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
-    odd = any(not one.isprintable() or EXPONENT_NUMBER.match(one) for one in texts)
-    shown = yaml.safe_dump(value, default_flow_style=True, default_style='"' if odd else None, allow_unicode=not odd,
+    odd = any(not one.isprintable() for one in texts)
+    shown = dumped(value, default_flow_style=True, default_style='"' if odd else None, allow_unicode=not odd,
                            width=2**20).partition("\n")[0]
     return in_one_line(f"  {key}: {shown}".ljust(_COMMENTS) + f"  # {comment}" if comment else f"  {key}: {shown}")
 

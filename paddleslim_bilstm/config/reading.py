@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import traceback
 import types
@@ -22,6 +23,7 @@ from .schema import (
     PADDLESLIM_STRATEGIES,
     REFUSED_STRATEGIES,
     SECTIONS,
+    TOKENS,
     Config,
     GlobalConfig,
     QuantBiLSTMConfig,
@@ -113,7 +115,7 @@ def import_plugins(written: Source) -> None:
 
 def _import_plugin(name: str, folder: Path) -> str:
     """Import a plug-in and return the name under which the working directory knows it, or raise ValueError."""
-    file = (folder / name if name.endswith(".py") else folder / f"{name}.py").expanduser()
+    file = folder / os.path.expanduser(name if name.endswith(".py") else f"{name}.py")
     is_file = file.is_file()
     missing = f"{name} is no installed module and {file} no file; name a module, or a file beside the configuration"
     if name.endswith(".py") and not is_file:
@@ -255,6 +257,8 @@ def _check_losses(config: Config, written: Source) -> None:
     losses = {("bert_to_bilstm", "loss"): [config.distill.loss],
               ("Distillation", "loss"): in_chain if isinstance(in_chain, list) else [in_chain]}
     for keys, wanted in losses.items():
+        if not wanted:
+            raise written.error(keys, "must name a loss, or several in a list")
         for name in wanted:
             if not isinstance(name, str) or name not in LOSSES:
                 raise written.error(keys, f"no loss is called {_shown(name)}{nearest(str(name), LOSSES)} (one of your "
@@ -266,7 +270,20 @@ def _check_losses(config: Config, written: Source) -> None:
 
 
 def _check_use(config: Config, written: Source) -> None:
-    """Refuse keys of ``TrainConfig`` that would do nothing."""
+    """Refuse settings that would do nothing, or that contradict one another."""
+    global_, student = config.global_, config.distill.student
+    if config.finetune.model is not None:
+        for key in ("model_filename", "params_filename"):
+            if getattr(global_, key) is not None:
+                raise written.error(("Global", key), "names a file of an exported model, and Finetune makes a "
+                                    "checkpoint; leave it out")
+    if isinstance(global_.text_column, tuple) and student.vocabulary != TOKENS:
+        raise written.error(("bert_to_bilstm", "student", "vocabulary"), f"{student.vocabulary} is for single "
+                            "sentences, and Global.text_column names a pair; leave it out")
+    if student.vocabulary == TOKENS and student.min_count != StudentConfig().min_count and (
+            global_.model_dir or global_.tokenizer_dir):
+        raise written.error(("bert_to_bilstm", "student", "min_count"), "is of a vocabulary of words, and this student "
+                            "reads the teacher's tokens; remove it, or set vocabulary: words")
     train, defaults = config.train, TrainSettings()
     reasons = dict.fromkeys(("amp_config", "recompute_config", "sharding_config"), "a Bi-LSTM is small, so it is "
                             "trained in float32 on one device; remove it")

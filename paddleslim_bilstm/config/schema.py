@@ -525,6 +525,10 @@ def json_schema() -> Dict[str, Any]:
         schema = cls.model_json_schema(schema_generator=_Untitled)
         definitions.update(schema.pop("$defs", {}))
         sections[name] = {**schema, "type": ["object", "null"]}
+    sections["DataAugmentation"]["properties"]["hooks"]["default"] = [
+        {hook.name: dict(hook.params)} for hook in DEFAULT_HOOKS]
+    student = sections["bert_to_bilstm"]["properties"]["student"]
+    student["anyOf"] = [{"$ref": student.pop("$ref")}, {"type": "null"}]
     for name, (what, keys) in PADDLESLIM_STRATEGIES.items():
         sections[name] = {"description": f"PaddleSlim's own: {what}.", "type": ["object", "null"],
                           "properties": {key: {"description": f"{text[0].upper()}{text[1:]}."}

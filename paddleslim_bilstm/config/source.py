@@ -163,7 +163,17 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-_Loader.add_implicit_resolver(f"{_TAG}float", EXPONENT_NUMBER, list("-+.0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which quotes what `_Loader` would read as a number."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(f"{_TAG}float", EXPONENT_NUMBER, list("-+.0123456789"))
+
+
+def dumped(value: Any, **options: Any) -> str:
+    """Return plain data as YAML that is read the same again; ``options`` as of ``yaml.dump``."""
+    return yaml.dump(value, Dumper=_Dumper, **options)
 
 
 def _read_yaml(text: str, name: str, places: dict[Keys, str], only: str | None = None) -> Any:

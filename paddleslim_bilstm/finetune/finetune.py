@@ -118,6 +118,9 @@ def teacher_is_missing(config: Config) -> bool:
     if config.finetune.model is None or config.global_.model_dir is None:
         return False
     folder = Path(config.global_.model_dir)
+    if folder.suffix == ".onnx" and not folder.is_dir():
+        _log.info("the teacher %s is taken as it is; nothing to fine-tune", folder)
+        return False
     if not folder.is_dir() or not any(folder.iterdir()):
         _log.info("%s holds no teacher yet: %s is fine-tuned first", folder, config.finetune.model)
         return True

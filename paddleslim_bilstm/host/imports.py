@@ -11,11 +11,13 @@ import importlib.util
 import logging
 import sys
 
+from ..errors import reason_in_short
 from ..stopping import still_end_on_sigterm
 from . import STRATEGY
 from .versions import UnsupportedVersion, check_versions
 
 _log = logging.getLogger(__name__)
+_INSTALL = 'pip install "paddleslim-bilstm[compress]"'
 
 
 def follow_imports() -> None:
@@ -36,7 +38,9 @@ def _register_with_paddleslim(module: str) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("paddle", "paddleslim", __name__.partition(".")[0]):
             raise
-        return _leave_out(module, f'{error.name} is not installed: pip install "paddleslim-bilstm[compress]"')
+        return _leave_out(module, f"{error.name} is not installed: {_INSTALL}")
+    except Exception as error:  # another version of what we need, or one that is broken; PaddleSlim needs none of it
+        return _leave_out(module, f"{reason_in_short(error)}: {_INSTALL}")
     register()
 
 

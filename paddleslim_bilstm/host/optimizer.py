@@ -28,17 +28,29 @@ def make_optimizer_of(train):
     the length of the run), or None: from 0.004 linearly to zero.
     """
     def make(total_steps: int):
-        options = {"learning_rate": _learning_rate(train.learning_rate, total_steps),
-                   "optimizer_builder": copy.deepcopy(dict(train.optimizer_builder))}
-        _check_classes(options)
-        try:
-            optimizer, rate = _create_optimizer(options)
-        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(f"TrainConfig: learning_rate or optimizer_builder can't be used: {reason}; name classes of "
-                            "paddle.optimizer.lr and paddle.optimizer with their own arguments") from None
-        return optimizer, None if isinstance(rate, float) else rate
+        rate = train.learning_rate if isinstance(train.learning_rate, Mapping) else {}
+        if rate.get("type") == "OneCycleLR" and rate.get("total_steps", total_steps) < total_steps:
+            raise UserError(f"TrainConfig.learning_rate: OneCycleLR ends after total_steps ({rate['total_steps']}), "
+                            f"and this training has {total_steps}; leave total_steps out, and it is the training's")
+        return _made(train, total_steps)
     return make
+
+
+def _made(train, total_steps: int):
+    """Return the optimizer and its schedule, None for a constant rate, of a training of so many steps."""
+    options = {"learning_rate": _learning_rate(train.learning_rate, total_steps),
+               "optimizer_builder": copy.deepcopy(dict(train.optimizer_builder))}
+    _check_classes(options)
+    try:
+        optimizer, rate = _create_optimizer(options)
+    except (ArithmeticError, AssertionError, AttributeError, KeyError, NotImplementedError, TypeError,
+            ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = "name classes of paddle.optimizer.lr and paddle.optimizer with their own arguments"
+        if "weight_decay" in reason:
+            remedy = "give weight_decay beside optimizer, such as 0.01, and a class that takes one"
+        raise UserError(f"TrainConfig: learning_rate or optimizer_builder can't be used: {reason}; {remedy}") from None
+    return optimizer, None if isinstance(rate, float) else rate
 
 
 def _check_classes(options: dict) -> None:
@@ -66,10 +78,10 @@ def check_optimizer(train) -> None:
             that a step is over.
     """
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
-        _, schedule = make_optimizer_of(train)(1000)
+        _, schedule = _made(train, 1000)
         try:
             schedule is None or schedule.step()
-        except TypeError as error:
+        except (ArithmeticError, NotImplementedError, TypeError, ValueError) as error:
             raise UserError(f"TrainConfig.learning_rate: {type(schedule).__name__} can't follow a training's steps "
                             f"({error}); name another class of paddle.optimizer.lr") from None
     rate = _highest_rate(train.learning_rate)

@@ -63,8 +63,15 @@ def distil(trainer: Any, custom_evaluate: None = None,
         settings = prepare(config or {}, _overrides(trainer, config, save_dir, longest, task))
         save_teacher(trainer, Path(settings.global_.model_dir))
         paddle.enable_static()
-        return run_job(settings, train_dataloader=examples_loader(train, settings),
-                       eval_callback=None if dev is None else evaluation_on(dev, _judge(trainer, settings)))
+        result = run_job(settings, train_dataloader=examples_loader(train, settings),
+                         eval_callback=None if dev is None else evaluation_on(dev, _judge(trainer, settings)))
+        trainer.args.width_mult_list = []  # PaddleNLP's scripts go through the widths that were made: none
+        return result
+
+
+def _tokenizer_of(trainer: Any) -> Any:
+    """Return the trainer's tokenizer, or its collator's: PaddleNLP's own scripts give that alone."""
+    return trainer.tokenizer or getattr(trainer.data_collator, "tokenizer", None)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def _check(trainer: Any, custom_evaluate: Any) -> None:
     if "ForSequenceClassification" not in type(trainer.model).__name__:
         raise UserError(f"Trainer(model=...): a {type(trainer.model).__name__} can't be distilled; it must be a BERT "
                         "or ERNIE ...ForSequenceClassification of PaddleNLP")
-    if trainer.tokenizer is None:
+    if _tokenizer_of(trainer) is None:
         raise UserError("Trainer(tokenizer=...): missing; give the model's tokenizer, which the student needs to serve")
     named = trainer.args.metric_for_best_model
     if named not in _LOSSES and (trainer.args.greater_is_better is False or _is_error(named)):
@@ -164,7 +171,7 @@ def save_teacher(trainer: Any, folder: Path) -> None:
     make_writable_folder(folder.parent, "CompressionArguments.output_dir")
     with quiet_dygraph(), whole_folder(folder) as partial:
         trainer.model.save_pretrained(str(partial), safe_serialization=True)
-        trainer.tokenizer.save_pretrained(str(partial))
+        _tokenizer_of(trainer).save_pretrained(str(partial))
 
 
 def read_examples(trainer: Any, name: str) -> Examples | None:
@@ -175,7 +182,7 @@ def read_examples(trainer: Any, name: str) -> Examples | None:
     if isinstance(dataset, Mapping) or not has_length(dataset) or not len(dataset):
         raise UserError(f"Trainer({name}=...): must be a data set with a length and at least one example, not "
                         f"{type(dataset).__name__}")
-    pad_id, outputs = trainer.tokenizer.pad_token_id, trainer.model.config.num_labels
+    pad_id, outputs = _tokenizer_of(trainer).pad_token_id, trainer.model.config.num_labels
     task = task_of_outputs(outputs)
     input_ids, token_type_ids, labels = [], [], []
     for batch in trainer.get_eval_dataloader(dataset):  # it shuffles nothing and leaves nothing out, for either
@@ -254,7 +261,8 @@ def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray],
                 logits = _numpified(trainer.preprocess_logits_for_metrics(paddle.to_tensor(logits),
                                                                           paddle.to_tensor(labels)))
             scores = trainer.compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))
-        scores = {name.removeprefix("eval_"): score for name, score in scores.items()}
+        scores = {name.removeprefix("eval_"): score for name, score in scores.items()
+                  if np.ndim(score) == 0 and not isinstance(score, (dict, str))}
         named = wanted if wanted and wanted not in _LOSSES else next(
             (name for name in scores if not _is_error(name)), None)
         if named not in scores:

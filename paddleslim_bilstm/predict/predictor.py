@@ -90,10 +90,11 @@ class Predictor:
                 pair, which is no character, or ``batch_size`` is below 1.
         """
         _check(texts, batch_size, self.pairs)
+        texts = list(texts)
         if not len(texts):
             return np.empty((0, len(self.label_names)), np.float32)
         if self._words:
-            sentences = self._words.encode(texts, self._spec.max_seq_length)
+            sentences = self._words.encode([text.strip() for text in texts], self._spec.max_seq_length)
             return batch_logits(self._run, sentences, self._words, batch_size, self._workers)
         return sentence_logits(self._run, self._tokenize(texts), self._framing, self._spec.max_seq_length, batch_size,
                                self._workers)
@@ -113,9 +114,16 @@ class Predictor:
                             "copy the whole output folder again")
 
     def _tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
-        sides = self._known_words.ids([side for pair in texts for side in pair] if self.pairs else texts,
-                                      all_cores=self._threads > 1)
-        return list(zip(sides[::2], sides[1::2])) if self.pairs else sides
+        flat = [side for pair in texts for side in pair] if self.pairs else texts
+        sides = self._known_words.ids([side.strip() for side in flat], all_cores=self._threads > 1)  # as in training
+        pad_id, sep_id, unk_id = self._tokenizer.pad_id, self._tokenizer.sep_id, self._tokenizer.unk_id
+        if any(pad_id in ids for ids in sides):  # see `Tokenizer.encode`
+            sides = [[token for token in ids if token != pad_id] for ids in sides]
+        if not self.pairs:
+            return sides
+        if any(sep_id in ids for ids in sides):
+            sides = [[unk_id if token == sep_id else token for token in ids] for ids in sides]
+        return list(zip(sides[::2], sides[1::2]))
 
 
 def _check(texts: Sequence[Text], batch_size: int, pairs: bool) -> None:

@@ -24,7 +24,8 @@ _LOOKUPS = ("lookup_table_v2", "lookup_table")
 _SAME_IDS = ("assign", "cast", "reshape2", "squeeze2", "unsqueeze2", "flatten_contiguous_range")
 _NO_PADDING = 5  # an id that pads in no family
 _EXPORT_REMEDY = ('export it with paddle.static.InputSpec([None, None], "int64") for input_ids and token_type_ids '
-                  "and the logits as its only output")
+                  "and the logits as its only output (X2Paddle's tracing keeps the batch of its example: call "
+                  "paddle.jit.save yourself on the code that it writes)")
 
 
 class Input(NamedTuple):

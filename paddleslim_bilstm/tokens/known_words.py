@@ -25,7 +25,9 @@ class KnownWords:
         added_tokens = getattr(rust, "get_added_tokens_decoder", None)  # since tokenizers 0.15
         self._word_by_word = bool(added_tokens) and all(
             type(getattr(rust, part)).__name__ == name for part, name in _PARTS.items())
-        added = {token.content[0] for token in added_tokens().values()} if self._word_by_word else set()
+        added = {token.content for token in added_tokens().values()} if self._word_by_word else set()
+        # as they are written, and as the normalizer makes them: an added token is sought in either
+        added = {text[:1] for one in added for text in (one, rust.normalizer.normalize_str(one))}
         # the fast one, since tokenizers 0.20, doesn't tell of which word a token is
         fast = getattr(rust, "encode_batch_fast", rust.encode_batch)
         self._encode = rust.encode_batch if self._word_by_word else fast
@@ -58,6 +60,8 @@ class KnownWords:
         ids = encoded.ids
         if self._word_by_word and text.isascii() and text.isprintable() and self._odd.isdisjoint(text):
             words, pieces = _WORD.findall(text), []
+            if len(words) > _MOST_WORDS:
+                return ids
             for token, word in zip(ids, encoded.word_ids):
                 if word == len(pieces):
                     pieces.append(())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Callable, Iterator, Sequence
@@ -63,18 +63,28 @@ class Tokenizer:
                progress: Callable[[int], object] | None = None) -> Sentences:
         """Tokenize texts, or pairs of texts, into content tokens, without special tokens or truncation.
 
-        ``progress`` is called with the number of texts, or pairs, done since its last call.
+        What a text itself spells as padding is left out, as models would skip it, and in pairs a ``[SEP]`` that it
+        spells is unknown, as it would end a side. ``progress`` is called with the number of texts, or pairs, done since
+        its last call.
         """
+        texts = list(texts)
         if len(texts) and not isinstance(texts[0], str):
             of_pairs = progress and (lambda sides: progress(sides // 2))
-            return Sentences.from_sides(self.encode([text for pair in texts for text in pair], of_pairs))
+            sides = self.encode([text for pair in texts for text in pair], of_pairs)
+            tokens = np.where(sides.tokens == self.sep_id, np.int32(self.unk_id), sides.tokens)
+            return Sentences.from_sides(replace(sides, tokens=tokens))
         parts = [Sentences.from_lists([], [])]
         for start in range(0, len(texts), _ROWS_PER_CALL):
-            encoded = self.rust.encode_batch(list(texts[start:start + _ROWS_PER_CALL]), add_special_tokens=False)
+            encoded = self.rust.encode_batch(texts[start:start + _ROWS_PER_CALL], add_special_tokens=False)
             parts.append(self._sentences_in(encoded))
             if progress:
                 progress(len(encoded))
-        return Sentences.concatenate(parts)
+        sentences = Sentences.concatenate(parts)
+        kept = sentences.tokens != self.pad_id
+        if kept.all():
+            return sentences
+        ends = np.concatenate([[0], np.cumsum(kept)])[sentences.offsets]
+        return Sentences(sentences.tokens[kept], ends, sentences.word_starts[kept])
 
     def _sentences_in(self, encoded: Sequence[tokenizers.Encoding]) -> Sentences:
         if self.pieces.marks_spaces:

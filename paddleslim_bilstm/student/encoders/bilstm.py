@@ -21,7 +21,8 @@ class BiLSTM(RecurrentEncoder):
 
     That rounds inputs and states by the range that a batch, at a step, happens to have. Two guards keep the range, so
     that no answer depends on its neighbours: inputs hold their bounds, and two more units of the layer keep all gates
-    open and add 1, or -1, to their cell at every step: no state of any other can exceed theirs, tanh(1), tanh(2), ...
+    open and add 1, or -1, to their cell at every step: no state of any other can exceed theirs, tanh(1), tanh(2), ...,
+    but for the last bit, by which the runtime's functions overshoot 1 where gates are all but saturated.
     """
 
     prefix, cell, gates = "lstm", nn.LSTM, 4
