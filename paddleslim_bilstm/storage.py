@@ -129,6 +129,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], facts: Mapp
     lets nobody else read what it writes.
     """
     header, place = {"__metadata__": dict(facts)}, 0
+    arrays = {name: arrays[name] for name in sorted(arrays)}  # the same content is the same file
     for name, array in arrays.items():
         header[name] = {"dtype": _SAFE_TENSORS[array.dtype.name], "shape": array.shape,
                         "data_offsets": [place, place + array.nbytes]}

@@ -100,6 +100,8 @@ def test_arrays_are_written_as_safetensors(tmp_path):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::2], "b": np.array(7), "c": np.zeros((0, 3), "i1"),
               "d": np.array([True, False]), "e.f": np.arange(3, dtype=np.int32)}
     write_arrays(tmp_path / "file", arrays, {"fact": "one"})
+    write_arrays(tmp_path / "again", dict(reversed(arrays.items())), {"fact": "one"})
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "file").read_bytes()
     with safe_open(tmp_path / "file", "numpy") as file:
         assert file.metadata() == {"fact": "one"}
         for name, array in arrays.items():
