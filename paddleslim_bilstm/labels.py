@@ -112,10 +112,10 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
             return LabelScheme(names, ids)
     if all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
         return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
-    numbers = [_MADE_UP.fullmatch(label) for label in found]
-    if names is None and all(number and int(number[1]) < num_classes for number in numbers):
+    made_up = [_MADE_UP.fullmatch(label) for label in found]
+    if names is None and all(one and int(one[1]) < num_classes for one in made_up):
         return LabelScheme([f"LABEL_{i}" for i in range(num_classes)],
-                           {label: int(number[1]) for label, number in zip(found, numbers)})
+                           {label: int(one[1]) for label, one in zip(found, made_up)})
     if names is not None:
         unknown = [label for label in found if ids[label] is None]
         where = next(place for label, place in places.items() if ids[label] is None) if places else source

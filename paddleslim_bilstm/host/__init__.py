@@ -8,4 +8,4 @@ PaddleNLP has a door of its own: ``imports`` puts the strategy into ``Trainer.co
 a trainer.
 """
 
-STRATEGY = "bert_to_bilstm"
+STRATEGY, DATA_HOOK = "bert_to_bilstm", "DataAugmentation"

@@ -20,9 +20,8 @@ from ..report.report import score_of
 from ..run import published_name
 from ..storage import copy_whole
 from ..student.spec import ONNX_FILES
-from . import STRATEGY
+from . import DATA_HOOK, STRATEGY
 from .on_paddle3 import old_loader, paddleslim_at_work
-from .refusal import DATA_HOOK
 
 if TYPE_CHECKING:
     from ..teacher.given import LogitsOfTexts

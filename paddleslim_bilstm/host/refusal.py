@@ -7,10 +7,8 @@ import inspect
 from typing import Any
 
 from ..config.source import names_in
-from . import STRATEGY
+from . import DATA_HOOK, STRATEGY
 from .versions import UnsupportedVersion
-
-DATA_HOOK = "DataAugmentation"
 
 
 def refuse_our_sections(reason: str) -> None:

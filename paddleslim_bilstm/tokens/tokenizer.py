@@ -67,7 +67,6 @@ class Tokenizer:
         spells is unknown, as it would end a side. ``progress`` is called with the number of texts, or pairs, done since
         its last call.
         """
-        texts = list(texts)
         if len(texts) and not isinstance(texts[0], str):
             of_pairs = progress and (lambda sides: progress(sides // 2))
             sides = self.encode([text for pair in texts for text in pair], of_pairs)
@@ -75,7 +74,7 @@ class Tokenizer:
             return Sentences.from_sides(replace(sides, tokens=tokens))
         parts = [Sentences.from_lists([], [])]
         for start in range(0, len(texts), _ROWS_PER_CALL):
-            encoded = self.rust.encode_batch(texts[start:start + _ROWS_PER_CALL], add_special_tokens=False)
+            encoded = self.rust.encode_batch(list(texts[start:start + _ROWS_PER_CALL]), add_special_tokens=False)
             parts.append(self._sentences_in(encoded))
             if progress:
                 progress(len(encoded))
