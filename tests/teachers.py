@@ -108,7 +108,7 @@ def _own_encoder(prefix, settings):
         groups=2, group_size=1, positions=settings["max_position_embeddings"], first_position=0, types=types, tasks=0,
         task=0, classes=settings["num_labels"], epsilon=1e-12, activation="gelu", head_activation="tanh", distances=0,
         far=0, norm_distances=False, hidden_dropout=dropout, attention_dropout=dropout, head_dropout=dropout,
-        spread=0.02), pad_id=0)
+        pool_dropout=0.0, spread=0.02), pad_id=0)
     names = settings.get("id2label")
     model.written_config = {**model.spec.config({}), **({"id2label": names} if names else {})}
     return model

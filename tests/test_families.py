@@ -136,6 +136,20 @@ def test_what_is_no_such_encoder_is_refused_in_one_line(settings, message, made,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("kind", "settings", "dropouts"), [  # before the classifier's first layer, before its last
+    ("bert", {}, (0.0, 0.3)), ("bert", {"classifier_dropout": 0.2}, (0.0, 0.2)), ("roberta", {}, (0.3, 0.3)),
+    ("electra", {"classifier_dropout": 0.2}, (0.2, 0.2)), ("mpnet", {}, (0.3, 0.3)),
+    ("albert", {"classifier_dropout_prob": 0.2}, (0.0, 0.2)), ("albert", {"classifier_dropout_prob": None}, (0.0, 0.1)),
+    ("distilbert", {"seq_classif_dropout": None}, (0.0, 0.2)), ("distilbert", {"seq_classif_dropout": 0.4}, (0.0, 0.4)),
+])
+def test_a_classifier_drops_what_its_family_drops(kind, settings, dropouts, made):
+    folder, _ = made(kind)
+    file, weights = folder / "config.json", read_weights([folder / "model.safetensors"])
+    told = {**read_config(file), "hidden_dropout_prob": 0.3, "dropout": 0.3, "classifier_dropout": None}
+    spec, _ = read_encoder(file, {**told, **settings}, weights, 0)
+    assert (spec.pool_dropout, spec.head_dropout) == dropouts
+
+
 @pytest.mark.parametrize("kind", ["roberta", *(pytest.param(kind, marks=pytest.mark.slow) for kind in (
     "xlm-roberta", "mpnet", "distilbert", "electra", "albert"))])
 def test_the_student_is_a_drop_in(kind, made, tmp_path):

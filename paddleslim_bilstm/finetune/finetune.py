@@ -30,7 +30,7 @@ from ..tokens import Tokenizer
 from .training import Labelled, load_pretrained, output_layer, save_classifier, train_classifier
 
 RECORD_FILE = "finetune.json"
-_FORMAT = 1  # of a state on the way: counts up when the same input would give another one
+_FORMAT = 2  # of a state on the way: counts up when the same input would give another one
 
 _log = logging.getLogger(__name__)
 

@@ -59,7 +59,7 @@ class EncoderClassifier(nn.Layer):
         for place, number in enumerate(order):
             hidden = self.layers[number](hidden, mask, relation, place == len(order) - 1)
         head = _ACTIVATIONS[self.spec.head_activation]
-        pooled = head(self.pool(_dropped(self, hidden[:, 0], self.spec.head_dropout)))
+        pooled = head(self.pool(_dropped(self, hidden[:, 0], self.spec.pool_dropout)))
         return self.classifier(_dropped(self, pooled, self.spec.head_dropout))
 
     def _embedded(self, ids, types, length):

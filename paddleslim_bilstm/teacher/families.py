@@ -69,6 +69,8 @@ class Family:
         behind_padding: the first token's position is not 0 but the one behind the padding's id.
         relative: how attention depends on distance: ``bias`` (MPNet), ``disentangled`` (DeBERTa) or None.
         outside: how parts begin that a classifier doesn't put under the encoder's prefix.
+        head_dropout, pool_dropout: the settings of the dropout before the classifier's last layer, and before its first
+            one; None where there is none.
         defaults: what a config may leave out.
     """
 
@@ -84,6 +86,8 @@ class Family:
     behind_padding: bool = False
     relative: str | None = None
     outside: tuple[str, ...] = ("classifier", "pre_classifier")
+    head_dropout: str = "classifier_dropout"
+    pool_dropout: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -98,23 +102,28 @@ FAMILIES = (
     _family("Bert"),
     _family("Ernie"),
     _family("Roberta", {**_TORCH_BERT, **_OWN_HEAD}, {**_PADDLE_BERT, **_OWN_HEAD}, others=("XLMRoberta", "Camembert"),
-            takes_types=False, behind_padding=True),
+            takes_types=False, behind_padding=True, pool_dropout="classifier_dropout"),
     _family("MPNet", _TORCH_MPNET, _PADDLE_MPNET, takes_types=False, has_types=False, behind_padding=True,
-            relative="bias", defaults={"relative_attention_num_buckets": 32, "layer_norm_eps": 1e-5}),
+            relative="bias", pool_dropout="classifier_dropout",
+            defaults={"relative_attention_num_buckets": 32, "layer_norm_eps": 1e-5}),
     _family("DistilBert", _TORCH_DISTILBERT, {**_PADDLE_BERT, "pool": "pre_classifier"}, activation="relu",
-            takes_types=False, has_types=False),
+            takes_types=False, has_types=False, head_dropout="seq_classif_dropout",
+            defaults={"seq_classif_dropout": 0.2}),
     _family("Electra", {**_TORCH_BERT, **_OWN_HEAD, "project": "embeddings_project"},
-            {**_PADDLE_BERT, **_OWN_HEAD, "project": "embeddings_project"}, activation="gelu"),
+            {**_PADDLE_BERT, **_OWN_HEAD, "project": "embeddings_project"}, activation="gelu",
+            pool_dropout="classifier_dropout"),
     _family("Albert", _TORCH_ALBERT, _PADDLE_ALBERT, paddle_prefix="transformer",
-            defaults={"hidden_act": "gelu_new"}),
+            head_dropout="classifier_dropout_prob",
+            defaults={"hidden_act": "gelu_new", "classifier_dropout_prob": 0.1}),
     _family("DebertaV2", _DEBERTA, _DEBERTA, torch_prefix="deberta", paddle_prefix="deberta", activation="gelu",
             takes_types=False, relative="disentangled", outside=("classifier", "pooler"),
-            defaults={"layer_norm_eps": 1e-7}),
+            head_dropout="cls_dropout", pool_dropout="pooler_dropout",
+            defaults={"layer_norm_eps": 1e-7, "pooler_dropout": 0.0}),
 )
 # DistilBERT's config has names of its own.
 _ALIASES = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
             "intermediate_size": "hidden_dim", "hidden_act": "activation", "hidden_dropout_prob": "dropout",
-            "attention_probs_dropout_prob": "attention_dropout", "classifier_dropout": "seq_classif_dropout"}
+            "attention_probs_dropout_prob": "attention_dropout"}
 _DEFAULTS = {"hidden_act": "gelu", "num_hidden_layers": 12, "num_attention_heads": 12, "layer_norm_eps": 1e-12,
              "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02}
 
@@ -153,6 +162,7 @@ class EncoderSpec:
         distances: rows of the table of distances, 0 where there is none.
         far: from which distance on they count as equally far.
         norm_distances: whether their table is normalised.
+        head_dropout, pool_dropout: before the classifier's last and first layer.
         spread: standard deviation of fresh weights.
     """
 
@@ -180,6 +190,7 @@ class EncoderSpec:
     hidden_dropout: float
     attention_dropout: float
     head_dropout: float
+    pool_dropout: float
     spread: float
 
     @property
@@ -261,7 +272,8 @@ class EncoderSpec:
                 "num_hidden_layers": self.depth, "num_attention_heads": self.heads, "intermediate_size": self.inner,
                 "hidden_act": {"gelu_tanh": "gelu_new"}.get(self.activation, self.activation),
                 "hidden_dropout_prob": self.hidden_dropout, "attention_probs_dropout_prob": self.attention_dropout,
-                "layer_norm_eps": self.epsilon, "type_vocab_size": self.types,
+                self.family.head_dropout: self.head_dropout, "layer_norm_eps": self.epsilon,
+                "type_vocab_size": self.types,
                 **({"max_position_embeddings": self.positions} if self.positions else {}),
                 **({"pad_token_id": self.first_position - 1} if self.family.behind_padding else {})}
 
@@ -364,6 +376,7 @@ def _spec(family: Family, settings: _Settings, bare: Mapping[str, np.ndarray], n
     settings.check("conv_kernel_size", settings.get("conv_kernel_size") in (None, 0))
     settings.check("hidden_size", embedding in (0, hidden) or "project" in names)
     outputs = bare.get(f"{names['classifier']}.bias", np.empty(0))
+    head_dropout = settings.number(family.head_dropout, settings.number("hidden_dropout_prob"))
     return EncoderSpec(
         family, settings.count("vocab_size", size("word", 0)), embedding, hidden,
         settings.count("intermediate_size", units("inner")), heads, depth, groups, group_size, positions, first,
@@ -371,8 +384,8 @@ def _spec(family: Family, settings: _Settings, bare: Mapping[str, np.ndarray], n
         settings.count("task_id", 0, least=0) if tasks else 0, outputs.size if classes is None else classes,
         settings.number("layer_norm_eps"), settings.activation("hidden_act"), head_activation, distances, far,
         distances > 0 and "layer_norm" in str(settings.get("norm_rel_ebd")), settings.number("hidden_dropout_prob"),
-        settings.number("attention_probs_dropout_prob"),
-        settings.number("classifier_dropout", settings.number("hidden_dropout_prob")),
+        settings.number("attention_probs_dropout_prob"), head_dropout,
+        settings.number(family.pool_dropout, head_dropout) if family.pool_dropout else 0.0,
         settings.number("initializer_range"))
 
 
