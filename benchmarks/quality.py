@@ -9,9 +9,9 @@ is kept in OUTPUT/results.json, so the same command goes on where it was stopped
 draws what each width of the student costs (OUTPUT/frontier.png). `--override` changes a setting of all rows but
 those that are about it, so that an ablation need not take a night; give it an OUTPUT of its own.
 
-`--held-out N` judges on N sentences taken out of the training file instead of the dev file: the N longest of a random
-tenth, with everything that contains them or is contained in them taken out of training as well (SST-2's training
-sentences are pieces of each other). Decide by those, report by the dev file.
+`--held-out N` judges on N sentences taken out of the training file instead of the dev file, whole ones: none is a piece
+of another (SST-2's training texts are sentences and their phrases). What is only a piece of those is taken out of
+training as well. Their words are as new to the student as the dev file's. Decide by those, report by the dev file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -128,21 +129,36 @@ def _teacher_logits(settings: dict, texts: list[str]) -> np.ndarray:
                      teacher.framing)
 
 
+_SHORTEST_HELD = 8  # words
+
+
+def _wholes(texts: list[str]) -> list[list[int]]:
+    """Return for each text the rows of the whole texts that it is a piece of, or its own; texts have spaces around."""
+    of_word, found = defaultdict(list), {}
+    for row in sorted(range(len(texts)), key=lambda row: -len(texts[row])):
+        words = texts[row].split()
+        rarest = min((of_word[word] for word in words), key=len, default=[])
+        if texts[row] not in found:
+            found[texts[row]] = [whole for whole in rarest if texts[row] in texts[whole]] or [row]
+            if found[texts[row]] == [row]:
+                for word in set(words):
+                    of_word[word].append(row)
+    return [found[text] for text in texts]
+
+
 def _held_out(arguments: argparse.Namespace) -> list[str]:
     """Split the training file of configs/sst2.yaml and return the overrides that name the parts."""
     folder = arguments.output / f"held_out_{arguments.held_out}"
     if not (folder / "dev.tsv").is_file():
         header, *lines = Path("data/sst2/train.tsv").read_text(encoding="utf-8").splitlines()
-        rng = np.random.default_rng(0)
-        tenth = rng.permutation(len(lines))[:len(lines) // 10]
-        held = sorted(tenth, key=lambda line: -len(lines[line]))[:arguments.held_out]
         texts = [f" {line.rsplit(chr(9), 1)[0].strip()} " for line in lines]
-        joined = "\n".join(texts[line] for line in held)
-        inside = {text for text in texts if text in joined}
-        keep = [line for line, text in zip(lines, texts) if text not in inside]
+        wholes = _wholes(texts)
+        long = sorted({row for rows in wholes for row in rows if len(texts[row].split()) >= _SHORTEST_HELD})
+        held = set(np.random.default_rng(0).permutation(long)[:arguments.held_out].tolist())
+        keep = [line for line, rows in zip(lines, wholes) if not held.issuperset(rows)]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "train.tsv").write_text("\n".join([header, *keep]) + "\n", encoding="utf-8")
-        (folder / "dev.tsv").write_text("\n".join([header, *(lines[line] for line in held)]) + "\n", encoding="utf-8")
+        for name, chosen in (("train.tsv", keep), ("dev.tsv", [lines[row] for row in sorted(held)])):
+            (folder / name).write_text("\n".join([header, *chosen]) + "\n", encoding="utf-8")
     return [f"Global.train_file={folder / 'train.tsv'}", f"Global.dev_file={folder / 'dev.tsv'}"]
 
 

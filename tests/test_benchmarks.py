@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import paddle
 import pytest
@@ -153,6 +154,25 @@ def test_peers(monkeypatch, capsys, task, tiny_teacher, tmp_path):
     for module, name in needs.items():
         there = importlib.util.find_spec(module) is not None
         assert (name in found) == there and (f"| {name} | {module} is missing: pip install" in shown) != there
+
+
+def test_held_out_texts_are_whole_and_no_piece_of_others(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    quality = importlib.import_module("quality")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "sst2").mkdir(parents=True)
+    wholes = [f"the {word} film of this year is {word} and {word} again" for word in ("good", "dull", "long", "odd")]
+    pieces = ["film of this year", "film", "is good and", "dull film", "the dull film of", "odd again", "film of"]
+    rows = [f"{text}\t{number % 2}" for number, text in enumerate([*pieces, *wholes, wholes[1]])]
+    (tmp_path / "data" / "sst2" / "train.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2))
+    (header, *kept), (_, *held) = [(tmp_path / "out" / "held_out_2" / name).read_text().splitlines()
+                                   for name in ("train.tsv", "dev.tsv")]
+    assert header == "sentence\tlabel" and len(held) == 2 and {text.split("\t")[0] for text in held} < set(wholes)
+    texts = [text.split("\t")[0] for text in kept]
+    assert not any(one.split("\t")[0] in text for one in held for text in texts)
+    others = [whole for whole in wholes if whole not in {text.split("\t")[0] for text in held}]
+    assert set(texts) == {text for text in [*pieces, *wholes] if any(text in whole for whole in others)}
 
 
 def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_path):

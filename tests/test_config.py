@@ -530,6 +530,7 @@ def test_what_is_printed_is_read_again(written):
     ("Finetune: {model: b}\nGlobal: {model_dir: t, model_filename: m.pdmodel}", "2: Global.model_filename: names"),
     ("bert_to_bilstm: {student: {vocabulary: words}}\nGlobal: {text_column: [a, b]}", "student.vocabulary: words is"),
     ("bert_to_bilstm: {student: {min_count: 9}}\nGlobal: {model_dir: t}", "1: bert_to_bilstm.student.min_count: is of"),
+    ("bert_to_bilstm: {student: {embeddings: random, unseen_tokens: 0}}", "student.unseen_tokens: is of"),
     ("bert_to_bilstm:\nDistillation: {loss: []}", "2: Distillation.loss: must name a loss")])
 def test_contradictions_are_told_with_their_place(written, sections, message):
     assert message in error_of(written(sections + "\n"))

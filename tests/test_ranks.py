@@ -129,9 +129,10 @@ class Sums:
         raise StopIteration
 
 
-@pytest.mark.parametrize("pairs, sizes", [
-    (False, {}), (True, {}), (False, {"num_layers": 2}), (True, {"encoder": "bigru", "pooling": "attention"})])
-def test_the_parts_of_a_batch_add_up_to_its_step(in_old_programs, monkeypatch, pairs, sizes):
+@pytest.mark.parametrize("pairs, sizes, projected", [
+    (False, {}, False), (False, {}, True), (True, {}, False), (False, {"num_layers": 2}, False),
+    (True, {"encoder": "bigru", "pooling": "attention"}, True)])
+def test_the_parts_of_a_batch_add_up_to_its_step(in_old_programs, monkeypatch, pairs, sizes, projected):
     """With dropout of the embedding, labels beside logits, and batches too small for all ranks."""
     paddle.enable_static()
     weights, spec = random_student(vocab=VOCABULARY, pairs=pairs, **sizes)
@@ -142,7 +143,9 @@ def test_the_parts_of_a_batch_add_up_to_its_step(in_old_programs, monkeypatch, p
     found = []
     for program in (TrainingProgram, SharedTrainingProgram):
         with paddle.static.scope_guard(paddle.static.Scope()), monkeypatch.context() as patch:
-            run, sums = program(spec, weights, planned, logit_mse, adam), Sums(patch)
+            rows_count = len(weights["embedding"])
+            base = np.eye(rows_count, 2 * spec.embed_dim, dtype=np.float32) if projected else None
+            run, sums = program(spec, weights, planned, logit_mse, adam, base, rows_count), Sums(patch)
             step = run.step if program is TrainingProgram else lambda *arguments: sums.step(run, *arguments)  # noqa: B023
             losses = [step(data, rows, number) for number, rows in enumerate(np.split(np.arange(40), [17, 36, 38]))]
             found.append((losses, run.weights(), sorted(run.state())))

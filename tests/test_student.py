@@ -17,13 +17,14 @@ from paddleslim_bilstm.student import train
 from paddleslim_bilstm.student.embeddings import project_embeddings
 from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.network import StudentNetwork, kept_units
+from paddleslim_bilstm.student.program import TrainingProgram
 from paddleslim_bilstm.student.recurrent import largest_states
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.task import NO_LABEL
-from paddleslim_bilstm.tokens import Sentences, Tokenizer
+from paddleslim_bilstm.tokens import Sentences, Tokenizer, load_tokenizer
 from paddleslim_bilstm.tokens.sentences import plan_batches
 
 pytestmark = pytest.mark.usefixtures("in_old_programs")
@@ -202,10 +203,52 @@ def test_same_seed_gives_the_same_student():
     assert (one.weights["embedding"] != other.weights["embedding"]).any()
 
 
-def test_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+def base_for(weights, units=16, seed=4):
+    """A base whose first columns are the embedding of ``weights``."""
+    embedding = weights["embedding"]
+    others = np.random.default_rng(seed).normal(0, 0.1, (len(embedding), units - embedding.shape[1]))
+    return np.concatenate([embedding, others], axis=1).astype(np.float32)
+
+
+def test_a_step_moves_the_projection_of_all_tokens_and_the_offsets_of_those_that_occur():
+    """Against the gradient of the embedding itself, which a step of the plain network tells."""
+    data, weights = token_sum_task(), weights_for()
+    short = TrainingSet(data.sentences.take(np.arange(32)), data.logits[:32], None)
+    base, rate = base_for(weights), 0.5
+
+    def trained(base):
+        return train_student(SPEC, weights, short, plan(1, eval_iter=1), logit_mse,
+                             lambda steps: (paddle.optimizer.SGD(rate), None), None, base=base).weights
+
+    plain, projected = trained(None), trained(base)
+    gradient = (weights["embedding"] - plain["embedding"]) / rate
+    expected = weights["embedding"] - rate * (base @ (base.T @ gradient) + 0.3 * gradient)
+    np.testing.assert_allclose(projected["embedding"], expected, atol=1e-5)
+    unseen = np.abs(gradient).sum(axis=1) == 0
+    assert unseen.any() and (projected["embedding"] != weights["embedding"])[unseen].any()
+    for name in set(plain) - {"embedding"}:
+        np.testing.assert_allclose(projected[name], plain[name], atol=1e-6)
+
+
+def test_only_tokens_that_occur_have_offsets():
+    data, weights = token_sum_task(), weights_for()
+    few = data.sentences.take(np.arange(3))
+    rare = int(weights["token_map"][few.tokens].max()) + 1
+    assert rare < VOCABULARY
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        program = TrainingProgram(SPEC, weights, plan(1), logit_mse, adam, base_for(weights), rare)
+        shapes = {name: value.shape for name, value in program.state().items()}
+    assert shapes["offsets"] == (rare, SPEC.embed_dim) and shapes["projection"] == (16, SPEC.embed_dim)
+    assert not any(shape[:1] == (VOCABULARY,) for shape in shapes.values())
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_interrupted_training_ends_as_an_uninterrupted_one(projected, tmp_path, monkeypatch):
     data, bars = token_sum_task(), []
+    base = base_for(weights_for()) if projected else None
     monkeypatch.setattr(train, "progress_bar", lambda *about: bars.append(progress_bar(*about)) or bars[-1])
-    straight = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data))
+    straight = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data),
+                             base=base)
 
     class Interrupted(Exception):
         pass
@@ -220,8 +263,10 @@ def test_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch
 
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
-        train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, interrupting, checkpoint)
-    resumed = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data), checkpoint)
+        train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, interrupting, checkpoint,
+                      base=base)
+    resumed = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data), checkpoint,
+                            base=base)
     assert resumed.evaluations == straight.evaluations
     assert bars[-1].initial == 60 * 32  # the rate is that of the sentences trained on now
     for name in straight.weights:
@@ -292,6 +337,15 @@ def test_vocabulary_is_cut_to_what_occurs():
     assert token_map[[1, 7, 9, 30]].tolist() == [0, 1, 2, 3]
     assert set(np.delete(token_map, [7, 9, 30])) == {0}  # everything else is [UNK]
     assert kept_tokens(token_map, TOKENIZER.unk_id).tolist() == [1, 7, 9, 30]
+
+
+def test_unseen_tokens_stand_behind_those_that_occur(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(
+        "[PAD] [UNK] [CLS] [SEP] [MASK] [unused1] the a film is ##s good".split()) + "\n", encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    token_map = cut_vocabulary(tokenizer, Sentences.from_lists([[4, 7, 11]]), unseen=3)
+    assert token_map.tolist() == [0, 0, 0, 0, 1, 0, 4, 2, 5, 6, 0, 3]  # no row for marks that no text has
+    assert kept_tokens(token_map, tokenizer.unk_id).tolist() == [1, 4, 7, 11, 6, 8, 9]
 
 
 @pytest.mark.parametrize("embed_dim", [8, 16, 24])

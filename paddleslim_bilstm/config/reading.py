@@ -284,6 +284,10 @@ def _check_use(config: Config, written: Source) -> None:
             global_.model_dir or global_.tokenizer_dir):
         raise written.error(("bert_to_bilstm", "student", "min_count"), "is of a vocabulary of words, and this student "
                             "reads the teacher's tokens; remove it, or set vocabulary: words")
+    if student.unseen_tokens != StudentConfig().unseen_tokens and (
+            student.vocabulary != TOKENS or student.embeddings != StudentConfig().embeddings):
+        raise written.error(("bert_to_bilstm", "student", "unseen_tokens"), "is of tokens that start from the "
+                            "teacher's embeddings, and this student has none such; remove it")
     train, defaults = config.train, TrainSettings()
     reasons = dict.fromkeys(("amp_config", "recompute_config", "sharding_config"), "a Bi-LSTM is small, so it is "
                             "trained in float32 on one device; remove it")

@@ -340,6 +340,9 @@ class StudentConfig(Section):
     """Of words: those that occur less often share the row [UNK]."""
     embeddings: FilePath = "teacher"
     """What the embedding starts from: teacher, random, a file of word vectors, or a name that PaddleNLP knows."""
+    unseen_tokens: Annotated[int, Field(ge=0), Whole] = 20_000
+    """How many of the teacher's tokens that the transfer set does not have keep an embedding of their own, projected
+    from the teacher's; the first of its vocabulary. Fewer make a smaller student, which knows fewer words."""
 
 
 class DistillConfig(Section):

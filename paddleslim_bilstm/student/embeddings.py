@@ -129,6 +129,21 @@ def _from_paddlenlp(name: str, words: Sequence[str]) -> tuple[np.ndarray, np.nda
 
 
 TEACHER, RANDOM = "teacher", "random"  # settings beside the names and files of word vectors
+_MOST_UNITS = 384  # of the teacher's that the student's embedding is projected from
+
+
+def embedding_base(teacher_embeddings: np.ndarray, embed_dim: int) -> np.ndarray:
+    """Return the teacher's embeddings, turned so that the units that vary most come first.
+
+    Its first ``embed_dim`` columns are what a student's embedding starts from; in training it is a projection of all.
+
+    Args:
+        teacher_embeddings: float32 ``[rows, teacher units]``, the rows that the student keeps.
+
+    Returns:
+        float32 ``[rows, units]``: the teacher's units, 384 at most, or ``embed_dim`` where that is more.
+    """
+    return project_embeddings(teacher_embeddings, max(embed_dim, min(_MOST_UNITS, teacher_embeddings.shape[1])))
 
 
 def project_embeddings(teacher_embeddings: np.ndarray, embed_dim: int) -> np.ndarray:
@@ -162,7 +177,7 @@ def check_embeddings(source: str) -> None:
 
 def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.ndarray | None, embed_dim: int,
                     rng: np.random.Generator) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return what the student's embedding starts from, and what to say of it in the report.
+    """Return what the student's embedding starts from, and what to say of it in the report; of the teacher's, the base.
 
     Args:
         source: `TEACHER`, `RANDOM`, a text file with word vectors, or the name of a PaddleNLP ``TokenEmbedding``.
@@ -170,13 +185,13 @@ def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.nd
         teacher_embeddings: of each row, float32 ``[rows, teacher units]``, or None where they can't be had.
 
     Returns:
-        float32 ``[rows, embed_dim]``, or None for random values; and notes.
+        float32 ``[rows, embed_dim]``, or more columns (`embedding_base`), or None for random values; and notes.
 
     Raises:
         UserError: as `read_word_vectors`.
     """
     if source == TEACHER and teacher_embeddings is not None:
-        return project_embeddings(teacher_embeddings, embed_dim), ()
+        return embedding_base(teacher_embeddings, embed_dim), ()
     if source == TEACHER:
         note = ("The teacher's word embeddings can't be had, so the student's started from random ones; word vectors "
                 f"({_SETTING}) may be better.")

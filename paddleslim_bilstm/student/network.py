@@ -6,7 +6,7 @@ from typing import Any, Mapping, Protocol
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import ParamAttr, nn
 
 from ..tokens.framing import IDS, LENGTHS, MASK, TYPES, ZEROS
 from .encoders import encoder_named
@@ -32,6 +32,30 @@ class EncoderLayer(Protocol):
         """Return the name of each weight's Paddle parameter, by the weight's own name."""
 
 
+BASE = "base"
+_OFFSET_RATE = 0.3  # of the learning rate
+
+
+class ProjectedEmbedding(nn.Layer):
+    """The embedding as it is trained: ``base @ projection + offset``, of which the first is fixed.
+
+    The projection is shared by all tokens, so what it learns from those that occur holds for those that don't, and for
+    rare ones. The offsets tell tokens apart.
+    """
+
+    def __init__(self, rows: int, units: int, embed_dim: int):
+        super().__init__()
+        block = paddle.static.default_main_program().global_block()
+        self.base = block.create_var(name=BASE, shape=[rows, units], dtype="float32", persistable=True,
+                                     stop_gradient=True)
+        self.projection = self.create_parameter([units, embed_dim], ParamAttr(name="projection"))
+        self.weight = self.create_parameter([rows, embed_dim], ParamAttr(name="offsets", learning_rate=_OFFSET_RATE))
+
+    def forward(self, rows):
+        projected = nn.functional.linear(nn.functional.embedding(rows, self.base), self.projection)
+        return projected + nn.functional.embedding(rows, self.weight)
+
+
 class StudentNetwork(nn.Layer):
     """Embedding, encoder (a bidirectional LSTM), tanh linear layer on the vector of a sentence, output layer.
 
@@ -41,12 +65,15 @@ class StudentNetwork(nn.Layer):
     al. 2019 (arXiv 1903.12136), 3.1.
 
     Every program that builds it under a fresh ``paddle.utils.unique_name.guard()`` uses the same parameter names,
-    so programs that run in one scope share their weights.
+    so programs that run in one scope share their weights; but for the embedding where ``base_units`` are given, that
+    of a `ProjectedEmbedding`.
     """
 
-    def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0, training: bool = False):
+    def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0, training: bool = False,
+                 base_units: int | None = None):
         super().__init__()
-        self.embedder = nn.Embedding(rows, spec.embed_dim)
+        self.embedder = (nn.Embedding(rows, spec.embed_dim) if base_units is None else
+                         ProjectedEmbedding(rows, base_units, spec.embed_dim))
         self.encoder = encoder_named(spec.encoder).layer(spec, dropout, training)
         self.pairs, self.dropout = spec.pairs, dropout
         self.fc = nn.Linear(num_features(spec), spec.hidden_size)

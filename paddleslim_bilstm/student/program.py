@@ -12,7 +12,16 @@ from .. import ranks
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.sentences import padded_rows
-from .network import TOKEN_MAP, StudentNetwork, kept_units, logits_of_feeds, read_weights, student_feeds, write_weights
+from .network import (
+    BASE,
+    TOKEN_MAP,
+    StudentNetwork,
+    kept_units,
+    logits_of_feeds,
+    read_weights,
+    student_feeds,
+    write_weights,
+)
 from .spec import StudentSpec
 from .weights import Weights
 
@@ -77,37 +86,49 @@ class TrainingPlan:
 
 
 class TrainingProgram:
-    """The training program and the drop-in program, both in the current scope, with shared weights."""
+    """The training program and the drop-in program, both in the current scope, with shared weights.
+
+    With ``base``, float32 ``[rows, units]``, the embedding is trained as a `ProjectedEmbedding` of its first
+    ``occurring_rows``, those that training can meet; the drop-in's is put together when it is asked for.
+    """
 
     def __init__(self, spec: StudentSpec, first: Weights, plan: TrainingPlan, loss: StaticLoss | None,
-                 make_optimizer: MakeOptimizer):
+                 make_optimizer: MakeOptimizer, base: np.ndarray | None = None, occurring_rows: int = 0):
+        self._base, self._occurring_rows = base, len(first["embedding"]) if base is None else occurring_rows
         self._token_map = first[TOKEN_MAP]
         self._scope = paddle.static.global_scope()
         self._place = paddle.framework._current_expected_place()
         self._executor = paddle.static.Executor(self._place)
-        self._build_training(spec, len(first["embedding"]), plan, loss, make_optimizer)
+        self._build_training(spec, plan, loss, make_optimizer)
         self._build_drop_in(spec, len(first["embedding"]))
         self._write({self._names[name]: value for name, value in first.items() if name in self._names})
         self._write({TOKEN_MAP: self._token_map})
+        if base is not None:
+            units, occurring = np.eye(base.shape[1], spec.embed_dim, dtype=np.float32), base[:occurring_rows]
+            self._write({BASE: occurring, self._network.embedder.projection.name: units,
+                         self._network.embedder.weight.name: np.zeros((occurring_rows, spec.embed_dim), np.float32)})
 
-    def _build_training(self, spec, rows_count, plan, loss, make_optimizer):
+    def _build_training(self, spec, plan, loss, make_optimizer):
         self._program, startup = paddle.static.Program(), paddle.static.Program()
         self._program.random_seed = startup.random_seed = plan.seed
         with paddle.static.program_guard(self._program, startup), paddle.utils.unique_name.guard():
             rows = paddle.static.data("rows", [-1, -1], "int64")
             lengths = paddle.static.data("lengths", [-1], "int32")
-            network = StudentNetwork(spec, rows_count, plan.dropout, training=True)
+            network = self._training_network(spec, plan)
             self._network, self._dropout, self._seed = network, plan.dropout, plan.seed
             kept = paddle.static.data("kept", network.embedded_shape(-1, -1), "uint8") if plan.dropout else None
             logits = network(rows, lengths, kept)
             self._loss = self._total_loss(spec, logits, loss, plan.alpha)
             self._uses_labels = loss is None or plan.alpha > 0
             self._uses_logits = loss is not None and plan.alpha < 1
-            self._names = network.weight_names()
-            self._add_update(spec, rows_count, plan, make_optimizer)
+            self._add_update(spec, plan, make_optimizer)
             self._executor.run(startup)
 
-    def _add_update(self, spec, rows_count, plan, make_optimizer):
+    def _training_network(self, spec, plan):
+        units = None if self._base is None else self._base.shape[1]
+        return StudentNetwork(spec, self._occurring_rows, plan.dropout, training=True, base_units=units)
+
+    def _add_update(self, spec, plan, make_optimizer):
         optimizer, self._schedule = make_optimizer(plan.total_steps)
         optimizer.minimize(self._loss)
         self._updating = self._program
@@ -132,6 +153,7 @@ class TrainingProgram:
             feeds = student_feeds(spec)
             self._feed_names = [feed.name for feed in feeds]
             network = StudentNetwork(spec, rows_count)
+            self._names = network.weight_names()
             self._fetches = [logits_of_feeds(network, spec, len(self._token_map), feeds)]
 
     def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:
@@ -162,9 +184,21 @@ class TrainingProgram:
         """Return the metric of the student as it stands."""
         if evaluate is None:
             return None
+        self._fold()
         return float(evaluate(self._executor, self._drop_in, self._feed_names, self._fetches))
 
+    def _fold(self) -> None:
+        """Bring the drop-in's embedding up to date where it is trained as projection and offsets."""
+        if self._base is not None:
+            embedder = self._network.embedder
+            names = {"projection": embedder.projection.name, "offsets": embedder.weight.name}
+            trained = read_weights(self._scope, names)
+            embedding = self._base @ trained["projection"]
+            embedding[:self._occurring_rows] += trained["offsets"]
+            self._write({self._names["embedding"]: embedding})
+
     def weights(self) -> Weights:
+        self._fold()
         return read_weights(self._scope, self._names)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -179,7 +213,7 @@ class TrainingProgram:
 
     def _persistables(self) -> list[str]:
         return [variable.name for variable in self._updating.list_vars()
-                if variable.persistable and variable.name not in ("feed", "fetch")
+                if variable.persistable and variable.name not in ("feed", "fetch", BASE)
                 and self._scope.find_var(variable.name) is not None
                 and self._scope.find_var(variable.name).get_tensor()._is_initialized()]
 
@@ -196,17 +230,17 @@ class SharedTrainingProgram(TrainingProgram):
     one updates the weights. (Where labels are missing, a rank's mean loss is over those that its part has.)
     """
 
-    def _add_update(self, spec, rows_count, plan, make_optimizer):
+    def _add_update(self, spec, plan, make_optimizer):
         share = paddle.static.data("share", [], "float32")
         gradients = {parameter.name: gradient
                      for parameter, gradient in paddle.static.append_backward(self._loss * share)}
-        embedding = self._names["embedding"]
+        embedding = self._network.embedder.weight.name
         occurring = paddle.static.data("occurring", [-1], "int64")
         gradients[embedding] = paddle.gather(gradients[embedding], occurring)
         self._fetched = [self._loss * share, *gradients.values()]
         self._updating, startup = paddle.static.Program(), paddle.static.Program()
         with paddle.static.program_guard(self._updating, startup), paddle.utils.unique_name.guard():
-            parameters = {one.name: one for one in StudentNetwork(spec, rows_count, plan.dropout, True).parameters()}
+            parameters = {one.name: one for one in self._training_network(spec, plan).parameters()}
             occurring, summed = paddle.static.data("occurring", [-1], "int64"), []
             for name in gradients:
                 shape = parameters[name].shape

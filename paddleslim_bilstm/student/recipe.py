@@ -73,12 +73,14 @@ class Student:
         spec: what it is.
         first: the weights that it starts from.
         text: what it reads.
+        base: what its embedding is a projection of while it learns from the teacher, float32 ``[rows, units]``.
         notes: for the report.
     """
 
     spec: StudentSpec
     first: Weights
     text: StudentText
+    base: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -99,8 +101,11 @@ def start_student(settings: Config, teacher: Teacher, text: TrainingText, transf
     of_rows = None if teacher.embeddings is None else vocabulary.embeddings(teacher.embeddings)
     embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, of_rows, spec.embed_dim,
                                        np.random.default_rng([seed, _WORD_VECTORS]))
+    base = None
+    if sizes.embeddings == TEACHER and embedding is not None:
+        base, embedding = embedding, embedding[:, :spec.embed_dim]
     first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(seed))
-    return Student(spec, first, own, (*own.notes, *notes))
+    return Student(spec, first, own, base, (*own.notes, *notes))
 
 
 def student_text(settings: Config, teacher: Teacher, text: TrainingText, transfer_set: TransferSet) -> StudentText:
@@ -111,7 +116,9 @@ def student_text(settings: Config, teacher: Teacher, text: TrainingText, transfe
     """
     corpus = transfer_set.corpus
     if settings.distill.student.vocabulary != WORDS:
-        token_map = cut_vocabulary(corpus.tokenizer, transfer_set.sentences)
+        sizes = settings.distill.student
+        projected = sizes.embeddings == TEACHER and teacher.embeddings is not None
+        token_map = cut_vocabulary(corpus.tokenizer, transfer_set.sentences, sizes.unseen_tokens if projected else 0)
         return StudentText(TokenVocabulary(corpus.tokenizer, teacher.framing, token_map), text.train,
                            transfer_set.sentences, text.dev, {})
     if corpus.pairs:
@@ -193,10 +200,10 @@ class Recipe:
         data = replace(data, held_out=self._held_out(data))
         steps = self._steps(len(data.sentences) - len(data.held_out))
         if not len(data.held_out):
-            return self._train("distilled", student.spec, student.first, data, self.loss, steps)
+            return self._train("distilled", student.spec, student.first, data, self.loss, steps, base=student.base)
         apart = data.sentences.take(data.held_out)
         choose = closeness_to(data.logits[data.held_out], apart, student.text.vocabulary)
-        trained = self._train("distilled", student.spec, student.first, data, self.loss, steps, choose)
+        trained = self._train("distilled", student.spec, student.first, data, self.loss, steps, choose, student.base)
         return replace(trained, chosen_by="the squared error to the teacher's logits on "
                                           f"{len(apart):,} sentences of the transfer set that it did not learn from")
 
@@ -211,20 +218,21 @@ class Recipe:
         return np.flatnonzero(np.isin(data.source, originals[np.cumsum(count[originals]) <= most]))
 
     def _train(self, name: str, spec: StudentSpec, first: Weights, data: TrainingSet, loss: StaticLoss | None,
-               steps: int, choose: Evaluate | None = None) -> TrainedStudent:
+               steps: int, choose: Evaluate | None = None, base: np.ndarray | None = None) -> TrainedStudent:
         task = spec.task
         bias = task.first_bias(data.labels) if data.logits is None else task.first_bias_for(data.logits)
         if bias is not None:
             first = {**first, "output.bias": bias}
         plan = self._plan(steps)
-        checkpoint = self.folder / f"{name}-{self._key(spec, first, data, plan)}.safetensors"
+        checkpoint = self.folder / f"{name}-{self._key(spec, first, data, plan, base)}.safetensors"
         if ranks.is_first() and not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
         with curves(self.settings, name) as show:
             return train_student(spec, first, data, plan, loss, self.make_optimizer, self.evaluate, checkpoint,
-                                 f"train {name}", self.settings.train.logging_iter, show, choose)
+                                 f"train {name}", self.settings.train.logging_iter, show, choose, base)
 
-    def _key(self, spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan) -> str:
+    def _key(self, spec: StudentSpec, first: Weights, data: TrainingSet, plan: TrainingPlan,
+             base: np.ndarray | None) -> str:
         """Return what changes with all that a trained student depends on."""
         formats = [_FORMAT, _WEIGHED_FORMAT] if data.logits is not None and plan.alpha > 0 else [_FORMAT]
         learns = {name: value for name, value in asdict(spec).items() if name not in _NOT_LEARNED}
@@ -232,7 +240,8 @@ class Recipe:
         held_out = [data.held_out] if len(data.held_out) else []
         return checksum(*formats, data.key, *held_out, self.dev_key, learns, encoder_fingerprint(spec.encoder),
                         asdict(plan), train, loss_fingerprint(self.settings.distill.loss), *task_code(spec.task_name),
-                        *(first[weight] for weight in sorted(first)), paddle.__version__)
+                        *(first[weight] for weight in sorted(first)), *([] if base is None else [base]),
+                        paddle.__version__)
 
     def _steps(self, transfer_sentences: int) -> int:
         """Return the steps of the distillation: what ``TrainConfig`` says, or our default."""

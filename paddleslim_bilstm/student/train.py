@@ -22,7 +22,7 @@ from ..teacher.new_program import NewProgram
 from ..tokens import Reader, Sentences
 from ..tokens.sentences import plan_batches, widths
 from .checkpoint import Progress, checkpoint_of_first, load_checkpoint, save_checkpoint
-from .network import TOKEN_MAP
+from .network import BASE, TOKEN_MAP
 from .program import (
     Evaluate,
     MakeOptimizer,
@@ -59,11 +59,13 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
                   make_optimizer: MakeOptimizer, evaluate: Evaluate | None, checkpoint: Path | None = None,
                   stage: str = "train student", logging_iter: int | None = None,
                   show: Callable[[Progress], None] = lambda progress: None,
-                  choose: Evaluate | None = None) -> TrainedStudent:
+                  choose: Evaluate | None = None, base: np.ndarray | None = None) -> TrainedStudent:
     """Train a student and return its best state by ``choose``, or else ``evaluate`` (the last one without either).
 
     Args:
         first: the weights to start from.
+        base: what the embedding is projected from in training, see `network.ProjectedEmbedding`; it starts as ``first``
+            has it, the base's first columns.
         loss: the distillation loss; None to train on the labels alone.
         checkpoint: where the run's state is kept after each evaluation; an interrupted run goes on from it, and a
             finished one isn't repeated.
@@ -76,6 +78,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
             batch and the last good checkpoint.
     """
     first = ranks.arrays_of_first(first)
+    base = None if base is None else ranks.arrays_of_first({BASE: base})[BASE]
     progress, state, best = checkpoint_of_first(checkpoint) or (Progress(), {}, dict(first))
     show(progress)
     if not progress.finished:
@@ -83,7 +86,8 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
         keep_freed_memory()
         with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
-            run = program(spec, first, plan, loss, make_optimizer)
+            occurring = first[TOKEN_MAP][np.unique(data.sentences.tokens)]
+            run = program(spec, first, plan, loss, make_optimizer, base, int(occurring.max(initial=0)) + 1)
             if progress.step:
                 run.restore(state, progress.step)
                 _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from ..tokens import Framing, Sentences, Tokenizer
 from .spec import TEACHER_TOKENS, WORD_FEEDS, WORDS_FILE
 
 _TOKENS_PER_BLOCK = 1 << 24
+_RESERVED = re.compile(r"\[\w+\]|<\w*/?\w+>|<\|\w+\|>")  # [unused1], [CLS], <s>, </s>: no text has them
 
 
 @dataclass(frozen=True)
@@ -81,22 +83,28 @@ class TokenVocabulary:
         return kept_tokens(self.token_map, self.tokenizer.unk_id)
 
 
-def cut_vocabulary(tokenizer: Tokenizer, sentences: Sentences) -> np.ndarray:
+def cut_vocabulary(tokenizer: Tokenizer, sentences: Sentences, unseen: int = 0) -> np.ndarray:
     """Return the map from the teacher's token ids to the student's embedding rows.
 
-    Tokens that never occur share the row of ``[UNK]``; the rows keep the order of the ids.
+    Rows are first those of the tokens that occur, then those of ``unseen`` others, both in the order of the ids; of
+    these the first of the vocabulary, in most of them the commonest. All others share the row of ``[UNK]``.
 
     Returns:
         int32, shape ``[teacher vocabulary]``.
 
-    Example: a vocabulary of 5 with ``[UNK]`` = 1, in which only 1, 3 and 4 occur: ``[0, 0, 0, 1, 2]``.
+    Example: a vocabulary of 5 with ``[UNK]`` = 1, in which only 1, 3 and 4 occur: ``[0, 0, 0, 1, 2]``, and with one
+    unseen token ``[3, 0, 0, 1, 2]``.
     """
     occurs = np.zeros(len(tokenizer.vocab), bool)
     occurs[tokenizer.unk_id] = True
     for start in range(0, len(sentences.tokens), _TOKENS_PER_BLOCK):
         occurs[sentences.tokens[start:start + _TOKENS_PER_BLOCK]] = True
     rows = np.cumsum(occurs, dtype=np.int32) - 1
-    return np.where(occurs, rows, rows[tokenizer.unk_id]).astype(np.int32)
+    token_map = np.where(occurs, rows, rows[tokenizer.unk_id]).astype(np.int32)
+    reserved = np.array([_RESERVED.fullmatch(token) is not None for token in tokenizer.vocab], bool)
+    others = np.flatnonzero(~occurs & ~reserved)[:unseen]
+    token_map[others] = occurs.sum() + np.arange(len(others))
+    return token_map
 
 
 def kept_tokens(token_map: np.ndarray, unk_id: int) -> np.ndarray:
