@@ -52,6 +52,8 @@ VARIANTS = {  # name -> (config, overrides)
     "75 units": _size(300, 75),
     "last states alone": ("sst2.yaml", ["bert_to_bilstm.student.pooling=last"]),
     "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
+    "no unseen tokens": ("sst2.yaml", ["bert_to_bilstm.student.unseen_tokens=0"]),
+    "32 dimensions": ("sst2.yaml", ["bert_to_bilstm.student.embed_dim=32"]),
     **{f"no {name}": ("sst2.yaml", [_hooks_without(name)]) for name in _HOOKS},
     # about as many batches as the default takes at full size
     "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=70"]),
