@@ -102,7 +102,8 @@ def _making(report: Report) -> str:
 
 
 def _hooks(config: Mapping[str, Any]) -> str:
-    names = [name for hook in config.get("DataAugmentation", {}).get("hooks", []) for name in hook]
+    section = config.get("DataAugmentation", {})
+    names = [name for hook in section.get("hooks", []) for name in hook] if section.get("n_iter") != 0 else []
     return ", ".join(f"`{name}`" for name in names) or "no augmentation"
 
 
