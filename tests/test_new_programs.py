@@ -62,6 +62,28 @@ def test_logits_are_found_among_other_outputs_and_a_mask_among_the_feeds(tmp_pat
     np.testing.assert_allclose(answers(teacher), alone, atol=1e-5)
 
 
+class BehindPadding(paddle.nn.Layer):
+    """As in RoBERTa, the first token's position is 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.positions = paddle.nn.Embedding(len(VOCABULARY), 8), paddle.nn.Embedding(64, 8)
+        self.output = paddle.nn.Linear(8, 2)
+
+    def forward(self, input_ids):
+        positions = paddle.cumsum(paddle.ones_like(input_ids), axis=1) + 1
+        return self.output((self.words(input_ids) + self.positions(positions)).mean(axis=1))
+
+
+def test_the_first_tokens_position_is_found(tmp_path):
+    paddle.disable_static()
+    feed = paddle.static.InputSpec([None, None], "int64", "input_ids")
+    paddle.jit.save(paddle.jit.to_static(BehindPadding(), [feed], full_graph=True), str(tmp_path / "far" / "model"))
+    paddle.enable_static()
+    (tmp_path / "far" / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    assert load_teacher(tmp_path / "far", tmp_path / "work").max_length == 64 - 2
+
+
 def test_a_callback_gets_the_program(folders, tmp_path):
     teacher = load_teacher(folders["json"], tmp_path)
     batch = teacher.framing.batch(teacher.tokenizer.encode(TEXTS), np.arange(len(TEXTS)))
