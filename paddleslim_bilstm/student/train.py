@@ -34,6 +34,7 @@ from .program import (
 )
 from .recurrent import DIRECTIONS
 from .spec import StudentSpec
+from .vocabulary import tokens_that_occur
 from .weights import Weights
 
 _log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
         keep_freed_memory()
         with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
-            occurring = first[TOKEN_MAP][np.unique(data.sentences.tokens)]
+            occurring = first[TOKEN_MAP][tokens_that_occur(data.sentences, len(first[TOKEN_MAP]))]
             run = program(spec, first, plan, loss, make_optimizer, base, int(occurring.max(initial=0)) + 1)
             if progress.step:
                 run.restore(state, progress.step)

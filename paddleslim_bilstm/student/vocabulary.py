@@ -83,6 +83,14 @@ class TokenVocabulary:
         return kept_tokens(self.token_map, self.tokenizer.unk_id)
 
 
+def tokens_that_occur(sentences: Sentences, vocabulary: int) -> np.ndarray:
+    """Return which of so many tokens occur, bool ``[vocabulary]``, without a copy of them all."""
+    occurs = np.zeros(vocabulary, bool)
+    for start in range(0, len(sentences.tokens), _TOKENS_PER_BLOCK):
+        occurs[sentences.tokens[start:start + _TOKENS_PER_BLOCK]] = True
+    return occurs
+
+
 def cut_vocabulary(tokenizer: Tokenizer, sentences: Sentences, unseen: int = 0) -> np.ndarray:
     """Return the map from the teacher's token ids to the student's embedding rows.
 
@@ -95,10 +103,8 @@ def cut_vocabulary(tokenizer: Tokenizer, sentences: Sentences, unseen: int = 0) 
     Example: a vocabulary of 5 with ``[UNK]`` = 1, in which only 1, 3 and 4 occur: ``[0, 0, 0, 1, 2]``, and with one
     unseen token ``[3, 0, 0, 1, 2]``.
     """
-    occurs = np.zeros(len(tokenizer.vocab), bool)
+    occurs = tokens_that_occur(sentences, len(tokenizer.vocab))
     occurs[tokenizer.unk_id] = True
-    for start in range(0, len(sentences.tokens), _TOKENS_PER_BLOCK):
-        occurs[sentences.tokens[start:start + _TOKENS_PER_BLOCK]] = True
     rows = np.cumsum(occurs, dtype=np.int32) - 1
     token_map = np.where(occurs, rows, rows[tokenizer.unk_id]).astype(np.int32)
     reserved = np.array([_RESERVED.fullmatch(token) is not None for token in tokenizer.vocab], bool)

@@ -82,9 +82,10 @@ class NewProgram:
         try:
             with self.open():
                 program = self._ending_with(ids)  # a fetch beside the model's own crashes Paddle 3.3 now and then
+                fetch, = (op for op in program.global_block().ops if op.name() == "pd_op.fetch")
                 found = paddle.static.Executor(paddle.CPUPlace()).run(
                     program, feed={feed.name: array for feed, array in zip(feeds, batch)},
-                    fetch_list=[_fetches(program)[0].operand_source(0)])[0]
+                    fetch_list=[fetch.operand_source(0)])[0]
         except Exception:  # they come from nothing that can be asked for
             return rows, 0
         return rows, max(int(np.min(found)), 0) if np.size(found) else 0
@@ -133,10 +134,6 @@ class NewProgram:
         for op in self._operators:
             if op.name() == "pd_op.embedding":
                 yield op.operand_source(0), op.operand_source(1).get_defining_op()
-
-
-def _fetches(program: Any) -> list[Any]:
-    return [op for op in program.global_block().ops if op.name() == "pd_op.fetch"]
 
 
 def _origin(value: Any) -> Any:
