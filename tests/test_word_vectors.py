@@ -60,7 +60,9 @@ def test_vectors_of_the_students_width_stay_as_they_are_and_missing_ones_are_dra
     table = rng.normal(5, 0.1, (300, 8))
     source = write("".join(f"w{row} {' '.join(map(str, numbers))}\n" for row, numbers in enumerate(table)))
     words = [f"w{row}" for row in range(300)] + [f"##{row}" for row in range(200)]
-    embedding, (note,) = first_embedding(source, words, None, 8, rng)
+    first = first_embedding(source, words, None, 8, rng)
+    embedding, (note,) = first.values, first.notes
+    assert first.base is None
     np.testing.assert_allclose(embedding[:300], table, rtol=1e-5)
     assert abs(embedding[300:].mean() - 5) < 0.02 and abs(embedding[300:].std() - 0.1) < 0.01
     assert "300 of the student's 500 words" in note and "projected" not in note
@@ -70,8 +72,8 @@ def test_vectors_of_the_students_width_stay_as_they_are_and_missing_ones_are_dra
 def test_vectors_of_another_width_are_projected(write, embed_dim):
     table = np.random.default_rng(0).normal(size=(50, 8))
     source = write("".join(f"w{row} {' '.join(map(str, numbers))}\n" for row, numbers in enumerate(table)))
-    embedding, (note,) = first_embedding(source, [f"w{row}" for row in range(50)], None, embed_dim,
-                                         np.random.default_rng(0))
+    first = first_embedding(source, [f"w{row}" for row in range(50)], None, embed_dim, np.random.default_rng(0))
+    embedding, (note,) = first.values, first.notes
     assert embedding.shape == (50, embed_dim) and "projected from 8" in note
     if embed_dim > 8:  # nothing is lost: the angles between words stay
         centred = table - table.mean(0)

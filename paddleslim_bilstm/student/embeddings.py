@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
@@ -127,7 +128,6 @@ def _from_paddlenlp(name: str, words: Sequence[str]) -> tuple[np.ndarray, np.nda
     return np.where(found[:, None], table[places], 0).astype(np.float32), found
 
 
-
 TEACHER, RANDOM = "teacher", "random"  # settings beside the names and files of word vectors
 _MOST_UNITS = 384  # of the teacher's that the student's embedding is projected from
 
@@ -175,33 +175,47 @@ def check_embeddings(source: str) -> None:
         check_word_vectors(source)
 
 
+@dataclass(frozen=True)
+class FirstEmbedding:
+    """What a student's embedding starts from.
+
+    Attributes:
+        values: float32 ``[rows, embed_dim]``, or None for random ones.
+        base: what it is a projection of while the student learns from its teacher (`embedding_base`); ``values`` are
+            its first columns. None where the teacher's embeddings are not its source.
+        notes: what to say of it in the report.
+    """
+
+    values: np.ndarray | None = None
+    base: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
 def first_embedding(source: str, words: Sequence[str], teacher_embeddings: np.ndarray | None, embed_dim: int,
-                    rng: np.random.Generator) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return what the student's embedding starts from, and what to say of it in the report; of the teacher's, the base.
+                    rng: np.random.Generator) -> FirstEmbedding:
+    """Return what the student's embedding starts from.
 
     Args:
         source: `TEACHER`, `RANDOM`, a text file with word vectors, or the name of a PaddleNLP ``TokenEmbedding``.
         words: of each row, what to look for among word vectors.
         teacher_embeddings: of each row, float32 ``[rows, teacher units]``, or None where they can't be had.
 
-    Returns:
-        float32 ``[rows, embed_dim]``, or more columns (`embedding_base`), or None for random values; and notes.
-
     Raises:
         UserError: as `read_word_vectors`.
     """
     if source == TEACHER and teacher_embeddings is not None:
-        return embedding_base(teacher_embeddings, embed_dim), ()
+        base = embedding_base(teacher_embeddings, embed_dim)
+        return FirstEmbedding(base[:, :embed_dim], base)
     if source == TEACHER:
         note = ("The teacher's word embeddings can't be had, so the student's started from random ones; word vectors "
                 f"({_SETTING}) may be better.")
         _log.warning("%s", note)
-        return None, (note,)
+        return FirstEmbedding(notes=(note,))
     if source == RANDOM:
-        return None, ()
-    embedding, note = _from_word_vectors(source, words, embed_dim, rng)
+        return FirstEmbedding()
+    values, note = _from_word_vectors(source, words, embed_dim, rng)
     _log.info("%s", note)
-    return embedding, (note,)
+    return FirstEmbedding(values, notes=(note,))
 
 
 def _from_word_vectors(source: str, words: Sequence[str], embed_dim: int,

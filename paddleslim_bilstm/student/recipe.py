@@ -99,13 +99,10 @@ def start_student(settings: Config, teacher: Teacher, text: TrainingText, transf
                        vocabulary.feeds, vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder,
                        None if told else settings.global_.task)
     of_rows = None if teacher.embeddings is None else vocabulary.embeddings(teacher.embeddings)
-    embedding, notes = first_embedding(sizes.embeddings, vocabulary.words, of_rows, spec.embed_dim,
-                                       np.random.default_rng([seed, _WORD_VECTORS]))
-    base = None
-    if sizes.embeddings == TEACHER and embedding is not None:
-        base, embedding = embedding, embedding[:, :spec.embed_dim]
-    first = first_weights(spec, vocabulary.token_map, embedding, np.random.default_rng(seed))
-    return Student(spec, first, own, base, (*own.notes, *notes))
+    embedding = first_embedding(sizes.embeddings, vocabulary.words, of_rows, spec.embed_dim,
+                                np.random.default_rng([seed, _WORD_VECTORS]))
+    first = first_weights(spec, vocabulary.token_map, embedding.values, np.random.default_rng(seed))
+    return Student(spec, first, own, embedding.base, (*own.notes, *embedding.notes))
 
 
 def student_text(settings: Config, teacher: Teacher, text: TrainingText, transfer_set: TransferSet) -> StudentText:
