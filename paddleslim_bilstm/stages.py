@@ -257,7 +257,7 @@ def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer
                 labels: Labels) -> list[list[Variant]]:
     """Return a few originals, each with what every hook by itself makes of it, and with some of the transfer set's."""
     hooks, seen = settings.augmentation.hooks, np.arange(min(_SEEN_BY_HOOKS, len(text.train)))
-    if not hooks or not settings.augmentation.n_iter:
+    if not hooks or settings.augmentation.n_iter == 0:
         return []
     sentences, texts = text.train.take(seen), None if text.train_texts is None else text.train_texts[:len(seen)]
     speller = Speller(teacher.tokenizer).knowing(sentences, texts)

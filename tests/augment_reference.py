@@ -22,7 +22,7 @@ class Hook:
 
 @dataclass
 class Augmentation:
-    n_iter: int
+    n_iter: int | None
     hooks: tuple = (Hook("masking"), Hook("pos_replacement"), Hook("ngram_sampling"))
 
 

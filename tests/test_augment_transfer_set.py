@@ -15,8 +15,9 @@ from paddleslim_bilstm.augment import (
     load_transfer_set,
     transfer_set_fingerprint,
 )
+from paddleslim_bilstm.augment import transfer_set as transfer_sets
 from paddleslim_bilstm.augment import words as chunks
-from paddleslim_bilstm.augment.transfer_set import SeenHashes
+from paddleslim_bilstm.augment.transfer_set import SeenHashes, rounds_of
 from paddleslim_bilstm.augment.words import sequence_hashes
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.tokens import Sentences
@@ -73,6 +74,20 @@ def test_same_seed_same_bytes(corpus, tmp_path):
         build_transfer_set(corpus, Augmentation(10), seed, tmp_path / name)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a")[3] != contents(tmp_path / "c")[3]
+
+
+def test_without_a_number_rounds_suit_the_text(corpus, tmp_path, monkeypatch):
+    tokens = int(corpus.sentences.lengths.sum())
+    assert rounds_of(corpus, Augmentation(4)) == 4 and rounds_of(corpus, Augmentation(0)) == 0
+    assert rounds_of(corpus, Augmentation(None)) == 100  # so little text
+    monkeypatch.setattr(transfer_sets, "_TOKENS", 3 * tokens)
+    assert rounds_of(corpus, Augmentation(None)) == 3
+    assert rounds_of(corpus, Augmentation(None), 1) == round(3 * tokens / len(corpus.sentences))
+    made = build_transfer_set(corpus, Augmentation(None), 0, tmp_path / "set")
+    assert made.counts["made"] == 4 * len(corpus.sentences)
+    assert made.key == transfer_set_fingerprint(corpus, Augmentation(3), 0)
+    monkeypatch.setattr(transfer_sets, "_TOKENS", tokens // 10)
+    assert rounds_of(corpus, Augmentation(None)) == 1
 
 
 def test_more_rounds_only_add(corpus, tmp_path):

@@ -41,7 +41,7 @@ def test_a_tsv_with_its_dev_set_and_teacher(init, review_files, tiny_teacher):
     assert "300 texts" in lines[0] and lines[1].startswith("2 classes: ") and "(estimated)" not in lines[2]
     assert f"dev set: {review_files / 'dev.tsv'}" in lines[3] and "bert, 2 layers, 2 outputs" in lines[4]
     assert settings.global_.model_dir == str(teacher) and settings.finetune.model is None
-    assert settings.global_.max_seq_length == 32 and settings.augmentation.n_iter == 20
+    assert settings.global_.max_seq_length == 32 and settings.augmentation.n_iter == 100
     assert (len(data.train_texts), len(data.dev_texts)) == (300, 80)
     assert "# bert" in open("mine.yaml").read() or "# teacher: bert" in open("mine.yaml").read()
 

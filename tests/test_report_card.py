@@ -58,7 +58,7 @@ def test_every_output_folder_has_a_card(tmp_path, monkeypatch, capsys):
     text = card.read_text(encoding="utf-8")
     assert "my-bert" in text and str(tmp_path) not in text and "| QuantBiLSTM |" in text
     assert "60 labelled rows to train on" in text and "30 dev rows" in text
-    assert "distinct sentences made of them by `masking`, " in text
+    assert "distinct sentences made of them in 1 round by `masking`, " in text
     in_onnx, in_paddle = run_in(tmp_path / "out", blocks, monkeypatch)
     assert capsys.readouterr().out.strip() in ("0", "1")
     assert in_onnx.shape == in_paddle.shape == (1, 2) and np.abs(in_onnx - in_paddle).max() < 0.5

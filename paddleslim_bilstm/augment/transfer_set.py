@@ -166,9 +166,9 @@ log = logging.getLogger(__name__)
 
 
 class Augmentation(Protocol):
-    """The ``DataAugmentation`` section: rounds, and hooks in order."""
+    """The ``DataAugmentation`` section: rounds (None: what suits the text, see `rounds_of`), and hooks in order."""
 
-    n_iter: int
+    n_iter: int | None
     hooks: Sequence[HookConfig]
 
 
@@ -191,14 +191,33 @@ class TransferSet:
     corpus: Corpus | None = None
 
 
+_TOKENS, _MOST_ROUNDS = 8_000_000, 100
+
+
+def rounds_for(tokens: int) -> int:
+    """Return how many rounds over a training text of so many tokens suit it: some 8 million tokens, 1 to 100 rounds.
+
+    So the teacher works about as long whatever the text, and little text is varied more.
+    """
+    return min(max(round(_TOKENS / max(tokens, 1)), 1), _MOST_ROUNDS)
+
+
+def rounds_of(corpus: Corpus, augmentation: Augmentation, max_tokens: int | None = None) -> int:
+    """Return ``n_iter``, or without one what `rounds_for` says of the originals, cut to ``max_tokens``."""
+    if augmentation.n_iter is not None:
+        return augmentation.n_iter
+    lengths = corpus.originals.lengths
+    return rounds_for(int((lengths if max_tokens is None else np.minimum(lengths, max_tokens)).sum()))
+
+
 def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, folder: str | Path,
                        max_tokens: int | None = None) -> TransferSet:
     """Make the transfer set in ``folder``, or load it from there when it is the same and sound.
 
-    Round 0 are the originals; each of ``n_iter`` rounds passes every original through all hooks in order; of pairs the
-    sides, of which one or both then change (`change_in_turn`). Results are cut to ``max_tokens``. Of equal token
-    sequences the first is kept. The same corpus, augmentation and seed give the same files to the byte. Memory does
-    not grow with the rounds, but for 14 to 27 bytes a distinct sentence.
+    Round 0 are the originals; each of the rounds (`rounds_of`) passes every original through all hooks in order; of
+    pairs the sides, of which one or both then change (`change_in_turn`). Results are cut to ``max_tokens``. Of equal
+    token sequences the first is kept. The same corpus, augmentation and seed give the same files to the byte. Memory
+    does not grow with the rounds, but for 14 to 27 bytes a distinct sentence.
 
     Raises:
         UserError: a hook's name, parameters or result is wrong.
@@ -253,16 +272,18 @@ def transfer_set_fingerprint(corpus: Corpus, augmentation: Augmentation, seed: i
     return checksum(_SPACED_FORMAT if corpus.tokenizer.pieces.marks_spaces else _FORMAT,
                     sentences.tokens, sentences.offsets, sentences.word_starts, text_parts,
                     corpus.texts is None, corpus.pairs, corpus.tokenizer.vocab, corpus.tokenizer.mask_id,
-                    corpus.tagger.name, hooks, augmentation.n_iter, seed, max_tokens, np.__version__)
+                    corpus.tagger.name, hooks, rounds_of(corpus, augmentation, max_tokens), seed, max_tokens,
+                    np.__version__)
 
 
 def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: int | None, folder: Path,
            identity: str) -> None:
     originals = corpus.originals
     chunks = chunks_of(originals)
-    made = len(originals) * (augmentation.n_iter + 1)
+    rounds = rounds_of(corpus, augmentation, max_tokens)
+    made = len(originals) * (rounds + 1)
     seen = SeenHashes()
-    if augmentation.n_iter and len(corpus):  # one sentence first: tables are made and mistakes show before the bar
+    if rounds and len(corpus):  # one sentence first: tables are made and mistakes show before the bar
         apply_hooks(augmentation.hooks, *corpus.part(0, 1), np.random.default_rng(seed))
     with ArrayWriter(folder / "tokens.npy", np.int32) as tokens, \
             ArrayWriter(folder / "offsets.npy", np.int64) as offsets, \
@@ -271,7 +292,7 @@ def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: in
             ArrayWriter(folder / "split.npy", np.int64) as split, \
             progress_bar("augment", made, "sentences") as bar:
         offsets.append(np.zeros(1, np.int64))
-        for round_ in range(augmentation.n_iter + 1):
+        for round_ in range(rounds + 1):
             for number, (first, last) in enumerate(chunks):
                 sentences = part_of(originals, first, last)
                 if round_:

@@ -13,6 +13,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..augment.speech import is_chinese
+from ..augment.transfer_set import rounds_for
 from ..errors import UserError, in_one_line
 from ..labels import NUMBER, check_two_labels
 from ..storage import read_json, whole_file
@@ -30,7 +31,6 @@ _DEV_SHARE, _MOST_DEV = 0.1, 2000  # where there is no dev file
 _LENGTHS = (32, 64, 128, 256, 512)
 _COVERED = 0.99  # of the texts, by max_seq_length
 _TOKENS_A_WORD = 1.3
-_TRANSFER_SENTENCES, _MOST_ROUNDS = 800_000, 20
 _FEW_LABELS = 100  # classes at most
 _RARE = 0.4  # a class with less than this part of its fair share
 _DEFAULT_OUTPUTS = 2  # of a checkpoint that does not say
@@ -92,7 +92,7 @@ class Look:
 
     @property
     def rounds(self) -> int:
-        return int(np.clip(_TRANSFER_SENTENCES // len(self.rows.texts), 1, _MOST_ROUNDS))
+        return rounds_for(int(self.tokens.sum()))
 
     def lines(self) -> list[str]:
         """Return what was seen, in five lines."""

@@ -92,7 +92,9 @@ def _making(report: Report) -> str:
     if report.transfer_set.get("made"):
         counts = report.transfer_set
         distinct = counts["made"] - counts.get("duplicates", 0) - counts.get("without an answer", 0)
-        lines.append(f"- **Transfer set**: {distinct:,} distinct sentences made of them by "
+        rounds = counts["made"] // max(counts.get("originals", 0), 1) - 1
+        in_rounds = f" in {rounds} round{'s' if rounds > 1 else ''}" if rounds > 0 else ""
+        lines.append(f"- **Transfer set**: {distinct:,} distinct sentences made of them{in_rounds} by "
                      f"{_hooks(report.config)}, labelled by the teacher.")
     settings = report.config.get("bert_to_bilstm", {})
     lines.append(f"- **Training**: loss `{settings.get('loss', 'logit_mse')}` on the teacher's answers, weight of the "
