@@ -9,14 +9,15 @@ from paddleslim_bilstm.student.weights import first_weights, num_features, save_
 
 
 def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0,
-                   pairs=False, pooling="max", encoder="bilstm"):
+                   pairs=False, pooling="max", encoder="bilstm", matches=False):
     rng = np.random.default_rng(seed)
     names = tuple(f"class {number}" for number in range(classes))
     spec = StudentSpec(embed_dim=embed_dim, hidden_size=hidden_size, num_layers=num_layers, label_names=names,
-                       pad_id=pad_id, max_seq_length=32, pairs=pairs, pooling=pooling, encoder=encoder)
+                       pad_id=pad_id, max_seq_length=32, pairs=pairs, pooling=pooling, encoder=encoder,
+                       matches=matches)
     token_map = rng.integers(0, rows, vocab).astype(np.int32)
     token_map[0] = rows - 1
-    weights = first_weights(spec, token_map, rng.normal(0, 0.5, (rows, embed_dim)), rng)
+    weights = first_weights(spec, token_map, rng.normal(0, 0.5, (rows, spec.table_units)), rng)
     for name in ("hidden.bias", "output.bias"):
         weights[name] = rng.normal(0, 0.1, weights[name].shape).astype(np.float32)
     return weights, spec
@@ -35,13 +36,17 @@ def _one_pair(weights, spec, row, types):
     """Cut ``[CLS] first [SEP] second [SEP] padding`` where the types change; an empty side has zero states."""
     used = row != spec.pad_id
     first, second = row[used & (types == 0)][1:-1], row[used & (types == 1)][:-1]
-    one, other = (_summary(weights, spec, side) if len(side) else np.zeros(num_features(spec) // 4)
-                  for side in (first, second))
+    one, other = (_summary(weights, spec, side, of_other) if len(side) else np.zeros(num_features(spec) // 4)
+                  for side, of_other in ((first, second), (second, first)))
     return _answer(weights, np.concatenate([one, other, np.abs(one - other), one * other]))
 
 
-def _summary(weights, spec, ids):
-    states = weights["embedding"][weights["token_map"][ids]].astype(np.float64)
+def _summary(weights, spec, ids, of_other=()):
+    rows = weights["token_map"][ids]
+    states = weights["embedding"][rows].astype(np.float64)
+    if spec.matches:
+        there = np.isin(rows, weights["token_map"][np.asarray(of_other, np.int64)])
+        states = np.concatenate([there[:, None], states], axis=1)
     run, prefix = {"bilstm": (_run_lstm, "lstm"), "bigru": (_run_gru, "gru")}[spec.encoder]
     for layer in range(spec.num_layers):
         forward = run(weights, f"{prefix}.{layer}.forward", states)

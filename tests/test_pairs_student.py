@@ -42,7 +42,8 @@ def runtimes(folder, weights, spec):
 
 
 @pytest.mark.parametrize("sizes", [{"num_layers": 1}, {"num_layers": 2, "pad_id": 3, "classes": 2},
-                                   {"num_layers": 1, "pooling": "last"}, {"encoder": "bigru", "pooling": "attention"}])
+                                   {"num_layers": 1, "pooling": "last"}, {"encoder": "bigru", "pooling": "attention"},
+                                   {"matches": True}, {"matches": True, "num_layers": 2, "encoder": "bigru"}])
 def test_all_runtimes_agree_with_the_book_wherever_the_second_side_begins(tmp_path, sizes):
     weights, spec = random_student(hidden_size=20, pairs=True, **sizes)
     batch, types = probe(80, spec)
@@ -55,8 +56,9 @@ def test_all_runtimes_agree_with_the_book_wherever_the_second_side_begins(tmp_pa
                                    atol=0.1 * np.ptp(by_the_book) if name == "int8" else 1e-5)
 
 
-def test_a_padded_batch_is_answered_as_each_pair_alone(tmp_path):
-    weights, spec = random_student(vocab=VOCABULARY, pairs=True)
+@pytest.mark.parametrize("matches", [False, True])
+def test_a_padded_batch_is_answered_as_each_pair_alone(tmp_path, matches):
+    weights, spec = random_student(vocab=VOCABULARY, pairs=True, matches=matches)
     pairs = random_pairs(24)
     assert (pairs.split == 0).any() and (pairs.split == pairs.lengths).any()
     together = TOKENIZER.framing.batch(pairs, np.arange(len(pairs)))
@@ -86,8 +88,9 @@ def test_swapped_sides_are_the_same_but_for_the_first_two_blocks_of_features(tmp
         assert np.abs(ours[name](*TOKENIZER.framing.batch(swapped, index)) - answers).max() > 1e-3
 
 
-def test_a_single_sentence_in_its_feeds_counts_as_a_pair_without_second_side(tmp_path):
-    weights, spec = random_student(vocab=VOCABULARY, pairs=True)
+@pytest.mark.parametrize("matches", [False, True])
+def test_a_single_sentence_in_its_feeds_counts_as_a_pair_without_second_side(tmp_path, matches):
+    weights, spec = random_student(vocab=VOCABULARY, pairs=True, matches=matches)
     ids = np.array([[2, 7, 8, 3], [2, 3, 0, 0], [2, 0, 0, 0]])
     for name, run in runtimes(tmp_path, weights, spec).items():
         answers = run(ids, np.zeros_like(ids))
@@ -106,6 +109,42 @@ def test_it_learns_whether_two_sides_share_their_kind():
     trained = train_student(spec, weights_for(spec), TrainingSet(pairs.take(train), None, labels[train]), plan(200),
                             None, adam, metric_on(pairs.take(dev), labels[dev], TOKENIZER.framing))
     assert trained.metric > 0.95
+
+
+def test_with_matches_it_learns_whether_two_sides_share_a_token():
+    """Of tokens that it never met before, which nothing else can tell."""
+    rng = np.random.default_rng(0)
+    sides, labels = [], rng.integers(0, 2, 600)
+    for number, shared in enumerate(labels):
+        known = np.arange(5, 22) if number < 450 else np.arange(22, 39)
+        first, second = np.split(rng.permutation(known)[:8], 2)
+        if shared:
+            second[rng.integers(4)] = rng.choice(first)
+        sides += [first.tolist(), second.tolist()]
+    pairs = Sentences.from_sides(Sentences.from_lists(sides))
+    train, dev = np.arange(450), np.arange(450, 600)
+    found = []
+    for matches in (True, False):
+        spec = StudentSpec(12, 8, 1, ("other", "same"), TOKENIZER.pad_id, 32, pairs=True, matches=matches)
+        trained = train_student(spec, weights_for(spec), TrainingSet(pairs.take(train), None, labels[train]), plan(200),
+                                None, adam, metric_on(pairs.take(dev), labels[dev], TOKENIZER.framing))
+        found.append(trained.metric)
+    assert found[0] > 0.95 and found[1] < 0.7
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 30.0, 0.0])
+def test_matches_stand_beside_int8_embeddings_of_any_range(tmp_path, scale):
+    weights, spec = random_student(vocab=80, pairs=True, matches=True, hidden_size=20)
+    weights["embedding"] *= np.float32(scale)
+    for direction in ("forward", "backward"):
+        weights[f"lstm.0.{direction}.weight_ih"][:, 1:] /= scale or 1
+    batch = probe(80, spec)
+    write_onnx(tmp_path / "model.onnx", weights, spec)
+    expected = onnx_logits(tmp_path / "model.onnx")(*batch)
+    for layers in (None, ["lstm.0"], ["embedding"]):
+        write_onnx(tmp_path / "model.int8.onnx", round_layers(weights, spec, layers), spec)
+        answers = onnx_logits(tmp_path / "model.int8.onnx")(*batch)
+        assert np.abs(answers - expected).max() < 0.1 * np.ptp(expected), layers
 
 
 def test_training_batches_hold_all_first_sides_then_all_second_sides_with_little_padding():

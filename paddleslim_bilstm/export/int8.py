@@ -15,7 +15,7 @@ from ..predict.runtimes import batch_logits, onnx_logits
 from ..scopes import own_scope
 from ..storage import whole_file
 from ..student.encoders import encoder_named
-from ..student.graph import LARGEST_ROUNDED, Int8Array, Weights
+from ..student.graph import LARGEST_ROUNDED, MATCH, Int8Array, Weights
 from ..student.spec import MODEL_NAME, StudentSpec
 from ..tokens import Reader, Sentences
 from .inference_file import save_inference_model
@@ -52,20 +52,25 @@ def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | No
                 rounded[name] = to_int8(weights[name], 0 if layer == "hidden" else 1, _LARGEST_MULTIPLIED)
     if "embedding" in chosen:
         in_one = encoder_named(spec.encoder).rounds_inputs(rounded)
-        rounded["embedding"] = (table_to_int8 if in_one else to_int8)(weights["embedding"])
+        reach = MATCH if spec.matches else 0.0
+        rounded["embedding"] = table_to_int8(weights["embedding"], reach) if in_one else to_int8(weights["embedding"])
     return rounded
 
 
-def table_to_int8(table: np.ndarray) -> Int8Array:
+def table_to_int8(table: np.ndarray, reach: float = 0.0) -> Int8Array:
     """Round all rows in steps of one size, the one with the least squared error: a few outliers may be cut off.
+
+    Args:
+        reach: what the largest whole number has to stand for at least.
 
     Returns:
         values of ``table``'s shape, scale ``[1, 1]``.
     """
     peak = float(np.abs(table).max())
     if not peak:
-        return Int8Array(table.astype(np.int8), np.ones((1, 1), np.float32))
-    steps = [peak / LARGEST_ROUNDED * share for share in _CUTS]
+        return Int8Array(table.astype(np.int8), np.full((1, 1), (reach or LARGEST_ROUNDED) / LARGEST_ROUNDED,
+                                                        np.float32))
+    steps = [max(peak * share, reach) / LARGEST_ROUNDED for share in _CUTS]
 
     def rounded(step: float) -> np.ndarray:
         return np.clip(np.rint(table / np.float32(step)), -LARGEST_ROUNDED, LARGEST_ROUNDED)

@@ -65,6 +65,35 @@ def add_sides(graph: Graph, ids: str, types: str | None, used: str, one: str, se
     return graph.add("GatherElements", "side_tokens", [both, places], axis=1), lengths
 
 
+def add_matches(graph: Graph, rows: str, lengths: str) -> str:
+    """Tell which tokens of a side the other side has, too, as `student.network.mark_matches` does.
+
+    Args:
+        rows: name of int32 ``[length, 2 * batch]``, all first sides before all second sides.
+        lengths: name of int32 ``[2 * batch]``, 0 (or less) for an empty side.
+
+    Returns:
+        the name of float32 ``[length, 2 * batch, 1]``, 1 or 0.
+    """
+    def swapped(name: str, array: str, axis: int) -> str:
+        graph.add("Split", f"split_{name}", [array], [f"{name}_first", f"{name}_second"], axis=axis)
+        return graph.add("Concat", f"other_{name}", [f"{name}_second", f"{name}_first"], axis=axis)
+
+    others, of_others = swapped("rows", rows, 1), swapped("lengths", lengths, 0)
+    first, step, outside = (graph.constant(f"match.{one}", np.array(one, np.int32)) for one in (0, 1, -1))
+    count = graph.add("Cast", "match_places", [graph.add("Shape", "match_length", [rows], end=1)], to=TensorProto.INT32)
+    count = graph.add("Reshape", "match_end", [count, graph.constant("scalar", np.empty(0, np.int64))])
+    place = graph.add("Unsqueeze", "match_place", [graph.add("Range", "match_range", [first, count, step]),
+                                                   graph.axes(1)])
+    within = graph.add("Less", "other_within", [place, of_others])
+    others = graph.add("Where", "other_tokens", [within, others, outside])
+    same = graph.add("Equal", "same_tokens", [graph.add("Unsqueeze", "own_rows", [rows, graph.axes(1)]),
+                                              graph.add("Unsqueeze", "their_rows", [others, graph.axes(0)])])
+    same = graph.add("Cast", "same_float", [same], to=TensorProto.FLOAT)
+    found = graph.add("ReduceMax", "matched_places", [same], axes=[1], keepdims=0)
+    return graph.add("Unsqueeze", "matched", [found, graph.axes(2)])
+
+
 def add_comparison(graph: Graph, states: str, lengths: str, one: str) -> str:
     """Compare the sides' pooled states ``[2 * batch, units]``, those of empty sides being zero.
 
@@ -120,7 +149,8 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     steps = graph.add("Max", "sequence_lens", [lengths, graph.constant("least_length", np.array(1, np.int32))])
 
     encoder = encoder_named(spec.encoder)
-    embedded = add_embedding(graph, weights["embedding"], rows, encoder.rounds_inputs(weights))
+    matched = add_matches(graph, rows, lengths) if spec.matches else None
+    embedded = add_embedding(graph, weights["embedding"], rows, encoder.rounds_inputs(weights), matched)
     summary, bound = encoder.add_nodes(graph, weights, spec, embedded, steps), encoder.bound
     if spec.pairs:
         summary = add_comparison(graph, summary, lengths, one)

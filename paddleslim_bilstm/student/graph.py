@@ -87,25 +87,37 @@ _ZERO_POINT = 128
 GUARDS = 2
 
 
-def add_embedding(graph: Graph, weight: Weight, rows: str, guarded: bool = False) -> str:
+MATCH = 1.0  # what a token's first unit is where it occurs on the other side of a pair, too
+
+
+def add_embedding(graph: Graph, weight: Weight, rows: str, guarded: bool = False, matched: str | None = None) -> str:
     """Look up ``rows`` (int, any shape); the result has one more axis.
 
     Args:
+        matched: name of what stands before the embeddings, float32 of their shape with one unit, 0 or `MATCH`.
         guarded: `GUARDS` more units hold the least and the largest value that any can have, so that who rounds all by
             their range does it alike for every batch. Of an int8 table, which has one scale then, the integers come
             as they are: rounding them by that range changes none.
     """
     if not isinstance(weight, Int8Array):
-        table = _with_guards(weight, np.abs(weight).max() * np.array([-1, 1], np.float32)) if guarded else weight
-        return graph.add("Gather", "embedded", [graph.constant("embedding", table), rows])
+        peak = max(np.abs(weight).max(), MATCH if matched else 0)
+        table = _with_guards(weight, peak * np.array([-1, 1], np.float32)) if guarded else weight
+        return _behind(graph, matched, graph.add("Gather", "embedded", [graph.constant("embedding", table), rows]))
     table = _with_guards(weight.values, np.array([-1 - LARGEST_ROUNDED, LARGEST_ROUNDED], np.int8)) if guarded \
         else weight.values
     values = graph.add("Gather", "embedded_int8", [graph.constant("embedding.int8", table), rows])
     values = graph.add("Cast", "embedded_rounded", [values], to=TensorProto.FLOAT)
     if guarded:
-        return values
+        if matched:
+            steps = np.array(np.rint(MATCH / weight.scale.item()), np.float32)
+            matched = graph.add("Mul", "matched_rounded", [matched, graph.constant("match_steps", steps)])
+        return _behind(graph, matched, values)
     scales = graph.add("Gather", "embedded_scale", [graph.constant("embedding.scale", weight.scale), rows])
-    return graph.add("Mul", "embedded", [values, scales])
+    return _behind(graph, matched, graph.add("Mul", "embedded", [values, scales]))
+
+
+def _behind(graph: Graph, matched: str | None, embedded: str) -> str:
+    return graph.add("Concat", "matched_and_embedded", [matched, embedded], axis=-1) if matched else embedded
 
 
 def _with_guards(table: np.ndarray, guards: np.ndarray) -> np.ndarray:

@@ -25,6 +25,12 @@ class EncoderLayer(Protocol):
         ``embed`` turns rows of any shape into embeddings, float32 with one axis more; it is called once.
         """
 
+    def _embedded_with_matches(self, rows):
+        """Look up rows that `mark_matches` has marked, and put what it found before them."""
+        matched = rows >= self._rows
+        embedded = self.embedder(rows - paddle.cast(matched, "int64") * self._rows)
+        return paddle.concat((paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1), embedded), axis=-1)
+
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of what ``embed`` returns for a batch."""
 
@@ -59,7 +65,8 @@ class ProjectedEmbedding(nn.Layer):
 class StudentNetwork(nn.Layer):
     """Embedding, encoder (a bidirectional LSTM), tanh linear layer on the vector of a sentence, output layer.
 
-    For pairs it is siamese: both sides pass the same embedding and encoder, then are compared (`compare`).
+    For pairs it is siamese: both sides pass the same embedding and encoder, then are compared (`compare`). With
+    ``spec.matches`` each side sees which of its tokens the other has, too.
 
     Source: PaddleNLP's tutorial "from BERT to Bi-LSTM", step 2, where ``spec.pooling`` is ``last``; for pairs Tang et
     al. 2019 (arXiv 1903.12136), 3.1.
@@ -72,10 +79,10 @@ class StudentNetwork(nn.Layer):
     def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0, training: bool = False,
                  base_units: int | None = None):
         super().__init__()
-        self.embedder = (nn.Embedding(rows, spec.embed_dim) if base_units is None else
-                         ProjectedEmbedding(rows, base_units, spec.embed_dim))
+        self.embedder = (nn.Embedding(rows, spec.table_units) if base_units is None else
+                         ProjectedEmbedding(rows, base_units, spec.table_units))
         self.encoder = encoder_named(spec.encoder).layer(spec, dropout, training)
-        self.pairs, self.dropout = spec.pairs, dropout
+        self.pairs, self.matches, self.dropout, self._rows = spec.pairs, spec.matches, dropout, rows
         self.fc = nn.Linear(num_features(spec), spec.hidden_size)
         self.output_layer = nn.Linear(spec.hidden_size, spec.num_classes)
 
@@ -89,16 +96,24 @@ class StudentNetwork(nn.Layer):
 
     def _features(self, rows, lengths, kept):
         def embed(ids):
-            embedded = self.embedder(ids)
+            embedded = self._embedded_with_matches(ids) if self.matches else self.embedder(ids)
             if kept is None:
                 return embedded
             return embedded * paddle.scale(paddle.cast(kept, "float32"), 1 / (1 - self.dropout))
 
         if not self.pairs:
             return self.encoder(rows, lengths, embed)
+        if self.matches:
+            rows = mark_matches(rows, lengths, self._rows)
         vectors = self.encoder(rows, paddle.clip(lengths, min=1), embed)
         not_empty = paddle.cast(lengths > 0, "float32")
         return compare(*paddle.split(vectors * paddle.unsqueeze(not_empty, axis=1), 2))
+
+    def _embedded_with_matches(self, rows):
+        """Look up rows that `mark_matches` has marked, and put what it found before them."""
+        matched = rows >= self._rows
+        embedded = self.embedder(rows - paddle.cast(matched, "int64") * self._rows)
+        return paddle.concat((paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1), embedded), axis=-1)
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the embeddings of a batch, and of what dropout keeps of them."""
@@ -115,6 +130,23 @@ def kept_units(shape: tuple[int, ...], dropout: float, rng: np.random.Generator)
     """Draw which units dropout keeps, uint8 of ``shape``: ten times faster than Paddle's operator on a CPU."""
     draws = np.frombuffer(rng.bytes(2 * int(np.prod(shape))), np.uint16)
     return (draws >= round(dropout * (1 << 16))).view(np.uint8).reshape(shape)
+
+
+def mark_matches(rows, lengths, mark: int):
+    """Add ``mark`` to the rows of tokens that occur on the pair's other side, too.
+
+    Args:
+        rows: int64 ``[2 * batch, length]``, all first sides before all second sides, below ``mark``.
+        lengths: int32 ``[2 * batch]``; what is behind a side's end matches nothing.
+
+    Source: the exact match of Chen et al. 2017 (arXiv 1704.00051), section 3.2.
+    """
+    others, of_others = (paddle.concat(paddle.split(one, 2)[::-1]) for one in (rows, lengths))
+    place = paddle.unsqueeze(paddle.arange(paddle.shape(rows)[1], dtype="int32"), axis=0)
+    within = paddle.cast(place < paddle.unsqueeze(of_others, axis=1), "int64")
+    others = others * within + (within - 1)  # -1, which no row is, behind the end
+    matched = paddle.any(paddle.unsqueeze(rows, axis=2) == paddle.unsqueeze(others, axis=1), axis=2)
+    return rows + paddle.cast(matched, "int64") * mark
 
 
 def compare(first, second):

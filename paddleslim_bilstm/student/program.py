@@ -104,9 +104,9 @@ class TrainingProgram:
         self._write({self._names[name]: value for name, value in first.items() if name in self._names})
         self._write({TOKEN_MAP: self._token_map})
         if base is not None:
-            units, occurring = np.eye(base.shape[1], spec.embed_dim, dtype=np.float32), base[:occurring_rows]
+            units, occurring = np.eye(base.shape[1], spec.table_units, dtype=np.float32), base[:occurring_rows]
             self._write({BASE: occurring, self._network.embedder.projection.name: units,
-                         self._network.embedder.weight.name: np.zeros((occurring_rows, spec.embed_dim), np.float32)})
+                         self._network.embedder.weight.name: np.zeros((occurring_rows, spec.table_units), np.float32)})
 
     def _build_training(self, spec, plan, loss, make_optimizer):
         self._program, startup = paddle.static.Program(), paddle.static.Program()

@@ -97,9 +97,9 @@ def start_student(settings: Config, teacher: Teacher, text: TrainingText, transf
     spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, text.label_names, vocabulary.pad_id,
                        settings.global_.max_seq_length, own.transfer.pairs, vocabulary.kind, sizes.pooling,
                        vocabulary.feeds, vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder,
-                       None if told else settings.global_.task)
+                       None if told else settings.global_.task, matches=own.transfer.pairs and sizes.embed_dim > 1)
     of_rows = None if teacher.embeddings is None else vocabulary.embeddings(teacher.embeddings)
-    embedding = first_embedding(sizes.embeddings, vocabulary.words, of_rows, spec.embed_dim,
+    embedding = first_embedding(sizes.embeddings, vocabulary.words, of_rows, spec.table_units,
                                 np.random.default_rng([seed, _WORD_VECTORS]))
     first = first_weights(spec, vocabulary.token_map, embedding.values, np.random.default_rng(seed))
     return Student(spec, first, own, embedding.base, (*own.notes, *embedding.notes))

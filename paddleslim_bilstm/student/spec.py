@@ -23,13 +23,14 @@ class StudentSpec:
     """The sizes of a student and what it answers.
 
     Attributes:
-        embed_dim: units of the embedding.
+        embed_dim: units of what the encoder reads of a token: its embedding, with ``matches`` behind another unit.
         hidden_size: units of the encoder in each direction, and of the tanh layer behind it.
         num_layers: stacked bidirectional layers.
         label_names: of the outputs, in the order of the logits.
         pad_id: the token id that pads a batch.
         max_seq_length: tokens of the longest input, ``[CLS]`` and ``[SEP]`` counted.
         pairs: reads pairs of sentences.
+        matches: of pairs: the first unit of a token is 1 where it occurs on the other side, too, and else 0.
         vocabulary: what it reads: the ``teacher``'s tokens in the teacher's feeds, ``words``, or words of which
             ``jieba`` cuts the Chinese ones.
         pooling: what the tanh layer sees of the encoder: the ``last`` states of both directions, as in the paper, or
@@ -58,6 +59,12 @@ class StudentSpec:
     encoder: str = "bilstm"
     task_name: str | None = None
     thresholds: tuple[float, ...] = ()
+    matches: bool = False
+
+    @property
+    def table_units(self) -> int:
+        """Units of a row of the embedding."""
+        return self.embed_dim - self.matches
 
     @property
     def num_classes(self) -> int:
@@ -87,7 +94,7 @@ _OLDEST_ENCODER = "bilstm"
 def write_spec(folder: str | Path, spec: StudentSpec) -> None:
     """Write ``student.json`` into ``folder``."""
     values = {"format": _FORMAT, "num_classes": spec.num_classes, **asdict(spec)}
-    for name in ("task_name", "thresholds"):
+    for name in ("task_name", "thresholds", "matches"):
         if not values[name]:
             del values[name]
     write_json(Path(folder) / SPEC_FILE, values)
@@ -111,9 +118,12 @@ def read_spec(folder: str | Path) -> StudentSpec:
         if type(value) is not int or value < least:
             raise UserError(f"{path}: {key} is {value!r}; it must be a whole number of at least {least}")
         sizes[key] = value
-    pairs = values.get("pairs", False)  # older folders don't have it
-    if not isinstance(pairs, bool):
-        raise UserError(f"{path}: pairs is {pairs!r}; it must be true or false")
+    switches = {key: values.get(key, False) for key in ("pairs", "matches")}  # older folders don't have them
+    for key, value in switches.items():
+        if not isinstance(value, bool):
+            raise UserError(f"{path}: {key} is {value!r}; it must be true or false")
+    if switches["matches"] and (not switches["pairs"] or sizes["embed_dim"] < 2):
+        raise UserError(f"{path}: matches is true, which needs pairs and an embed_dim of at least 2")
     chosen = {key: values.get(key, known[0]) for key, known in _CHOICES.items()}  # older folders don't have them
     for key, known in _CHOICES.items():
         if chosen[key] not in known:
@@ -137,8 +147,9 @@ def read_spec(folder: str | Path) -> StudentSpec:
     if thresholds and (task_name is None or not TASKS[task_name].thresholds) or not _are_thresholds(thresholds, names):
         raise UserError(f"{path}: thresholds is {short(repr(thresholds))}; of a student of several labels a text it "
                         "must list a number between 0 and 1 for each label")
-    return StudentSpec(label_names=tuple(str(name) for name in names), pairs=pairs, feeds=feeds, task_name=task_name,
-                       encoder=encoder, thresholds=tuple(thresholds), **chosen, **sizes, **numbers)
+    return StudentSpec(label_names=tuple(str(name) for name in names), feeds=feeds, task_name=task_name,
+                       encoder=encoder, thresholds=tuple(thresholds), **chosen, **sizes, **numbers,
+                       **switches)
 
 
 def _are_thresholds(values: Any, names: list[str]) -> bool:

@@ -25,7 +25,7 @@ def num_features(spec: StudentSpec) -> int:
 def weight_shapes(spec: StudentSpec, rows: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of every trained weight, by name; the gates of recurrent layers in Paddle's order."""
     hidden, classes = spec.hidden_size, spec.num_classes
-    return {"embedding": (rows, spec.embed_dim), **encoder_named(spec.encoder).shapes(spec),
+    return {"embedding": (rows, spec.table_units), **encoder_named(spec.encoder).shapes(spec),
             "hidden.weight": (num_features(spec), hidden), "hidden.bias": (hidden,),
             "output.weight": (hidden, classes), "output.bias": (classes,)}
 
@@ -35,7 +35,7 @@ def first_weights(spec: StudentSpec, token_map: np.ndarray, embedding: np.ndarra
     """Draw the weights that training starts from.
 
     The encoder draws its own; linear layers are uniform as Paddle's own (Xavier); the embedding is ``embedding``
-    (float32 ``[rows, embed_dim]``) or, without one, uniform +-0.1 as in the tutorial.
+    (float32 ``[rows, table_units]``) or, without one, uniform +-0.1 as in the tutorial.
     """
     encoder, weights = encoder_named(spec.encoder), {"token_map": token_map}
     of_encoder = encoder.shapes(spec)
