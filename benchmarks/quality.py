@@ -12,6 +12,7 @@ those that are about it, so that an ablation need not take a night; give it an O
 `--held-out N` judges on N sentences taken out of the training file instead of the dev file, whole ones: none is a piece
 of another (SST-2's training texts are sentences and their phrases). What is only a piece of those is taken out of
 training as well. Their words are as new to the student as the dev file's. Decide by those, report by the dev file.
+With `--rows N` only N rows of the rest are left to train on, as of a task with little data.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ VARIANTS = {  # name -> (config, overrides)
     "32 dimensions": ("sst2.yaml", ["bert_to_bilstm.student.embed_dim=32"]),
     **{f"no {name}": ("sst2.yaml", [_hooks_without(name)]) for name in _HOOKS},
     # about as many batches as the default takes at full size
-    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=70"]),
-    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=13"]),
+    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=37"]),
+    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=7"]),
+    "20 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=20"]),
     "dropout 0.2": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0.2"]),
     "2 epochs": ("sst2.yaml", ["TrainConfig.epochs=2"]),
     "2 epochs, rate 0.002": ("sst2.yaml", ["TrainConfig.epochs=2", _rate(0.002)]),
@@ -80,7 +82,7 @@ def main() -> None:
     data = _held_out(arguments) if arguments.held_out else []
     for name in arguments.only or VARIANTS:
         for seed in arguments.seeds:
-            key = f"{name}, seed {seed}" + (f", held out {arguments.held_out}" if arguments.held_out else "")
+            key = f"{name}, seed {seed}{_suffix(arguments)}"
             if key not in results:
                 command = [sys.executable, __file__, "--output", str(arguments.output), "--variant", name, "--seed",
                            str(seed), *(f"--override={one}" for one in [*data, *arguments.override])]
@@ -161,12 +163,24 @@ def _held_out(arguments: argparse.Namespace) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         for name, chosen in (("train.tsv", keep), ("dev.tsv", [lines[row] for row in sorted(held)])):
             (folder / name).write_text("\n".join([header, *chosen]) + "\n", encoding="utf-8")
-    return [f"Global.train_file={folder / 'train.tsv'}", f"Global.dev_file={folder / 'dev.tsv'}"]
+    train = folder / "train.tsv"
+    if arguments.rows:
+        header, *lines = train.read_text(encoding="utf-8").splitlines()
+        chosen = np.sort(np.random.default_rng(0).permutation(len(lines))[:arguments.rows])
+        train = folder / f"train_{arguments.rows}.tsv"
+        train.write_text("\n".join([header, *(lines[row] for row in chosen)]) + "\n", encoding="utf-8")
+    return [f"Global.train_file={train}", f"Global.dev_file={folder / 'dev.tsv'}"]
+
+
+def _suffix(arguments: argparse.Namespace) -> str:
+    """Return what is behind the seed in the key of a run."""
+    rows = f", of {arguments.rows} rows" if arguments.rows else ""
+    return f", held out {arguments.held_out}{rows}" if arguments.held_out else ""
 
 
 def _groups(results: dict[str, dict], arguments: argparse.Namespace) -> dict[str, list[dict]]:
     """Return the runs of each variant, seed by seed."""
-    suffix = f", held out {arguments.held_out}" if arguments.held_out else ""
+    suffix = _suffix(arguments)
     return {name: [results[key] for seed in arguments.seeds if (key := f"{name}, seed {seed}{suffix}") in results]
             for name in VARIANTS}
 
@@ -221,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="these rows instead of all")
     parser.add_argument("--held-out", type=int, help="judge on so many held-out training sentences")
+    parser.add_argument("--rows", type=int, help="train on so many of the rows that --held-out leaves")
     parser.add_argument("--override", action="append", default=[], help="a setting for all rows, Section.key=value")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)

@@ -165,7 +165,7 @@ def test_held_out_texts_are_whole_and_no_piece_of_others(monkeypatch, tmp_path):
     pieces = ["film of this year", "film", "is good and", "dull film", "the dull film of", "odd again", "film of"]
     rows = [f"{text}\t{number % 2}" for number, text in enumerate([*pieces, *wholes, wholes[1]])]
     (tmp_path / "data" / "sst2" / "train.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
-    quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2))
+    quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2, rows=None))
     (header, *kept), (_, *held) = [(tmp_path / "out" / "held_out_2" / name).read_text().splitlines()
                                    for name in ("train.tsv", "dev.tsv")]
     assert header == "sentence\tlabel" and len(held) == 2 and {text.split("\t")[0] for text in held} < set(wholes)
@@ -173,6 +173,9 @@ def test_held_out_texts_are_whole_and_no_piece_of_others(monkeypatch, tmp_path):
     assert not any(one.split("\t")[0] in text for one in held for text in texts)
     others = [whole for whole in wholes if whole not in {text.split("\t")[0] for text in held}]
     assert set(texts) == {text for text in [*pieces, *wholes] if any(text in whole for whole in others)}
+    train, dev = quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2, rows=3))
+    _, *few = (tmp_path / "out" / "held_out_2" / "train_3.tsv").read_text().splitlines()
+    assert train.endswith("train_3.tsv") and dev.endswith("dev.tsv") and len(few) == 3 and set(few) < set(kept)
 
 
 def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_path):
