@@ -57,9 +57,9 @@ VARIANTS = {  # name -> (config, overrides)
     "32 dimensions": ("sst2.yaml", ["bert_to_bilstm.student.embed_dim=32"]),
     **{f"no {name}": ("sst2.yaml", [_hooks_without(name)]) for name in _HOOKS},
     # about as many batches as the default takes at full size
-    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=37"]),
-    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=7"]),
-    "20 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=20"]),
+    "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=70"]),
+    "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=13"]),
+    "10 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=10"]),
     "dropout 0.2": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0.2"]),
     "2 epochs": ("sst2.yaml", ["TrainConfig.epochs=2"]),
     "2 epochs, rate 0.002": ("sst2.yaml", ["TrainConfig.epochs=2", _rate(0.002)]),

@@ -77,14 +77,15 @@ def test_same_seed_same_bytes(corpus, tmp_path):
 
 
 def test_without_a_number_rounds_suit_the_text(corpus, tmp_path, monkeypatch):
-    tokens = int(corpus.sentences.lengths.sum())
+    count = len(corpus.sentences)
+    tokens = int(corpus.sentences.lengths.sum()) + 2 * count
     assert rounds_of(corpus, Augmentation(4)) == 4 and rounds_of(corpus, Augmentation(0)) == 0
     assert rounds_of(corpus, Augmentation(None)) == 100  # so little text
     monkeypatch.setattr(transfer_sets, "_TOKENS", 3 * tokens)
     assert rounds_of(corpus, Augmentation(None)) == 3
-    assert rounds_of(corpus, Augmentation(None), 1) == round(3 * tokens / len(corpus.sentences))
+    assert rounds_of(corpus, Augmentation(None), 1) == round(3 * tokens / (3 * count))  # a token of each, two special
     made = build_transfer_set(corpus, Augmentation(None), 0, tmp_path / "set")
-    assert made.counts["made"] == 4 * len(corpus.sentences)
+    assert made.counts["made"] == 4 * count
     assert made.key == transfer_set_fingerprint(corpus, Augmentation(3), 0)
     monkeypatch.setattr(transfer_sets, "_TOKENS", tokens // 10)
     assert rounds_of(corpus, Augmentation(None)) == 1

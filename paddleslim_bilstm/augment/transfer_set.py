@@ -191,13 +191,16 @@ class TransferSet:
     corpus: Corpus | None = None
 
 
-_TOKENS, _MOST_ROUNDS = 8_000_000, 100
+_TOKENS, _MOST_ROUNDS = 18_000_000, 100
 
 
 def rounds_for(tokens: int) -> int:
-    """Return how many rounds over a training text of so many tokens suit it: some 8 million tokens, 1 to 100 rounds.
+    """Return how many rounds over a training text suit it, 1 to 100: those that make some 18 million tokens.
 
     So the teacher works about as long whatever the text, and little text is varied more.
+
+    Args:
+        tokens: of the training text, with special ones.
     """
     return min(max(round(_TOKENS / max(tokens, 1)), 1), _MOST_ROUNDS)
 
@@ -206,8 +209,9 @@ def rounds_of(corpus: Corpus, augmentation: Augmentation, max_tokens: int | None
     """Return ``n_iter``, or without one what `rounds_for` says of the originals, cut to ``max_tokens``."""
     if augmentation.n_iter is not None:
         return augmentation.n_iter
-    lengths = corpus.originals.lengths
-    return rounds_for(int((lengths if max_tokens is None else np.minimum(lengths, max_tokens)).sum()))
+    lengths = corpus.originals.lengths if max_tokens is None else np.minimum(corpus.originals.lengths, max_tokens)
+    special = corpus.tokenizer.framing.special_tokens(corpus.pairs)
+    return rounds_for(int(lengths.sum()) + special * len(lengths))
 
 
 def build_transfer_set(corpus: Corpus, augmentation: Augmentation, seed: int, folder: str | Path,

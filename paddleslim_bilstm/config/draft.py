@@ -92,7 +92,7 @@ class Look:
 
     @property
     def rounds(self) -> int:
-        return rounds_for(int(self.tokens.sum()))
+        return rounds_for(int(np.minimum(self.tokens, self.max_seq_length).sum()))
 
     def lines(self) -> list[str]:
         """Return what was seen, in five lines."""

@@ -373,8 +373,8 @@ class AugmentationConfig(Section):
     """The data hook: rounds over the training text, and what each does to a sentence."""
 
     n_iter: Optional[Annotated[int, Field(ge=0), Whole]] = None
-    """Rounds over the training text; duplicates are dropped. Left out: as many as make some 8 million tokens, 100 at
-    most."""
+    """Rounds over the training text; duplicates are dropped. Left out: as many as make some 18 million tokens, 100
+    at most."""
     hooks: Hooks = DEFAULT_HOOKS
     """What a round does, in this order: masking, pos_replacement, ngram_sampling, crossover, or hooks of a plug-in."""
 
