@@ -40,11 +40,11 @@ def static_logits(spec, weights, batch):
         paddle.disable_static()
 
 
-@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("pairs, matches", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("feeds", [BERT_FEEDS, MASKED])
 @pytest.mark.parametrize("sizes", [{}, {"num_layers": 2, "pooling": "last"}])
-def test_it_answers_as_the_static_student(pairs, feeds, sizes):
-    weights, spec = random_student(pairs=pairs, **sizes)
+def test_it_answers_as_the_static_student(pairs, matches, feeds, sizes):
+    weights, spec = random_student(pairs=pairs, matches=matches, **sizes)
     spec = replace(spec, feeds=feeds)
     student = BiLSTMClassifier(spec, weights["token_map"], weights=weights)
     student.eval()
@@ -177,7 +177,7 @@ def test_it_is_exported_by_paddles_own_jit(tmp_path):
 
 @pytest.mark.parametrize("feeds, pairs", [(BERT_FEEDS, False), (MASKED, True), (MASKED[:2], False)])
 def test_it_is_written_in_the_format_of_the_installed_paddle(tmp_path, feeds, pairs):
-    weights, spec = random_student(pairs=pairs)
+    weights, spec = random_student(pairs=pairs, matches=pairs)
     spec = replace(spec, feeds=tuple(feeds))
     student = BiLSTMClassifier(spec, weights["token_map"], weights=weights)
     student.save_for_paddle(tmp_path / "serving" / "model")

@@ -243,7 +243,7 @@ def test_each_kind_of_student_can_be_pruned_and_quantized(tmp_path, kind):
 
 def test_nodes_of_pairs_pass_where_the_text_is_not_known_yet(tmp_path):
     prepare({"Global": {"model_dir": "none", "save_dir": str(tmp_path)}, "bert_to_bilstm": None,
-             "Distillation": {"node": ["concat_4.tmp_0"]}})  # what compares both sides
+             "Distillation": {"node": ["concat_7.tmp_0"]}})  # what compares both sides
 
 
 @pytest.mark.parametrize("labels, changes, again", [

@@ -131,6 +131,7 @@ class Sums:
 
 @pytest.mark.parametrize("pairs, sizes, projected", [
     (False, {}, False), (False, {}, True), (True, {}, False), (False, {"num_layers": 2}, False),
+    (True, {"matches": True}, True),
     (True, {"encoder": "bigru", "pooling": "attention"}, True)])
 def test_the_parts_of_a_batch_add_up_to_its_step(in_old_programs, monkeypatch, pairs, sizes, projected):
     """With dropout of the embedding, labels beside logits, and batches too small for all ranks."""

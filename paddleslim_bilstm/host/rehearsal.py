@@ -68,7 +68,8 @@ def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
     labels = task_named(settings.global_.task).some_names
     known = not names_nodes or columns is not None
     return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling,
-                        WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder)
+                        WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder,
+                        matches=pairs and student.embed_dim > 1)
             for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
 
 

@@ -27,9 +27,11 @@ class EncoderLayer(Protocol):
 
     def _embedded_with_matches(self, rows):
         """Look up rows that `mark_matches` has marked, and put what it found before them."""
-        matched = rows >= self._rows
-        embedded = self.embedder(rows - paddle.cast(matched, "int64") * self._rows)
-        return paddle.concat((paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1), embedded), axis=-1)
+        matched = paddle.cast(rows >= self._rows, "int64")
+        embedded = self.embedder(rows - matched * self._rows)
+        unit = paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1)
+        unit.stop_gradient = True  # or who trains the inference model would ask whole numbers for theirs
+        return paddle.concat((unit, embedded), axis=-1)
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of what ``embed`` returns for a batch."""
@@ -111,9 +113,11 @@ class StudentNetwork(nn.Layer):
 
     def _embedded_with_matches(self, rows):
         """Look up rows that `mark_matches` has marked, and put what it found before them."""
-        matched = rows >= self._rows
-        embedded = self.embedder(rows - paddle.cast(matched, "int64") * self._rows)
-        return paddle.concat((paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1), embedded), axis=-1)
+        matched = paddle.cast(rows >= self._rows, "int64")
+        embedded = self.embedder(rows - matched * self._rows)
+        unit = paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1)
+        unit.stop_gradient = True  # or who trains the inference model would ask whole numbers for theirs
+        return paddle.concat((unit, embedded), axis=-1)
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the embeddings of a batch, and of what dropout keeps of them."""
