@@ -25,14 +25,6 @@ class EncoderLayer(Protocol):
         ``embed`` turns rows of any shape into embeddings, float32 with one axis more; it is called once.
         """
 
-    def _embedded_with_matches(self, rows):
-        """Look up rows that `mark_matches` has marked, and put what it found before them."""
-        matched = paddle.cast(rows >= self._rows, "int64")
-        embedded = self.embedder(rows - matched * self._rows)
-        unit = paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1)
-        unit.stop_gradient = True  # or who trains the inference model would ask whole numbers for theirs
-        return paddle.concat((unit, embedded), axis=-1)
-
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of what ``embed`` returns for a batch."""
 
@@ -84,7 +76,7 @@ class StudentNetwork(nn.Layer):
         self.embedder = (nn.Embedding(rows, spec.table_units) if base_units is None else
                          ProjectedEmbedding(rows, base_units, spec.table_units))
         self.encoder = encoder_named(spec.encoder).layer(spec, dropout, training)
-        self.pairs, self.matches, self.dropout, self._rows = spec.pairs, spec.matches, dropout, rows
+        self.pairs, self.matches, self.dropout = spec.pairs, spec.matches, dropout
         self.fc = nn.Linear(num_features(spec), spec.hidden_size)
         self.output_layer = nn.Linear(spec.hidden_size, spec.num_classes)
 
@@ -106,15 +98,15 @@ class StudentNetwork(nn.Layer):
         if not self.pairs:
             return self.encoder(rows, lengths, embed)
         if self.matches:
-            rows = mark_matches(rows, lengths, self._rows)
+            rows = mark_matches(rows, lengths)
         vectors = self.encoder(rows, paddle.clip(lengths, min=1), embed)
         not_empty = paddle.cast(lengths > 0, "float32")
         return compare(*paddle.split(vectors * paddle.unsqueeze(not_empty, axis=1), 2))
 
     def _embedded_with_matches(self, rows):
         """Look up rows that `mark_matches` has marked, and put what it found before them."""
-        matched = paddle.cast(rows >= self._rows, "int64")
-        embedded = self.embedder(rows - matched * self._rows)
+        matched = paddle.cast(rows >= _MATCHED, "int64")
+        embedded = self.embedder(rows - matched * _MATCHED)
         unit = paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1)
         unit.stop_gradient = True  # or who trains the inference model would ask whole numbers for theirs
         return paddle.concat((unit, embedded), axis=-1)
@@ -136,11 +128,14 @@ def kept_units(shape: tuple[int, ...], dropout: float, rng: np.random.Generator)
     return (draws >= round(dropout * (1 << 16))).view(np.uint8).reshape(shape)
 
 
-def mark_matches(rows, lengths, mark: int):
-    """Add ``mark`` to the rows of tokens that occur on the pair's other side, too.
+_MATCHED = 1 << 30  # more than any table has rows
+
+
+def mark_matches(rows, lengths):
+    """Add `_MATCHED` to the rows of tokens that occur on the pair's other side, too.
 
     Args:
-        rows: int64 ``[2 * batch, length]``, all first sides before all second sides, below ``mark``.
+        rows: int64 ``[2 * batch, length]``, all first sides before all second sides.
         lengths: int32 ``[2 * batch]``; what is behind a side's end matches nothing.
 
     Source: the exact match of Chen et al. 2017 (arXiv 1704.00051), section 3.2.
@@ -150,7 +145,7 @@ def mark_matches(rows, lengths, mark: int):
     within = paddle.cast(place < paddle.unsqueeze(of_others, axis=1), "int64")
     others = others * within + (within - 1)  # -1, which no row is, behind the end
     matched = paddle.any(paddle.unsqueeze(rows, axis=2) == paddle.unsqueeze(others, axis=1), axis=2)
-    return rows + paddle.cast(matched, "int64") * mark
+    return rows + paddle.cast(matched, "int64") * _MATCHED
 
 
 def compare(first, second):
