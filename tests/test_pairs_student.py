@@ -1,5 +1,6 @@
 """The siamese student: every runtime splits a padded batch of pairs alike, and it learns to compare."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from student_reference import random_student, reference_logits
 from test_student import TOKENIZER, VOCABULARY, adam, plan, weights_for
 
+from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.int8 import quantize_student, round_layers
 from paddleslim_bilstm.export.onnx_model import probe, write_onnx
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
@@ -168,6 +170,19 @@ def test_int8_guard_and_student_json(tmp_path):
     assert result.metric_before == result.metric_after == 1.0
     write_spec(tmp_path, spec)
     assert read_spec(tmp_path) == spec
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"matches": "yes"}, "matches is 'yes'; it must be true or false"), ({"pairs": False}, "needs pairs"),
+    ({"embed_dim": 1}, "embed_dim of at least 2")])
+def test_student_json_says_whether_sides_see_what_both_have(tmp_path, changes, message):
+    _, spec = random_student(pairs=True, matches=True)
+    write_spec(tmp_path, spec)
+    assert read_spec(tmp_path) == spec
+    values = json.loads((tmp_path / "student.json").read_text())
+    (tmp_path / "student.json").write_text(json.dumps({**values, **changes}))
+    with pytest.raises(UserError, match=message):
+        read_spec(tmp_path)
 
 
 BERT, ROBERTA = Framing(BERT_FEEDS, 0, 2, 3), Framing(BERT_FEEDS[:1], 1, 0, 2, separators=2)

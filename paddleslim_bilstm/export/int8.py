@@ -67,9 +67,8 @@ def table_to_int8(table: np.ndarray, reach: float = 0.0) -> Int8Array:
         values of ``table``'s shape, scale ``[1, 1]``.
     """
     peak = float(np.abs(table).max())
-    if not peak:
-        return Int8Array(table.astype(np.int8), np.full((1, 1), (reach or LARGEST_ROUNDED) / LARGEST_ROUNDED,
-                                                        np.float32))
+    if not peak and not reach:
+        return Int8Array(table.astype(np.int8), np.ones((1, 1), np.float32))
     steps = [max(peak * share, reach) / LARGEST_ROUNDED for share in _CUTS]
 
     def rounded(step: float) -> np.ndarray:

@@ -80,13 +80,10 @@ def add_matches(graph: Graph, rows: str, lengths: str) -> str:
         return graph.add("Concat", f"other_{name}", [f"{name}_second", f"{name}_first"], axis=axis)
 
     others, of_others = swapped("rows", rows, 1), swapped("lengths", lengths, 0)
-    first, step, outside = (graph.constant(f"match.{one}", np.array(one, np.int32)) for one in (0, 1, -1))
-    count = graph.add("Cast", "match_places", [graph.add("Shape", "match_length", [rows], end=1)], to=TensorProto.INT32)
-    count = graph.add("Reshape", "match_end", [count, graph.constant("scalar", np.empty(0, np.int64))])
-    place = graph.add("Unsqueeze", "match_place", [graph.add("Range", "match_range", [first, count, step]),
-                                                   graph.axes(1)])
+    place = graph.add("Unsqueeze", "match_place", [graph.places("match", rows), graph.axes(1)])
     within = graph.add("Less", "other_within", [place, of_others])
-    others = graph.add("Where", "other_tokens", [within, others, outside])
+    no_row = graph.constant("no_row", np.array(-1, np.int32))
+    others = graph.add("Where", "other_tokens", [within, others, no_row])
     same = graph.add("Equal", "same_tokens", [graph.add("Unsqueeze", "own_rows", [rows, graph.axes(1)]),
                                               graph.add("Unsqueeze", "their_rows", [others, graph.axes(0)])])
     same = graph.add("Cast", "same_float", [same], to=TensorProto.FLOAT)

@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from ..old_programs import old_programs
 from ..scopes import own_scope
-from ..student.spec import MODEL_NAME, WORD_FEEDS, StudentSpec
+from ..student.spec import MODEL_NAME, WORD_FEEDS, StudentSpec, can_match
 from ..student.weights import first_weights
 from ..task import task_named
 from ..tokens import BERT_FEEDS, Framing, Sentences
@@ -69,7 +69,7 @@ def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
     known = not names_nodes or columns is not None
     return [StudentSpec(1, 1, student.num_layers, labels, 0, 3, pairs, student.vocabulary, student.pooling,
                         WORD_FEEDS if student.vocabulary == WORDS else BERT_FEEDS, encoder=student.encoder,
-                        matches=pairs and student.embed_dim > 1)
+                        matches=can_match(pairs, student.embed_dim))
             for pairs in ([not isinstance(columns, (str, type(None)))] if known else [False, True])]
 
 

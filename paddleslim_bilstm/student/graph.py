@@ -66,6 +66,14 @@ class Graph:
         moved = self.add("Transpose", f"{name}.moved", [states], perm=order)
         return self.add("Reshape", name, [moved, self.constant(f"{name}.shape", np.array(shape, np.int64))])
 
+    def places(self, name: str, array: str) -> str:
+        """Add the numbers of the places along the first axis of ``array``, int32 ``[length]``."""
+        first, step = (self.constant(f"time.{one}", np.array(one, np.int32)) for one in (0, 1))
+        count = self.add("Cast", f"{name}_length_int32", [self.add("Shape", f"{name}_length", [array], end=1)],
+                         to=TensorProto.INT32)
+        count = self.add("Reshape", f"{name}_count", [count, self.constant("scalar", np.empty(0, np.int64))])
+        return self.add("Range", f"{name}_places", [first, count, step])
+
     def within(self, states: str, lengths: str, axes: int) -> str:
         """Add what is true within a sentence, bool of ``axes`` axes: ``[length, ..., batch, 1]``.
 
@@ -73,20 +81,13 @@ class Graph:
             states: name of an array whose first axis is the padded length.
             lengths: name of int32 ``[batch]``.
         """
-        first, step = (self.constant(f"time.{one}", np.array(one, np.int32)) for one in (0, 1))
-        steps = self.add("Cast", "padded_length_int32", [self.add("Shape", "padded_length", [states], end=1)],
-                         to=TensorProto.INT32)
-        steps = self.add("Reshape", "padded_steps", [steps, self.constant("scalar", np.empty(0, np.int64))])
-        place = self.add("Unsqueeze", "time", [self.add("Range", "times", [first, steps, step]),
-                                               self.axes(*range(1, axes))])
+        place = self.add("Unsqueeze", "time", [self.places("padded", states), self.axes(*range(1, axes))])
         return self.add("Less", "within", [place, self.add("Unsqueeze", "row_lengths", [lengths, self.axes(1)])])
 
 
 LARGEST_ROUNDED = 127  # of an activation's 8 bits; one more fits below zero
 _ZERO_POINT = 128
 GUARDS = 2
-
-
 MATCH = 1.0  # what a token's first unit is where it occurs on the other side of a pair, too
 
 
@@ -94,30 +95,33 @@ def add_embedding(graph: Graph, weight: Weight, rows: str, guarded: bool = False
     """Look up ``rows`` (int, any shape); the result has one more axis.
 
     Args:
-        matched: name of what stands before the embeddings, float32 of their shape with one unit, 0 or `MATCH`.
         guarded: `GUARDS` more units hold the least and the largest value that any can have, so that who rounds all by
             their range does it alike for every batch. Of an int8 table, which has one scale then, the integers come
             as they are: rounding them by that range changes none.
+        matched: name of what stands before the embeddings, float32 of their shape with one unit, 0 or `MATCH`.
     """
+    if matched is None:
+        return _looked_up(graph, weight, rows, guarded)
+    if guarded and isinstance(weight, Int8Array):
+        steps = graph.constant("match_steps", np.array(np.rint(MATCH / weight.scale.item()), np.float32))
+        matched = graph.add("Mul", "matched_rounded", [matched, steps])
+    embedded = _looked_up(graph, weight, rows, guarded, MATCH)
+    return graph.add("Concat", "matched_and_embedded", [matched, embedded], axis=-1)
+
+
+def _looked_up(graph: Graph, weight: Weight, rows: str, guarded: bool, least_bound: float = 0.0) -> str:
     if not isinstance(weight, Int8Array):
-        peak = max(np.abs(weight).max(), MATCH if matched else 0)
-        table = _with_guards(weight, peak * np.array([-1, 1], np.float32)) if guarded else weight
-        return _behind(graph, matched, graph.add("Gather", "embedded", [graph.constant("embedding", table), rows]))
+        bound = max(np.abs(weight).max(), least_bound)
+        table = _with_guards(weight, bound * np.array([-1, 1], np.float32)) if guarded else weight
+        return graph.add("Gather", "embedded", [graph.constant("embedding", table), rows])
     table = _with_guards(weight.values, np.array([-1 - LARGEST_ROUNDED, LARGEST_ROUNDED], np.int8)) if guarded \
         else weight.values
     values = graph.add("Gather", "embedded_int8", [graph.constant("embedding.int8", table), rows])
     values = graph.add("Cast", "embedded_rounded", [values], to=TensorProto.FLOAT)
     if guarded:
-        if matched:
-            steps = np.array(np.rint(MATCH / weight.scale.item()), np.float32)
-            matched = graph.add("Mul", "matched_rounded", [matched, graph.constant("match_steps", steps)])
-        return _behind(graph, matched, values)
+        return values
     scales = graph.add("Gather", "embedded_scale", [graph.constant("embedding.scale", weight.scale), rows])
-    return _behind(graph, matched, graph.add("Mul", "embedded", [values, scales]))
-
-
-def _behind(graph: Graph, matched: str | None, embedded: str) -> str:
-    return graph.add("Concat", "matched_and_embedded", [matched, embedded], axis=-1) if matched else embedded
+    return graph.add("Mul", "embedded", [values, scales])
 
 
 def _with_guards(table: np.ndarray, guards: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from .embeddings import TEACHER, first_embedding
 from .encoders import encoder_fingerprint
 from .losses import loss_fingerprint
 from .network import TOKEN_MAP
-from .spec import StudentSpec
+from .spec import StudentSpec, can_match
 from .train import (
     Evaluate,
     MakeOptimizer,
@@ -97,7 +97,8 @@ def start_student(settings: Config, teacher: Teacher, text: TrainingText, transf
     spec = StudentSpec(sizes.embed_dim, sizes.hidden_size, sizes.num_layers, text.label_names, vocabulary.pad_id,
                        settings.global_.max_seq_length, own.transfer.pairs, vocabulary.kind, sizes.pooling,
                        vocabulary.feeds, vocabulary.width, vocabulary.sep_id, vocabulary.separators, sizes.encoder,
-                       None if told else settings.global_.task, matches=own.transfer.pairs and sizes.embed_dim > 1)
+                       None if told else settings.global_.task,
+                       matches=can_match(own.transfer.pairs, sizes.embed_dim))
     of_rows = None if teacher.embeddings is None else vocabulary.embeddings(teacher.embeddings)
     embedding = first_embedding(sizes.embeddings, vocabulary.words, of_rows, spec.table_units,
                                 np.random.default_rng([seed, _WORD_VECTORS]))

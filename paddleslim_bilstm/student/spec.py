@@ -18,6 +18,11 @@ VOCABULARIES = (TEACHER_TOKENS, "words", "jieba")
 LAST_STATES, MAX_STATES, ATTENTION = POOLINGS = ("last", "max", "attention")
 
 
+def can_match(pairs: bool, embed_dim: int) -> bool:
+    """Return whether a student may see what its sides have in common: of pairs, with a unit to spare for it."""
+    return pairs and embed_dim > 1
+
+
 @dataclass(frozen=True)
 class StudentSpec:
     """The sizes of a student and what it answers.
@@ -122,7 +127,7 @@ def read_spec(folder: str | Path) -> StudentSpec:
     for key, value in switches.items():
         if not isinstance(value, bool):
             raise UserError(f"{path}: {key} is {value!r}; it must be true or false")
-    if switches["matches"] and (not switches["pairs"] or sizes["embed_dim"] < 2):
+    if switches["matches"] and not can_match(switches["pairs"], sizes["embed_dim"]):
         raise UserError(f"{path}: matches is true, which needs pairs and an embed_dim of at least 2")
     chosen = {key: values.get(key, known[0]) for key, known in _CHOICES.items()}  # older folders don't have them
     for key, known in _CHOICES.items():
@@ -148,8 +153,7 @@ def read_spec(folder: str | Path) -> StudentSpec:
         raise UserError(f"{path}: thresholds is {short(repr(thresholds))}; of a student of several labels a text it "
                         "must list a number between 0 and 1 for each label")
     return StudentSpec(label_names=tuple(str(name) for name in names), feeds=feeds, task_name=task_name,
-                       encoder=encoder, thresholds=tuple(thresholds), **chosen, **sizes, **numbers,
-                       **switches)
+                       encoder=encoder, thresholds=tuple(thresholds), **chosen, **sizes, **numbers, **switches)
 
 
 def _are_thresholds(values: Any, names: list[str]) -> bool:
