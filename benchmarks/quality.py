@@ -75,7 +75,10 @@ _COLUMNS = {  # figure -> title, factor
 
 def main() -> None:
     """Run what isn't done yet and print the table."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.rows and not arguments.held_out:
+        parser.error("--rows: takes from what --held-out leaves; give that, too")
     arguments.output.mkdir(parents=True, exist_ok=True)
     results_file = arguments.output / "results.json"
     results = json.loads(results_file.read_text()) if results_file.is_file() else {}

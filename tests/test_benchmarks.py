@@ -178,6 +178,15 @@ def test_held_out_texts_are_whole_and_no_piece_of_others(monkeypatch, tmp_path):
     assert train.endswith("train_3.tsv") and dev.endswith("dev.tsv") and len(few) == 3 and set(few) < set(kept)
 
 
+def test_rows_without_held_out_text_are_refused(monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    quality = importlib.import_module("quality")
+    monkeypatch.setattr("sys.argv", ["quality.py", "--output", str(tmp_path / "out"), "--rows", "5"])
+    with pytest.raises(SystemExit):
+        quality.main()
+    assert "--rows: takes from what --held-out leaves" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     quality = importlib.import_module("quality")
