@@ -4,7 +4,8 @@
         [--override DataAugmentation.n_iter=5]
 
 Run it from the folder that holds data/ and teachers/ as the configs name them. Each row is a whole `compress` with
-one setting changed. With several seeds, augmentation, first weights and the order of batches all change. What is done
+one setting changed. With several seeds, augmentation, first weights and the order of batches all change; with
+`--same-text` all seeds share the transfer set of seed 0 and its labels, which a slow teacher makes once. What is done
 is kept in OUTPUT/results.json, so the same command goes on where it was stopped; at the end it prints the table, and
 draws what each width of the student costs (OUTPUT/frontier.png). `--override` changes a setting of all rows but
 those that are about it, so that an ablation need not take a night; give it an OUTPUT of its own.
@@ -87,8 +88,9 @@ def main() -> None:
         for seed in arguments.seeds:
             key = f"{name}, seed {seed}{_suffix(arguments)}"
             if key not in results:
+                drawn, own = (0, [f"bert_to_bilstm.seed={seed}"]) if arguments.same_text else (seed, [])
                 command = [sys.executable, __file__, "--output", str(arguments.output), "--variant", name, "--seed",
-                           str(seed), *(f"--override={one}" for one in [*data, *arguments.override])]
+                           str(drawn), *(f"--override={one}" for one in [*data, *own, *arguments.override])]
                 subprocess.run(command, check=True)
                 results[key] = json.loads((arguments.output / "last.json").read_text())
                 results_file.write_text(json.dumps(results, indent=2) + "\n")
@@ -178,7 +180,8 @@ def _held_out(arguments: argparse.Namespace) -> list[str]:
 def _suffix(arguments: argparse.Namespace) -> str:
     """Return what is behind the seed in the key of a run."""
     rows = f", of {arguments.rows} rows" if arguments.rows else ""
-    return f", held out {arguments.held_out}{rows}" if arguments.held_out else ""
+    held_out = f", held out {arguments.held_out}{rows}" if arguments.held_out else ""
+    return f"{held_out}, same text" if arguments.same_text else held_out
 
 
 def _groups(results: dict[str, dict], arguments: argparse.Namespace) -> dict[str, list[dict]]:
@@ -236,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for results, caches and the last run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--same-text", action="store_true", help="seeds are the student's alone")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="these rows instead of all")
     parser.add_argument("--held-out", type=int, help="judge on so many held-out training sentences")
     parser.add_argument("--rows", type=int, help="train on so many of the rows that --held-out leaves")

@@ -84,6 +84,17 @@ def test_the_same_config_and_seed_give_the_same_student(class_run, config, tmp_p
     assert first == again != other
 
 
+def test_the_students_own_seed_trains_another_one_from_the_same_labels(class_run, again, tmp_path):
+    def labels():
+        return {path.name for path in (tmp_path / "cache").rglob("*") if "student" not in str(path)}
+    before = labels()
+    again["bert_to_bilstm"]["seed"] = 1
+    other = compress(again)
+    assert labels() == before
+    weights = [(folder / "student.safetensors").read_bytes() for folder in (class_run.result.save_dir, other.save_dir)]
+    assert weights[0] != weights[1]
+
+
 def test_a_second_run_takes_everything_from_the_cache(again, tmp_path):
     before = contents(tmp_path / "cache")
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "students").iterdir()}

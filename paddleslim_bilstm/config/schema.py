@@ -290,7 +290,7 @@ class GlobalConfig(Section):
     max_seq_length: Annotated[int, Field(ge=3), Whole] = 128
     """Tokens of the longest input, [CLS] and [SEP] counted."""
     seed: Annotated[int, Field(ge=0, lt=2**32), Whole] = 0
-    """Of everything that is drawn."""
+    """Of everything that is drawn, but for what bert_to_bilstm.seed is set for."""
     visualdl: bool = False
     """Write the curves of the trainings for VisualDL, while they go on, to the folder visualdl in save_dir."""
     plugins: Names = None
@@ -358,6 +358,9 @@ class DistillConfig(Section):
     """Sentences of a batch."""
     train_alone: bool = True
     """Also train the same Bi-LSTM on the labels only, for comparison."""
+    seed: Optional[Annotated[int, Field(ge=0, lt=2**32), Whole]] = None
+    """Of the student's first weights and the order of its batches; Global.seed if unset. Another one makes another
+    student from the same transfer set, which is not labelled again."""
 
 
 CROSSOVER = "crossover"  # not a default where alpha is above 0: it joins sentences of different labels
@@ -497,6 +500,11 @@ class Config(BaseModel):
     train: TrainSettings = Field(default_factory=TrainSettings)
     finetune: FinetuneConfig = FinetuneConfig()
     strategies: Dict[str, Dict[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def student_seed(self) -> int:
+        """Of the student's first weights and the order of its batches."""
+        return self.global_.seed if self.distill.seed is None else self.distill.seed
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the configuration as its YAML would be written out in full: dicts, lists and single values.

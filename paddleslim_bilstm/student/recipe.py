@@ -90,7 +90,7 @@ def start_student(settings: Config, teacher: Teacher, text: TrainingText, transf
     Raises:
         UserError: words of sentence pairs, no word occurs often enough, or the word vectors can't be read.
     """
-    sizes, seed = settings.distill.student, settings.global_.seed
+    sizes, seed = settings.distill.student, settings.student_seed
     own = student_text(settings, teacher, text, transfer_set)
     vocabulary = own.vocabulary
     told = task_of_outputs(len(text.label_names)) is task_named(settings.global_.task)
@@ -183,7 +183,7 @@ class Recipe:
                            checksum(*sentences.content, known))
         embedding = None if self.settings.distill.student.embeddings == TEACHER else student.first["embedding"]
         weights = first_weights(spec, student.first[TOKEN_MAP], embedding,
-                                np.random.default_rng(self.settings.global_.seed))
+                                np.random.default_rng(self.settings.student_seed))
         steps = max(ALONE_EPOCHS * self._epoch_steps(len(rows)),
                     min(_FEWEST_STEPS, self._steps(len(text.transfer))))
         steps = min(steps, self.settings.train.train_iter or steps)
@@ -255,4 +255,4 @@ class Recipe:
         distill, train = self.settings.distill, self.settings.train
         eval_iter = train.eval_iter or min(max(steps // _EVALUATIONS, 1), _LONGEST_EVAL_ITER)
         return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, eval_iter,
-                            train.target_metric, self.settings.global_.seed)
+                            train.target_metric, self.settings.student_seed)
