@@ -7,8 +7,9 @@ Run it from the folder that holds data/ and teachers/ as the configs name them. 
 one setting changed. With several seeds, augmentation, first weights and the order of batches all change; with
 `--same-text` all seeds share the transfer set of seed 0 and its labels, which a slow teacher makes once. What is done
 is kept in OUTPUT/results.json, so the same command goes on where it was stopped; at the end it prints the table, and
-draws what each width of the student costs (OUTPUT/frontier.png). `--override` changes a setting of all rows but
-those that are about it, so that an ablation need not take a night; give it an OUTPUT of its own.
+draws what each size of the student costs, beside what others have published (OUTPUT/frontier.png). `--override` changes
+a setting of all rows but those that are about it, so that an ablation need not take a night; give it an OUTPUT of its
+own.
 
 `--held-out N` judges on N sentences taken out of the training file instead of the dev file, whole ones: none is a piece
 of another (SST-2's training texts are sentences and their phrases). What is only a piece of those is taken out of
@@ -28,14 +29,15 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from frontier import Point, draw_frontier
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _HOOKS = {"masking": "{masking: {p_mask: 0.1}}", "word replacement": "{pos_replacement: {p_pos: 0.1}}",
           "n-grams": "{ngram_sampling: {p_ng: 0.25, ngram_range: [2, 6]}}", "crossover": "{crossover: {p_cross: 0.5}}"}
 
 
-def _size(embed_dim: int, units: int) -> tuple[str, list[str]]:
-    return "sst2.yaml", [f"bert_to_bilstm.student.embed_dim={embed_dim}", f"bert_to_bilstm.student.hidden_size={units}"]
+def _student(**settings: object) -> tuple[str, list[str]]:
+    return "sst2.yaml", [f"bert_to_bilstm.student.{name}={value}" for name, value in settings.items()]
 
 
 def _rate(first: float) -> str:
@@ -50,24 +52,25 @@ def _hooks_without(name: str) -> str:
 VARIANTS = {  # name -> (config, overrides)
     "default": ("sst2.yaml", []),
     "tutorial": ("tutorial_sst2.yaml", []),
-    "300 units": _size(300, 300),
-    "75 units": _size(300, 75),
-    "last states alone": ("sst2.yaml", ["bert_to_bilstm.student.pooling=last"]),
-    "random embeddings": ("sst2.yaml", ["bert_to_bilstm.student.embeddings=random"]),
-    "no unseen tokens": ("sst2.yaml", ["bert_to_bilstm.student.unseen_tokens=0"]),
-    "32 dimensions": ("sst2.yaml", ["bert_to_bilstm.student.embed_dim=32"]),
+    "300 units": _student(embed_dim=300, hidden_size=300),
+    "75 units": _student(embed_dim=300, hidden_size=75),
+    "last states alone": _student(pooling="last"),
+    "random embeddings": _student(embeddings="random"),
+    "no unseen tokens": _student(unseen_tokens=0),
+    "32 dimensions": _student(embed_dim=32),
+    "one megabyte": _student(embed_dim=32, unseen_tokens=11000),
     **{f"no {name}": ("sst2.yaml", [_hooks_without(name)]) for name in _HOOKS},
     # about as many batches as the default takes at full size
     "no augmentation": ("sst2.yaml", ["DataAugmentation.n_iter=0", "TrainConfig.epochs=70"]),
     "5 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=5", "TrainConfig.epochs=13"]),
     "10 rounds": ("sst2.yaml", ["DataAugmentation.n_iter=10"]),
-    "dropout 0.2": ("sst2.yaml", ["bert_to_bilstm.student.dropout=0.2"]),
+    "dropout 0.2": _student(dropout=0.2),
     "2 epochs": ("sst2.yaml", ["TrainConfig.epochs=2"]),
     "2 epochs, rate 0.002": ("sst2.yaml", ["TrainConfig.epochs=2", _rate(0.002)]),
     "rate 0.002": ("sst2.yaml", [_rate(0.002)]),
     "rate 0.008": ("sst2.yaml", [_rate(0.008)]),
 }
-_WIDTHS = {"300 units": "300 units", "default": "default", "75 units": "75 units"}  # variant -> name in the plot
+_FRONTIER = {"default": "default", "one megabyte": "one megabyte"}  # variant -> name in the plot
 _COLUMNS = {  # figure -> title, factor
     "distilled": ("accuracy %", 100), "mse": ("MSE to the teacher's logits", 1),
     "agreement": ("agrees with the teacher %", 100),
@@ -95,7 +98,7 @@ def main() -> None:
                 results[key] = json.loads((arguments.output / "last.json").read_text())
                 results_file.write_text(json.dumps(results, indent=2) + "\n")
     groups = _groups(results, arguments)
-    _draw_frontier(groups, arguments.output / "frontier.png")
+    draw_frontier(_points(groups), arguments.output / "frontier.png")
     print(_table(groups))
 
 
@@ -191,25 +194,20 @@ def _groups(results: dict[str, dict], arguments: argparse.Namespace) -> dict[str
             for name in VARIANTS}
 
 
-def _draw_frontier(groups: dict[str, list[dict]], path: Path) -> None:
-    """Draw accuracy (means over seeds) against latency and size: teacher, alone, tutorial, int8 students by width."""
-    from paddleslim_bilstm.report.measure import ALONE, DISTILLED, TEACHER, Latency, ModelRow
-    from paddleslim_bilstm.report.plot import save_plot
+def _points(groups: dict[str, list[dict]]) -> list[Point]:
+    """Return the teacher, the Bi-LSTM alone and the int8 students of each size: means over seeds, median latencies."""
+    from paddleslim_bilstm.report.measure import ALONE, TEACHER
 
-    def row(runs: list[dict], name: str, title: str) -> ModelRow | None:
-        found = [one for run in runs for one in run["models"] if one["name"] == name]
+    def point(runs: list[dict], row: str, name: str, kind: str) -> list[Point]:
+        found = [one for run in runs for one in run["models"] if one["name"] == row]
         if not found:
-            return None
-        accuracy = float(np.mean([one["accuracy"] for one in found]))
-        latency = Latency(**{key: statistics.median(one["latency_ms"][key] for one in found)
-                             for key in found[0]["latency_ms"]})
-        return ModelRow(**{**found[0], "name": title, "accuracy": accuracy, "latency_ms": latency})
+            return []
+        return [Point(name, 100 * float(np.mean([one["accuracy"] for one in found])), found[0]["size_bytes"] / 1e6,
+                      statistics.median(one["latency_ms"]["p50"] for one in found), kind)]
 
     everything = [run for runs in groups.values() for run in runs]
-    rows = [row(everything, TEACHER, TEACHER), row(groups["default"], ALONE, ALONE),
-            row(groups["tutorial"], DISTILLED, "tutorial's recipe"),
-            *(row(groups[name], "QuantBiLSTM", f"int8, {title}") for name, title in _WIDTHS.items())]
-    save_plot([one for one in rows if one], path)
+    return [*point(everything, TEACHER, TEACHER, "teacher"), *point(groups["default"], ALONE, ALONE, "alone"),
+            *(one for name, title in _FRONTIER.items() for one in point(groups[name], "QuantBiLSTM", title, "ours"))]
 
 
 def _table(groups: dict[str, list[dict]]) -> str:

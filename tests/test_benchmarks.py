@@ -187,6 +187,27 @@ def test_rows_without_held_out_text_are_refused(monkeypatch, capsys, tmp_path):
     assert "--rows: takes from what --held-out leaves" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_students_of_the_same_text_have_a_seed_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    quality = importlib.import_module("quality")
+    commands = []
+
+    def note(command, check):
+        commands.append(command)
+        models = [{"name": "teacher", "accuracy": 1.0, "size_bytes": 10**6, "latency_ms": {"p50": 1.0}}]
+        figures = {"models": models, "teacher": 1.0, "distilled": 0.9, "seconds": 60.0}
+        (tmp_path / "last.json").write_text(json.dumps(figures))
+    monkeypatch.setattr(quality.subprocess, "run", note)
+    monkeypatch.setattr("sys.argv", ["quality.py", "--output", str(tmp_path), "--seeds", "1", "2", "--only", "default",
+                                     "--same-text"])
+    quality.main()
+    assert [command[command.index("--seed") + 1] for command in commands] == ["0", "0"]
+    assert [[one for one in command if "seed=" in one] for command in commands] == [
+        ["--override=bert_to_bilstm.seed=1"], ["--override=bert_to_bilstm.seed=2"]]
+    assert set(json.loads((tmp_path / "results.json").read_text())) == {"default, seed 1, same text",
+                                                                         "default, seed 2, same text"}
+
+
 def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     quality = importlib.import_module("quality")

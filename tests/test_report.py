@@ -219,13 +219,13 @@ def test_the_labels_of_the_plot_do_not_cover_one_another(monkeypatch, tmp_path):
     rows = ROWS + tuple(_row(f"step {index} after QuantAware", 0.86 - 0.001 * index, 10_000_000, 1.5 + index / 20)
                         for index in range(4))
     boxes = []
-    place_labels = plot._place_labels
+    place_labels = plot.place_labels
 
     def remember(canvas, axes, *rest):
         place_labels(canvas, axes, *rest)
         boxes.extend(text.get_window_extent(canvas.get_renderer()) for text in axes.texts if text.get_text())
 
-    monkeypatch.setattr(plot, "_place_labels", remember)
+    monkeypatch.setattr(plot, "place_labels", remember)
     plot.save_plot(rows, tmp_path / "plot.png")
     assert len(boxes) == 8
     assert not any(one.overlaps(other) for index, one in enumerate(boxes) for other in boxes[:index])

@@ -54,7 +54,8 @@ def save_plot(rows: Sequence[ModelRow], path: Path, metric: str = "accuracy") ->
     axes.set_title("Up and to the left is better; a dot's area is the model's size on disk", fontsize=10, loc="left",
                    color="#555555")
     figure.tight_layout()
-    _place_labels(canvas, axes, rows, list(zip(latencies, values)), diameters)
+    labels = [f"{row.name} ({compact(row.size_bytes)}B)" for row in rows]
+    place_labels(canvas, axes, labels, list(zip(latencies, values)), diameters)
     canvas.print_png(str(path))
 
 
@@ -82,8 +83,11 @@ def _dot_diameters(sizes: Sequence[int]) -> np.ndarray:
     return np.maximum(diameters, _SMALLEST_DOT_POINTS)
 
 
-def _place_labels(canvas: FigureCanvasAgg, axes, rows: Sequence[ModelRow], points: list, diameters: np.ndarray) -> None:
-    """Write each model's name and size beside its dot, at the nearest place that covers nothing yet."""
+def place_labels(canvas: FigureCanvasAgg, axes, labels: Sequence[str], points: list, diameters: np.ndarray) -> None:
+    """Write each label beside its dot, at the nearest place that covers nothing yet.
+
+    ``points`` are in the axes' units, ``diameters`` in points; the figure's layout is done.
+    """
     renderer = canvas.get_renderer()
     pixels_per_point = axes.figure.dpi / 72
     centres = axes.transData.transform(points)
@@ -91,9 +95,9 @@ def _place_labels(canvas: FigureCanvasAgg, axes, rows: Sequence[ModelRow], point
     taken = list(dots)
     frame = axes.get_window_extent(renderer)
     for index in np.argsort(-diameters, kind="stable"):
-        row, radius = rows[index], diameters[index] / 2
-        label = axes.annotate(f"{row.name} ({compact(row.size_bytes)}B)", points[index], fontsize=8.5, zorder=3,
-                              xytext=(0, 0), textcoords="offset points", va="center", annotation_clip=False)
+        radius = diameters[index] / 2
+        label = axes.annotate(labels[index], points[index], fontsize=8.5, zorder=3, xytext=(0, 0),
+                              textcoords="offset points", va="center", annotation_clip=False)
         for distance, angle in places_around():
             away = (radius + distance) * np.array([np.cos(angle), np.sin(angle)])
             label.set_position(away)
