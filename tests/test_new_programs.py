@@ -27,6 +27,8 @@ def test_it_answers_as_the_pdmodel_of_the_same_classifier(folders, tmp_path):
     new, old = (load_teacher(folders[kind], tmp_path) for kind in ("json", "exported"))
     assert new.model_file.suffix == ".json" and old.model_file.suffix == ".pdmodel"
     np.testing.assert_allclose(answers(new), answers(old), atol=1e-5)
+    sentences = new.tokenizer.encode(TEXTS)
+    np.testing.assert_array_equal(new.logits(sentences, threads=2), new.logits(sentences, threads=1))
     np.testing.assert_array_equal(new.embeddings, old.embeddings)
     assert new.embeddings.shape[0] == len(VOCABULARY)
     assert [feed.role for feed in new.framing.feeds] == [feed.role for feed in old.framing.feeds]

@@ -17,8 +17,7 @@ from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.task import REGRESSION
-from paddleslim_bilstm.teacher import InferenceModel, load_teacher
-from paddleslim_bilstm.teacher.teacher import logits_of
+from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
 from paddleslim_bilstm.tokens import Sentences, Tokenizer
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from teachers import make_tiny_teacher
 from paddleslim_bilstm.cpu import has_fast_bf16
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.teacher import InferenceModel, batches_by_length, label, labelling, load_teacher, logits_of
+from paddleslim_bilstm.teacher.engine import SideBySide
 from paddleslim_bilstm.teacher.weights import read_pdparams
 from paddleslim_bilstm.tokens import Sentences
 
@@ -71,6 +75,38 @@ def test_logits_come_in_the_order_of_the_sentences(teacher):
     np.testing.assert_allclose(logits, one_by_one(teacher, sentences), atol=1e-5)
     assert sum(done) == 200
     assert logits_of(InferenceModel(teacher.prefix, 1), random_sentences(0), teacher.framing).shape[0] == 0
+
+
+@pytest.mark.parametrize("threads, engines", [(2, 2), (7, 7), (12, 6)])
+def test_engines_side_by_side_answer_as_one(teacher, threads, engines):
+    sentences, before = random_sentences(300), threading.active_count()
+    network = teacher.engine(threads=threads)
+    assert isinstance(network, SideBySide) and network._count == engines
+    batches = list(batches_by_length(sentences.lengths + 2, token_budget=64))
+    assert len(batches) > 2 * engines
+    answers = dict((index[0], answer) for index, answer in network.answers(
+        (index, teacher.framing.batch(sentences, index)) for index in batches))
+    one = InferenceModel(teacher.prefix, 1)
+    for index in batches:
+        np.testing.assert_array_equal(answers[index[0]], one.run(*teacher.framing.batch(sentences, index)))
+    together = logits_of(network, sentences, teacher.framing)
+    np.testing.assert_allclose(together, one_by_one(teacher, sentences), atol=1e-5)
+    del network
+    teacher.release()
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_a_batch_that_fails_beside_others_ends_the_labelling(teacher):
+    class Fails:
+        def run(self, *batch):
+            raise UserError("can't run it")
+    network = SideBySide([Fails(), Fails()])
+    with pytest.raises(UserError, match="can't run it"):
+        logits_of(network, random_sentences(2000), teacher.framing)
 
 
 def test_labels_are_the_logits_mapped_from_disk(teacher, tmp_path, small_chunks):

@@ -19,8 +19,9 @@ from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
+from .engine import Engine, runs_on_gpu
 from .shared_chunks import SharedChunks
-from .teacher import Engine, Teacher, runs_on_gpu
+from .teacher import Teacher
 
 _log = logging.getLogger(__name__)
 
