@@ -16,7 +16,6 @@ from ..cpu import physical_cores
 from ..errors import UserError
 from ..storage import checksum
 from ..tokens import Framing, Sentences, Tokenizer
-from .engine import Engine, side_by_side
 from .onnx_graph import OnnxFile
 from .program import Input, read_feeds
 from .teacher import Teacher
@@ -105,8 +104,8 @@ class OnnxTeacher(Teacher):
         table = model.table_of(self.framing.ids_name)
         return None if table is None else model.array(table)
 
-    def _load(self, threads: int, bf16: bool) -> Engine:
-        return side_by_side(lambda share: OnnxEngine(self.file, self.output, share), lambda engine: engine, threads)
+    def _load(self, threads: int, bf16: bool) -> OnnxEngine:
+        return OnnxEngine(self.file, self.output, threads)
 
 
 def load_onnx_teacher(file: Path, tokenizer: Tokenizer,

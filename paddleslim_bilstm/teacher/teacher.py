@@ -12,7 +12,7 @@ import numpy as np
 from ..cpu import physical_cores
 from ..export.inference_file import program_file
 from ..tokens import Framing, Sentences, Tokenizer
-from .engine import Engine, InferenceModel, logits_of, runs_on_gpu, side_by_side
+from .engine import Engine, load_engine, logits_of
 from .program import read_parameter, read_signature
 
 
@@ -132,6 +132,4 @@ class PaddleTeacher(Teacher):
         return read_parameter(self.prefix, read_signature(self.model_file).embedding)
 
     def _load(self, threads: int, bf16: bool) -> Engine:
-        if runs_on_gpu():
-            return InferenceModel(self.prefix, threads, bf16)
-        return side_by_side(lambda share: InferenceModel(self.prefix, share, bf16), InferenceModel.clone, threads)
+        return load_engine(self.prefix, threads, bf16)
