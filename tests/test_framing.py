@@ -58,6 +58,10 @@ def test_what_was_framed_is_found_again_and_lists_are_framed_alike(pairs, feeds,
     rows, of_second = zip(*[one.frame(ids, 32) for ids in sentences.to_lists()])
     for array, expected in zip(one.pad(rows, of_second), batch):
         np.testing.assert_array_equal(array, expected)
+    for number, (row, second) in enumerate(zip(rows, of_second)):
+        for array, expected in zip(one.pad([row], [second]), one.batch(sentences, np.array([number]))):
+            np.testing.assert_array_equal(array, expected)
+            assert array.dtype == expected.dtype
 
 
 def test_a_mask_decides_what_is_padding():

@@ -62,6 +62,8 @@ def batch_logits(run: Logits, sentences: Sentences, reader: Reader, batch_size: 
 
 def _in_batches(run: Logits, feeds: Callable[[Sequence[int]], tuple[np.ndarray, ...]], order: Sequence[int],
                 batch_size: int, workers: Workers) -> np.ndarray:
+    if len(order) == 1:
+        return run(*feeds(order))
     size = min(batch_size, -(-len(order) // workers.count))
     parts = [order[start:start + size] for start in range(0, len(order), size)]
     logits = np.concatenate(workers.map(lambda part: run(*feeds(part)), parts))

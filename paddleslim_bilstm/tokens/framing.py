@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, List, Mapping, NamedTuple, Protocol, Sequence, Tuple, Union
 
 import numpy as np
@@ -39,6 +39,13 @@ class Feed(NamedTuple):
     name: str
     role: str
     dtype: str = "int64"
+
+
+@lru_cache(maxsize=1024)
+def _filled(value: int, length: int, dtype: str) -> np.ndarray:
+    array = np.full((1, length), value, dtype)
+    array.flags.writeable = False  # it is shared
+    return array
 
 
 BERT_FEEDS = (Feed("input_ids", IDS), Feed("token_type_ids", TYPES))
@@ -127,9 +134,19 @@ class Framing:
 
     def pad(self, rows: Sequence[list[int]], of_second: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Return what `frame` gave for several sentences as one batch, an array ``[len(rows), length]`` a feed."""
+        if len(rows) == 1 and self.width is None:
+            return self._alone(rows[0], of_second[0])
         width = self.width or max(map(len, rows))
         ids = np.array([row + [self.pad_id] * (width - len(row)) for row in rows], np.int64)
         return self._arrays(ids, np.array([len(row) for row in rows]), np.array(of_second))
+
+    def _alone(self, row: list[int], of_second: int) -> tuple[np.ndarray, ...]:
+        """Return a single row as `pad` does. Most texts are served so, and each call of NumPy's costs microseconds."""
+        first = len(row) - of_second
+        return tuple(np.array([row], feed.dtype) if feed.role == IDS
+                     else _filled(1, len(row), feed.dtype) if feed.role == MASK
+                     else _filled(0, len(row), feed.dtype) if feed.role == ZEROS or not of_second
+                     else np.array([[0] * first + [1] * of_second], feed.dtype) for feed in self.feeds)
 
     def contents(self, batch: Mapping[str, np.ndarray]) -> list[Row]:
         """Return the tokens of each row of a batch (arrays by feed name) without special tokens and padding.
