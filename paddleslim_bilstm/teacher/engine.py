@@ -108,12 +108,16 @@ class SideBySide:
     def answers(self, batches: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]]) -> Iterator[tuple]:
         """Yield what `run` returns for each of ``batches``, ``(index, batch)``, with its index, as they are done."""
         waiting: set[Future] = set()
-        for index, batch in batches:
-            waiting.add(self._pool.submit(self._run, index, batch))
-            if len(waiting) > self._count:  # one more than are run, so that no engine waits for the next
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        yield from (future.result() for future in as_completed(waiting))
+        try:
+            for index, batch in batches:
+                waiting.add(self._pool.submit(self._run, index, batch))
+                if len(waiting) > self._count:  # one more than are run, so that no engine waits for the next
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in as_completed(waiting))
+        finally:
+            for future in waiting:  # of a run that was stopped
+                future.cancel()
 
 
 def load_engine(prefix: str | Path, threads: int, bf16: bool) -> Engine:
