@@ -70,7 +70,7 @@ VARIANTS = {  # name -> (config, overrides)
     "rate 0.002": ("sst2.yaml", [_rate(0.002)]),
     "rate 0.008": ("sst2.yaml", [_rate(0.008)]),
 }
-_FRONTIER = {"default": "default", "one megabyte": "one megabyte"}  # variant -> name in the plot
+_FRONTIER = {"default": "default, int8", "one megabyte": "one megabyte, int8"}  # variant -> name in the plot
 _COLUMNS = {  # figure -> title, factor
     "distilled": ("accuracy %", 100), "mse": ("MSE to the teacher's logits", 1),
     "agreement": ("agrees with the teacher %", 100),
