@@ -25,7 +25,7 @@ _MAX_PADDING = 1 / 8
 # so that remembering the last shape is as fast as remembering ten.
 _ONEDNN_SHAPES = 1
 _GPU_MEMORY_MB = 512
-_MOST_AT_ONCE = 8  # engines; each holds what its batch becomes on the way, a hundred megabytes in a BERT-base
+_MOST_AT_ONCE = 8  # engines; each holds what its batch becomes on the way, some 100 MiB in a MiniLM
 
 
 class Engine(Protocol):
