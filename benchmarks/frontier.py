@@ -51,10 +51,10 @@ def draw_frontier(measured: Sequence[Point], path: Path) -> None:
     """Write a PNG with two panels: accuracy against latency of what was measured, and of all against size."""
     figure = Figure(figsize=(11, 4.8), dpi=150)
     canvas = FigureCanvasAgg(figure)
-    timed = [point for point in measured if point.milliseconds is not None]
-    panels = (("median latency of one sentence in ms, one thread", timed, [one.milliseconds for one in timed]),
-              ("size on disk in MB", [*measured, *PUBLISHED], [one.megabytes for one in (*measured, *PUBLISHED)]))
-    every = [point.accuracy for point in (*measured, *PUBLISHED)]
+    known = [*measured, *PUBLISHED]
+    panels = (("median latency of one sentence in ms, one thread", measured, [one.milliseconds for one in measured]),
+              ("size on disk in MB", known, [one.megabytes for one in known]))
+    every = [point.accuracy for point in known]
     margin = 0.1 * (max(every) - min(every))
     drawn = []
     for number, (label, points, places) in enumerate(panels, 1):

@@ -86,8 +86,10 @@ def test_the_same_config_and_seed_give_the_same_student(class_run, config, tmp_p
 
 def test_the_students_own_seed_trains_another_one_from_the_same_labels(class_run, again, tmp_path):
     def labels():
-        return {path.name for path in (tmp_path / "cache").rglob("*") if "student" not in str(path)}
+        cache = tmp_path / "cache"
+        return {file.relative_to(cache) for kind in ("labels", "transfer_sets") for file in (cache / kind).rglob("*")}
     before = labels()
+    assert before
     again["bert_to_bilstm"]["seed"] = 1
     other = compress(again)
     assert labels() == before

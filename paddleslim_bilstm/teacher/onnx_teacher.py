@@ -16,6 +16,7 @@ from ..cpu import physical_cores
 from ..errors import UserError
 from ..storage import checksum
 from ..tokens import Framing, Sentences, Tokenizer
+from .engine import Engine
 from .onnx_graph import OnnxFile
 from .program import Input, read_feeds
 from .teacher import Teacher
@@ -30,7 +31,7 @@ _FEWEST_POSITIONS = 16
 _ENCODINGS = ("pooler_output", "sentence_embedding", "last_hidden_state", "text_embeds")
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """An ONNX model on the CPU.
 
     Args:
