@@ -69,6 +69,17 @@ def test_a_killed_run_asks_for_no_text_twice(tokenizer, tmp_path):
     assert len(asked) == 600 + 256
 
 
+def test_more_texts_behind_those_that_were_asked_are_all_that_is_asked(tokenizer, tmp_path):
+    asked = []
+    teacher = FunctionTeacher.of(lambda texts: [asked.append(text) or [0.5, 1] for text in texts], tokenizer, "ab")
+    sentences = tokenizer.encode(TEXTS)
+    label(teacher, sentences.take(np.arange(300)), tmp_path, "few", 1)
+    label(teacher, sentences, tmp_path, "more", 1)
+    assert asked == [*TEXTS[:300], *TEXTS[256:]]
+    label(teacher.reading(sentences, list(map(str.upper, TEXTS))), sentences, tmp_path, "capitals", 1)
+    assert asked[-600:] == list(map(str.upper, TEXTS))  # the same tokens, but another text
+
+
 def test_the_function_reads_what_was_written_and_pairs(tokenizer):
     seen = []
     teacher = FunctionTeacher.of(lambda texts: [seen.append(text) or 0.5 for text in texts], tokenizer, ("score",))

@@ -138,6 +138,29 @@ def test_a_killed_run_goes_on_and_damaged_chunks_are_made_again(teacher, tmp_pat
     assert "damaged; its 400 sentences are labelled again" in caplog.text
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_longer_transfer_set_takes_what_a_shorter_one_has(links, teacher, tmp_path, small_chunks, monkeypatch):
+    sentences = random_sentences(1900)
+    label(teacher, sentences.take(np.arange(1000)), tmp_path / "kept", "few", threads=1)
+    before = {file.name: file for file in chunks(tmp_path / "kept")}
+    if not links:
+        monkeypatch.setattr(os, "link", lambda source, target: (_ for _ in ()).throw(OSError("no links here")))
+    longer = label(teacher, sentences, tmp_path / "kept", "more", threads=1)
+    alone = label(teacher, sentences, tmp_path / "alone", "more", threads=1)
+    np.testing.assert_array_equal(longer.logits, alone.logits)
+    after = [file for file in chunks(tmp_path / "kept") if file not in before.values()]
+    assert [file.name in before for file in sorted(after)] == [True, True, False, False, False]
+    assert [os.path.samefile(file, before[file.name]) for file in sorted(after)[:2]] == [links] * 2
+
+
+def test_labels_of_another_teacher_are_not_taken(teacher, tmp_path, small_chunks):
+    sentences = random_sentences(CHUNK)
+    other = dataclasses.replace(teacher, fingerprint="another")
+    for one in (teacher, other):
+        label(one, sentences, tmp_path, "key", threads=1)
+    assert len({file.name for file in chunks(tmp_path)}) == 2
+
+
 def test_a_finished_cache_needs_no_model(teacher, tmp_path, small_chunks):
     sentences = random_sentences(900)
     expected = np.array(label(teacher, sentences, tmp_path, "abc", threads=1).logits)

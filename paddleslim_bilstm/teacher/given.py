@@ -110,6 +110,9 @@ class FunctionTeacher(Teacher):
     def reading(self, sentences: Sentences, texts: Sequence[Any] | None) -> FunctionTeacher:
         return replace(self, speller=self.speller.knowing(sentences, texts))
 
+    def fingerprint_for(self, sentences: Sentences) -> str:
+        return checksum(self.fingerprint, self.speller.known(sentences))
+
     def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
                threads: int | None = None) -> np.ndarray:
         """Return the function's answers, float32 ``[n, classes]``.

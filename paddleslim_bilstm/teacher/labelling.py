@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .. import ranks
 from ..cpu import has_fast_bf16
 from ..errors import UserError
 from ..progress import progress_bar
-from ..storage import checksum, read_sealed_json, whole_file, write_sealed_json
+from ..storage import checksum, copy_whole, read_sealed_json, whole_file, write_sealed_json
 from ..task import CLASSIFICATION, Task
 from ..text.rows import Where
 from ..tokens import Sentences
@@ -26,7 +27,7 @@ from .teacher import Teacher
 _log = logging.getLogger(__name__)
 
 CHUNK_SENTENCES = 65_536
-LABELS_FORMAT = 1  # counts up when the same sentences and teacher would get other logits
+LABELS_FORMAT = 2  # counts up when the same sentences and teacher would get other logits, or have them elsewhere
 _CHECK_SENTENCES = 2_000
 # A label that changes is one on the edge: a logit moves by less than a hundredth of what it varies between sentences.
 _MIN_AGREEMENT = 0.999
@@ -62,10 +63,11 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
 
     They are kept under ``key``, which names the sentences, with the teacher's fingerprint and framing, in chunks of
     65,536 sentences, or of the teacher's ``chunk_sentences``, with a checksum each: a killed run goes on behind its
-    last finished chunk, and a damaged chunk is made again with a warning. The one file that is mapped is put together
-    from the chunks at each call. On CPUs with bf16 a sample decides whether bf16 is close enough to fp32. Of several
-    teachers each labels by itself, so that its labels serve in other company, too; their mean is put together at each
-    call. The caller has cut the sentences to ``max_seq_length`` less the special tokens.
+    last finished chunk, and a damaged chunk is made again with a warning. A chunk that other labels in ``cache_dir``
+    have, too, is taken from there: a transfer set of more rounds begins with the one of fewer. The one file that is
+    mapped is put together from the chunks at each call. On CPUs with bf16 a sample decides whether bf16 is close enough
+    to fp32. Of several teachers each labels by itself, so that its labels serve in other company, too; their mean is
+    put together at each call. The caller has cut the sentences to ``max_seq_length`` less the special tokens.
 
     Of several ranks, rank ``r`` of ``n`` makes the chunks ``r``, ``r + n``, ``r + 2n``, ..., unless they are in some
     rank's cache; then caches that lack chunks are sent them, and whoever keeps a cache puts them together there.
@@ -88,26 +90,26 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     if ranks.keeps_cache():
         write_sealed_json(answer, {"precision": precision, "check": check})
     size = teacher.chunk_sentences or CHUNK_SENTENCES
+    starts = range(0, len(sentences), size)
+    files, seeds = _chunks(folder, teacher, sentences, starts, precision)
+    if ranks.keeps_cache():
+        _find_elsewhere(files, cache_dir)
 
     def chunk_from(start: int, bar: Any) -> np.ndarray:
-        rows = np.arange(start, min(start + size, len(sentences)))
-        path = _chunk_file(folder, start // size)
-        seed = f"{fingerprint} {precision} {start}".encode()
-        chunk = _read_chunk(path, seed, (len(rows), teacher.num_classes))
+        rows, number = np.arange(start, min(start + size, len(sentences))), start // size
+        chunk = _read_chunk(files[number], seeds[number], (len(rows), teacher.num_classes))
         if chunk is None:
             chunk = teacher.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
             _check_finite(chunk, start, sentences, teacher, where)
-            _write_chunk(path, seed, chunk)
+            _write_chunk(files[number], seeds[number], chunk)
         else:
             bar.update(len(rows))
             bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
         return chunk
 
-    starts = range(0, len(sentences), size)
     if ranks.count() > 1:
         counts = [min(size, len(sentences) - start) for start in starts]
-        shared = SharedChunks([_chunk_file(folder, number) for number in range(len(starts))],
-                              [_DIGEST_BYTES + 4 * count * teacher.num_classes for count in counts])
+        shared = SharedChunks(files, [_DIGEST_BYTES + 4 * count * teacher.num_classes for count in counts])
         with progress_bar("labelling", sum(counts[number] for number in shared.own), "sentences") as bar:
             for number in shared.own:
                 chunk_from(starts[number], bar)
@@ -161,8 +163,33 @@ def _mean_labels(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: s
                   " and ".join(sorted({part.precision for part in parts})), worst, key)
 
 
-def _chunk_file(folder: Path, number: int) -> Path:
-    return folder / f"chunk-{number:05d}.bin"
+def _chunks(folder: Path, teacher: Teacher, sentences: Sentences, starts: range,
+            precision: str) -> tuple[list[Path], list[bytes]]:
+    """Return the file of each chunk, and what its checksum begins with: all that its answers depend on.
+
+    The file's name changes with that, too.
+    """
+    same = checksum(LABELS_FORMAT, precision, asdict(teacher.framing), teacher.tokenizer.rust.to_str())
+    keys = []
+    for start in starts:
+        part = sentences.take(np.arange(start, min(start + starts.step, len(sentences))))
+        keys.append(checksum(same, teacher.fingerprint_for(part), *part.content))
+    return [folder / f"chunk-{number:05d}-{key}.bin" for number, key in enumerate(keys)], list(map(str.encode, keys))
+
+
+def _find_elsewhere(files: Sequence[Path], cache_dir: Path) -> None:
+    """Take chunks that are missing from the labels of other sentences, where these begin alike."""
+    found = 0
+    for file in files:
+        other = None if file.is_file() else next(Path(cache_dir).glob(f"labels-*/{file.name}"), None)
+        if other is not None:
+            try:
+                os.link(other, file)
+            except OSError:  # a disk without links
+                copy_whole(other, file)
+            found += 1
+    if found:
+        _log.info("%d of %d chunks have been labelled before, in another transfer set", found, len(files))
 
 
 def _folder(cache_dir: Path, fingerprint: str) -> Path:
