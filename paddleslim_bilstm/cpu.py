@@ -140,6 +140,11 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """Have glibc give back to the kernel what was freed so far: several hundred megabytes after a long stage."""
     gc.collect()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Do that without looking for garbage first, which takes longer by far."""
     _call_glibc("malloc_trim", 0)
 
 

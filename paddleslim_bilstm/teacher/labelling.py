@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Sequence
 import numpy as np
 
 from .. import ranks
-from ..cpu import give_back_freed_memory, has_fast_bf16
+from ..cpu import has_fast_bf16, trim_heap
 from ..errors import UserError
 from ..progress import progress_bar
 from ..storage import checksum, copy_whole, read_sealed_json, whole_file, write_sealed_json
@@ -103,7 +103,7 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
             _check_finite(chunk, start, sentences, teacher, where)
             _write_chunk(files[number], seeds[number], chunk)
             if teacher.chunk_sentences is None:
-                give_back_freed_memory()  # the heap grows with every shape of a batch, however little of it is in use
+                trim_heap()  # it grows with every shape of a batch, however little of it is in use
         else:
             bar.update(len(rows))
             bar.initial += len(rows)  # found, not made: the rate is that of the sentences labelled now
