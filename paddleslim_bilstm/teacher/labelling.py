@@ -181,17 +181,16 @@ def _chunks(folder: Path, teacher: Teacher, sentences: Sentences, starts: range,
 
 def _find_elsewhere(files: Sequence[Path], cache_dir: Path) -> None:
     """Take chunks that are missing from the labels of other sentences, where these begin alike."""
-    found = 0
-    for file in files:
-        other = None if file.is_file() else next(Path(cache_dir).glob(f"labels-*/{file.name}"), None)
-        if other is not None:
-            try:
-                os.link(other, file)
-            except OSError:  # a disk without links
-                copy_whole(other, file)
-            found += 1
+    missing = [file for file in files if not file.is_file()]
+    kept = {file.name: file for file in Path(cache_dir).glob("labels-*/chunk-*")} if missing else {}
+    found = [file for file in missing if file.name in kept]
+    for file in found:
+        try:
+            os.link(kept[file.name], file)
+        except OSError:  # a disk without links
+            copy_whole(kept[file.name], file)
     if found:
-        _log.info("%d of %d chunks have been labelled before, in another transfer set", found, len(files))
+        _log.info("%d of %d chunks have been labelled before, in another transfer set", len(found), len(files))
 
 
 def _folder(cache_dir: Path, fingerprint: str) -> Path:
