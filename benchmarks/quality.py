@@ -56,6 +56,7 @@ VARIANTS = {  # name -> (config, overrides)
     "75 units": _student(embed_dim=300, hidden_size=75),
     "last states alone": _student(pooling="last"),
     "random embeddings": _student(embeddings="random"),
+    "no hints": ("sst2.yaml", ["bert_to_bilstm.hint_weight=0"]),
     "no unseen tokens": _student(unseen_tokens=0),
     "32 dimensions": _student(embed_dim=32),
     "one megabyte": _student(embed_dim=32, unseen_tokens=11000),

@@ -198,7 +198,7 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     examples = stage("examples", examples_of, settings, teacher, text, transfer_set, labels)
     stage("verify", _assemble_and_verify, run, student, models)
     notes = (*text.notes, *student.notes, *examined.doubts, *models.doubts, *examined.notes, *answer_notes,
-             *_precision_note(teacher, labels, dev_set.task))
+             *_precision_note(teacher, labels, dev_set.task), *_hint_note(settings, labels))
     report = stage("publish", _publish, run, rows, config=settings.to_dict(), seconds=run.seconds,
                    data_counts={**text.counts, **student.text.counts}, transfer_set=transfer_set.counts, notes=notes,
                    metric=dev_set.metric, chosen_by=distilled.chosen_by or _chosen_by(job.eval_callback, evaluate),
@@ -314,6 +314,13 @@ def _chosen_by(eval_callback: Evaluate | None, evaluate: Evaluate | None) -> str
 
 def _evaluated_by(eval_callback: Evaluate | None) -> str | None:
     return None if eval_callback is None else "your eval_callback"
+
+
+def _hint_note(settings: Config, labels: Labels) -> tuple[str, ...]:
+    if labels.hints is None or not settings.distill.learns_hints:
+        return ()
+    return (f"Beside the logits the student learned hints, {labels.hints.shape[1]} numbers a sentence that tell what a "
+            "middle layer of the teacher holds. Losses are shown without them.",)
 
 
 def _precision_note(teacher: Teacher, labels: Labels, task: Task) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from .student.recipe import Recipe, Student, start_student
 from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
 from .task import task_named
-from .teacher import Labels, OnnxTeacher, Teacher, label, load_teachers, missing_bytes
+from .teacher import Labels, OnnxTeacher, Teacher, bytes_of_answers, label, load_teachers, missing_bytes, tells_hints
 from .teacher.function_content import content_of
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
 from .teacher.label_files import GivenAnswers, read_answers
@@ -128,6 +128,9 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
                                 task_named(settings.global_.task))
         teacher, text = run.stage("read text", ranks.keepers_then_others, _read_without_model, job, answers,
                                   run.tokenizer_dir)
+    if settings.distill.wants_hints and not tells_hints(teacher):
+        raise UserError("bert_to_bilstm.hint_weight: this teacher tells nothing but its answers (hidden states are "
+                        "read of checkpoints, and of .pdmodel files with layer normalisation); remove it")
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 
@@ -308,7 +311,7 @@ def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, trans
     """
     sentences, cache, student_bytes = transfer_set.sentences, run.cache("labels"), size_bytes(student.first)
     missing = missing_bytes(teacher, sentences, cache, transfer_set.key)
-    mapped = 4 * len(sentences) * teacher.num_classes * (1 + len(teacher.members))
+    mapped = len(sentences) * sum(map(bytes_of_answers, (teacher, *(member.teacher for member in teacher.members))))
     cached = missing + mapped + (CHECKPOINT_STUDENTS * student_bytes if missing else 0)
     copies = _MODEL_COPIES + 2 * len(settings.strategies)
     if ranks.keeps_cache():
@@ -331,7 +334,9 @@ def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, fold
 
 
 def lesson(settings: Config, student: Student, labels: Labels, origins: Origins) -> TrainingSet:
-    """Return what the student learns from: the teacher's logits, and where they have a weight the gold labels."""
+    """Return what the student learns from: the teacher's logits, its hints, where they have a weight the gold labels.
+    """
     hard = origins.text.train_labels[origins.transfer_set.source] if settings.distill.alpha > 0 else None
+    hints = labels.hints if settings.distill.learns_hints else None
     return TrainingSet(student.text.transfer, labels.logits, hard, origins.where,
-                       checksum(labels.key, [] if hard is None else hard), origins.transfer_set.source)
+                       checksum(labels.key, [] if hard is None else hard), origins.transfer_set.source, hints)

@@ -100,15 +100,15 @@ def _own_encoder(prefix, settings):
     if settings.get("use_cache"):
         import pytest
         pytest.skip("needs PaddleNLP, whose classifiers return keys and values")
-    types = settings.get("type_vocab_size", 2)
+    types, depth = settings.get("type_vocab_size", 2), settings["num_hidden_layers"]
     family = next(family for family in FAMILIES if family.paddle_class == prefix)
     dropout = settings.get("hidden_dropout_prob", 0.1)
     model = EncoderClassifier(EncoderSpec(
-        family=family, vocab=settings["vocab_size"], embedding=HIDDEN, hidden=HIDDEN, inner=64, heads=2, depth=2,
-        groups=2, group_size=1, positions=settings["max_position_embeddings"], first_position=0, types=types, tasks=0,
-        task=0, classes=settings["num_labels"], epsilon=1e-12, activation="gelu", head_activation="tanh", distances=0,
-        far=0, norm_distances=False, hidden_dropout=dropout, attention_dropout=dropout, head_dropout=dropout,
-        pool_dropout=0.0, spread=0.02), pad_id=0)
+        family=family, vocab=settings["vocab_size"], embedding=HIDDEN, hidden=HIDDEN, inner=64, heads=2, depth=depth,
+        groups=depth, group_size=1, positions=settings["max_position_embeddings"], first_position=0, types=types,
+        tasks=0, task=0, classes=settings["num_labels"], epsilon=1e-12, activation="gelu", head_activation="tanh",
+        distances=0, far=0, norm_distances=False, hidden_dropout=dropout, attention_dropout=dropout,
+        head_dropout=dropout, pool_dropout=0.0, spread=0.02), pad_id=0)
     names = settings.get("id2label")
     model.written_config = {**model.spec.config({}), **({"id2label": names} if names else {})}
     return model

@@ -134,19 +134,21 @@ class Sums:
     (True, {"matches": True}, True),
     (True, {"encoder": "bigru", "pooling": "attention"}, True)])
 def test_the_parts_of_a_batch_add_up_to_its_step(in_old_programs, monkeypatch, pairs, sizes, projected):
-    """With dropout of the embedding, labels beside logits, and batches too small for all ranks."""
+    """With dropout of the embedding, labels and hints beside logits, and batches too small for all ranks."""
     paddle.enable_static()
     weights, spec = random_student(vocab=VOCABULARY, pairs=pairs, **sizes)
     sentences = (random_pairs if pairs else random_sentences)(40, *(() if pairs else [np.random.default_rng(0)]))
     rng = np.random.default_rng(1)
-    data = TrainingSet(sentences, rng.normal(0, 1, (40, 3)).astype(np.float32), rng.integers(0, 3, 40))
-    planned = plan(4, alpha=0.3, dropout=0.0 if "num_layers" in sizes else 0.3)
+    data = TrainingSet(sentences, rng.normal(0, 1, (40, 3)).astype(np.float32), rng.integers(0, 3, 40),
+                       hints=rng.integers(-90, 90, (40, 5)).astype(np.int8) if projected else None)
+    planned = plan(4, alpha=0.3, hint_weight=0.5, dropout=0.0 if "num_layers" in sizes else 0.3)
     found = []
     for program in (TrainingProgram, SharedTrainingProgram):
         with paddle.static.scope_guard(paddle.static.Scope()), monkeypatch.context() as patch:
             rows_count = len(weights["embedding"])
             base = np.eye(rows_count, 2 * spec.embed_dim, dtype=np.float32) if projected else None
-            run, sums = program(spec, weights, planned, logit_mse, adam, base, rows_count), Sums(patch)
+            run, sums = program(spec, weights, planned, logit_mse, adam, base, rows_count,
+                                5 if projected else 0), Sums(patch)
             step = run.step if program is TrainingProgram else lambda *arguments: sums.step(run, *arguments)  # noqa: B023
             losses = [step(data, rows, number) for number, rows in enumerate(np.split(np.arange(40), [17, 36, 38]))]
             found.append((losses, run.weights(), sorted(run.state())))

@@ -246,8 +246,10 @@ def test_only_tokens_that_occur_have_offsets():
 def test_interrupted_training_ends_as_an_uninterrupted_one(projected, tmp_path, monkeypatch):
     data, bars = token_sum_task(), []
     base = base_for(weights_for()) if projected else None
+    if projected:
+        data = replace(data, hints=np.random.default_rng(0).integers(-64, 64, (len(data.logits), 4)).astype(np.int8))
     monkeypatch.setattr(train, "progress_bar", lambda *about: bars.append(progress_bar(*about)) or bars[-1])
-    straight = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data),
+    straight = train_student(SPEC, weights_for(), data, plan(100, hint_weight=1.0), logit_mse, adam, accuracy(data),
                              base=base)
 
     class Interrupted(Exception):
@@ -263,10 +265,10 @@ def test_interrupted_training_ends_as_an_uninterrupted_one(projected, tmp_path, 
 
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
-        train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, interrupting, checkpoint,
+        train_student(SPEC, weights_for(), data, plan(100, hint_weight=1.0), logit_mse, adam, interrupting, checkpoint,
                       base=base)
-    resumed = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, accuracy(data), checkpoint,
-                            base=base)
+    resumed = train_student(SPEC, weights_for(), data, plan(100, hint_weight=1.0), logit_mse, adam, accuracy(data),
+                            checkpoint, base=base)
     assert resumed.evaluations == straight.evaluations
     assert bars[-1].initial == 60 * 32  # the rate is that of the sentences trained on now
     for name in straight.weights:

@@ -288,6 +288,10 @@ def _check_use(config: Config, written: Source) -> None:
             student.vocabulary != TOKENS or student.embeddings != StudentConfig().embeddings):
         raise written.error(("bert_to_bilstm", "student", "unseen_tokens"), "is of tokens that start from the "
                             "teacher's embeddings, and this student has none such; remove it")
+    distill = config.distill
+    if distill.wants_hints and not distill.learns_hints:
+        raise written.error(("bert_to_bilstm", "hint_weight"), "joins the squared error between logits, and this "
+                            "student learns by another loss; remove it, or set loss: logit_mse and an alpha below 1")
     train, defaults = config.train, TrainSettings()
     reasons = dict.fromkeys(("amp_config", "recompute_config", "sharding_config"), "a Bi-LSTM is small, so it is "
                             "trained in float32 on one device; remove it")

@@ -345,6 +345,9 @@ class StudentConfig(Section):
     from the teacher's; the first of its vocabulary. Fewer make a smaller student, which knows fewer words."""
 
 
+SQUARED_ERRORS = ("logit_mse", "l2")  # of the distillation losses
+
+
 class DistillConfig(Section):
     """The strategy: total loss = alpha * hard-label loss + (1 - alpha) * distillation loss."""
 
@@ -353,7 +356,10 @@ class DistillConfig(Section):
     loss: Text = "logit_mse"
     """Distillation loss: logit_mse, PaddleSlim's l2, soft_label, dkd, skd, or one of a plug-in."""
     alpha: Share = 0.0
-    """Weight of the hard-label loss; 0 learns from the teacher's logits alone."""
+    """Weight of the hard-label loss; 0 learns from the teacher alone."""
+    hint_weight: Annotated[float, Field(ge=0), BeforeValidator(as_number)] = 0.5
+    """With logit_mse or l2: weight of what a Paddle teacher's hidden states tell (FitNets' hints), in parts of its
+    logits' variance; 0 learns from its logits alone, as in the paper."""
     batch_size: Count = 128
     """Sentences of a batch."""
     train_alone: bool = True
@@ -361,6 +367,21 @@ class DistillConfig(Section):
     seed: Optional[Annotated[int, Field(ge=0, lt=2**32), Whole]] = None
     """Of the student's first weights and the order of its batches; Global.seed if unset. Another one makes another
     student from the same transfer set, which is not labelled again."""
+
+    @property
+    def has_squared_error(self) -> bool:
+        """Whether the distillation loss is the squared error of the logits."""
+        return self.loss in SQUARED_ERRORS
+
+    @property
+    def learns_hints(self) -> bool:
+        """Whether the teacher's hints join the loss, if it has any."""
+        return self.hint_weight > 0 and self.alpha < 1 and self.has_squared_error
+
+    @property
+    def wants_hints(self) -> bool:
+        """Whether it was said how much they are to weigh."""
+        return self.hint_weight not in (0, DistillConfig().hint_weight)
 
 
 CROSSOVER = "crossover"  # not a default where alpha is above 0: it joins sentences of different labels

@@ -68,10 +68,12 @@ class StudentNetwork(nn.Layer):
     Every program that builds it under a fresh ``paddle.utils.unique_name.guard()`` uses the same parameter names,
     so programs that run in one scope share their weights; but for the embedding where ``base_units`` are given, that
     of a `ProjectedEmbedding`.
+
+    With ``hint_units`` it can tell the teacher's `hints`, too, which matters in training alone (`hints_of`).
     """
 
     def __init__(self, spec: StudentSpec, rows: int, dropout: float = 0.0, training: bool = False,
-                 base_units: int | None = None):
+                 base_units: int | None = None, hint_units: int = 0):
         super().__init__()
         self.embedder = (nn.Embedding(rows, spec.table_units) if base_units is None else
                          ProjectedEmbedding(rows, base_units, spec.table_units))
@@ -79,6 +81,9 @@ class StudentNetwork(nn.Layer):
         self.pairs, self.matches, self.dropout = spec.pairs, spec.matches, dropout
         self.fc = nn.Linear(num_features(spec), spec.hidden_size)
         self.output_layer = nn.Linear(spec.hidden_size, spec.num_classes)
+        if hint_units:
+            zeros = nn.initializer.Constant(0.0)  # the same in all ranks
+            self.hint_layer = nn.Linear(num_features(spec), hint_units, ParamAttr(initializer=zeros))
 
     def forward(self, rows, lengths, kept=None):
         """Map rows int64 ``[batch, length]`` with lengths int32 ``[batch]`` to logits ``[batch, classes]``.
@@ -86,9 +91,21 @@ class StudentNetwork(nn.Layer):
         For pairs both have ``2 * batch`` entries, all first sides before all second sides; a side may be empty.
         ``kept`` is what dropout leaves of the embeddings, uint8 of `embedded_shape`, 0 where a unit is dropped.
         """
-        return self.output_layer(paddle.tanh(self.fc(self._features(rows, lengths, kept))))
+        return self.logits_of(self.features(rows, lengths, kept))
 
-    def _features(self, rows, lengths, kept):
+    def logits_of(self, features):
+        """Map what `features` returns to logits ``[batch, classes]``."""
+        return self.output_layer(paddle.tanh(self.fc(features)))
+
+    def hints_of(self, features):
+        """Map what `features` returns to hints ``[batch, units]``.
+
+        By a linear layer, as in FitNets (arXiv 1412.6550), section 2.1.
+        """
+        return self.hint_layer(features)
+
+    def features(self, rows, lengths, kept=None):
+        """Map the arguments of `forward` to the encoder's vectors ``[batch, features]``, of pairs compared."""
         def embed(ids):
             embedded = self._embedded_with_matches(ids) if self.matches else self.embedder(ids)
             if kept is None:

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from .. import ranks
+from ..teacher.hints import unpacked
 from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.sentences import padded_rows
@@ -43,9 +44,10 @@ class TrainingSet:
         labels: the task's, such as class ids, int64 ``[n]``, its marker where a sentence has none; None when alpha
             is 0.
         where: tells where sentences were read, by their indices; for messages.
+        hints: of the teacher, int8 ``[n, units]``, see `teacher.hints`; None where it has none, or none are learned.
         source: which original each was made of, int ``[n]``, if it is known.
         held_out: which sentences the student doesn't learn from, their indices; none by default.
-        key: changes with the sentences, logits and labels.
+        key: changes with the sentences, logits, hints and labels.
     """
 
     sentences: Sentences
@@ -54,6 +56,7 @@ class TrainingSet:
     where: Where | None = None
     key: str = ""
     source: np.ndarray | None = None
+    hints: np.ndarray | None = None
     held_out: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
@@ -74,6 +77,7 @@ class TrainingPlan:
         eval_iter: steps between two evaluations (PaddleSlim's ``TrainConfig.eval_iter``).
         target_metric: training stops once the metric exceeds it; None to go on to the end.
         seed: of the batches' order and of dropout.
+        hint_weight: weight of the hints' mean squared error, which joins the loss.
     """
 
     total_steps: int
@@ -83,6 +87,7 @@ class TrainingPlan:
     eval_iter: int
     target_metric: float | None
     seed: int
+    hint_weight: float = 0.0
 
 
 class TrainingProgram:
@@ -90,10 +95,14 @@ class TrainingProgram:
 
     With ``base``, float32 ``[rows, units]``, the embedding is trained as a `ProjectedEmbedding` of its first
     ``occurring_rows``, those that training can meet; the drop-in's is put together when it is asked for.
+    With ``hint_units`` the student learns so many of the teacher's hints beside the rest; the loss that `step` returns
+    goes without them.
     """
 
     def __init__(self, spec: StudentSpec, first: Weights, plan: TrainingPlan, loss: StaticLoss | None,
-                 make_optimizer: MakeOptimizer, base: np.ndarray | None = None, occurring_rows: int = 0):
+                 make_optimizer: MakeOptimizer, base: np.ndarray | None = None, occurring_rows: int = 0,
+                 hint_units: int = 0):
+        self._hint_units = hint_units
         self._base, self._occurring_rows = base, len(first["embedding"]) if base is None else occurring_rows
         self._token_map = first[TOKEN_MAP]
         self._scope = paddle.static.global_scope()
@@ -117,8 +126,12 @@ class TrainingProgram:
             network = self._training_network(spec, plan)
             self._network, self._dropout, self._seed = network, plan.dropout, plan.seed
             kept = paddle.static.data("kept", network.embedded_shape(-1, -1), "uint8") if plan.dropout else None
-            logits = network(rows, lengths, kept)
-            self._loss = self._total_loss(spec, logits, loss, plan.alpha)
+            features = network.features(rows, lengths, kept)
+            self._loss = self._minimised = self._total_loss(spec, network.logits_of(features), loss, plan.alpha)
+            if self._hint_units:
+                hints = paddle.static.data("hints", [-1, self._hint_units], "float32")
+                error = paddle.nn.functional.mse_loss(network.hints_of(features), hints)
+                self._minimised = self._loss + plan.hint_weight * error
             self._uses_labels = loss is None or plan.alpha > 0
             self._uses_logits = loss is not None and plan.alpha < 1
             self._add_update(spec, plan, make_optimizer)
@@ -126,11 +139,12 @@ class TrainingProgram:
 
     def _training_network(self, spec, plan):
         units = None if self._base is None else self._base.shape[1]
-        return StudentNetwork(spec, self._occurring_rows, plan.dropout, training=True, base_units=units)
+        return StudentNetwork(spec, self._occurring_rows, plan.dropout, training=True, base_units=units,
+                              hint_units=self._hint_units)
 
     def _add_update(self, spec, plan, make_optimizer):
         optimizer, self._schedule = make_optimizer(plan.total_steps)
-        optimizer.minimize(self._loss)
+        optimizer.minimize(self._minimised)
         self._updating = self._program
 
     @staticmethod
@@ -174,6 +188,8 @@ class TrainingProgram:
             feed["teacher_logits"] = data.logits[batch]
         if self._uses_labels:
             feed["labels"] = data.labels[batch]
+        if self._hint_units:
+            feed["hints"] = unpacked(data.hints[batch])
         return feed
 
     def _advance(self) -> None:
@@ -233,7 +249,7 @@ class SharedTrainingProgram(TrainingProgram):
     def _add_update(self, spec, plan, make_optimizer):
         share = paddle.static.data("share", [], "float32")
         gradients = {parameter.name: gradient
-                     for parameter, gradient in paddle.static.append_backward(self._loss * share)}
+                     for parameter, gradient in paddle.static.append_backward(self._minimised * share)}
         embedding = self._network.embedder.weight.name
         occurring = paddle.static.data("occurring", [-1], "int64")
         gradients[embedding] = paddle.gather(gradients[embedding], occurring)

@@ -143,7 +143,6 @@ _FEWEST_STEPS = 2000  # small data is gone through more often
 _EVALUATIONS, _LONGEST_EVAL_ITER = 10, 1000
 _ONE_HELD_OUT_OF, _FEWEST_HELD_OUT, _MOST_HELD_OUT = 50, 200, 4096  # sentences of the transfer set
 _HELD_OUT = 3  # sets the random stream of what is held out apart
-_SQUARED_ERRORS = ("logit_mse", "l2")
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ class Recipe:
     def _held_out(self, data: TrainingSet) -> np.ndarray:
         """Return which sentences are held out: none where they would be few, or are not what should choose."""
         most = min(len(data.sentences) // _ONE_HELD_OUT_OF, _MOST_HELD_OUT)
-        learns_logits_alone = self.settings.distill.alpha == 0 and self.settings.distill.loss in _SQUARED_ERRORS
+        learns_logits_alone = self.settings.distill.alpha == 0 and self.settings.distill.has_squared_error
         if self.user_chooses or data.source is None or not learns_logits_alone or most < _FEWEST_HELD_OUT:
             return np.empty(0, np.int64)
         count = np.bincount(data.source)
@@ -221,7 +220,7 @@ class Recipe:
         bias = task.first_bias(data.labels) if data.logits is None else task.first_bias_for(data.logits)
         if bias is not None:
             first = {**first, "output.bias": bias}
-        plan = self._plan(steps)
+        plan = self._plan(steps, data)
         checkpoint = self.folder / f"{name}-{self._key(spec, first, data, plan, base)}.safetensors"
         if ranks.is_first() and not checkpoint.is_file():
             check_room("training", [Need(self.folder, CHECKPOINT_STUDENTS * size_bytes(first), "Global.cache_dir")])
@@ -251,8 +250,9 @@ class Recipe:
     def _epoch_steps(self, sentences: int) -> int:
         return -(-sentences // self.settings.distill.batch_size)
 
-    def _plan(self, steps: int) -> TrainingPlan:
+    def _plan(self, steps: int, data: TrainingSet) -> TrainingPlan:
         distill, train = self.settings.distill, self.settings.train
         eval_iter = train.eval_iter or min(max(steps // _EVALUATIONS, 1), _LONGEST_EVAL_ITER)
         return TrainingPlan(steps, distill.batch_size, distill.alpha, distill.student.dropout, eval_iter,
-                            train.target_metric, self.settings.student_seed)
+                            train.target_metric, self.settings.student_seed,
+                            0.0 if data.hints is None else distill.hint_weight * float(data.logits.var(axis=0).mean()))

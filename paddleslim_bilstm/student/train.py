@@ -88,7 +88,8 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
         with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
             occurring = first[TOKEN_MAP][tokens_that_occur(data.sentences, len(first[TOKEN_MAP]))]
-            run = program(spec, first, plan, loss, make_optimizer, base, int(occurring.max(initial=0)) + 1)
+            hint_units = 0 if data.hints is None else data.hints.shape[1]
+            run = program(spec, first, plan, loss, make_optimizer, base, int(occurring.max(initial=0)) + 1, hint_units)
             if progress.step:
                 run.restore(state, progress.step)
                 _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)

@@ -51,10 +51,11 @@ class InferenceModel(Engine):
         prefix: path of the two files without their suffix.
         threads: CPU threads.
         bf16: multiply matrices in bfloat16; about twice as fast where the CPU has it, slower where it has not.
+        program: another program with the same parameters, which may have several outputs ``[batch, units]``.
     """
 
-    def __init__(self, prefix: str | Path, threads: int, bf16: bool = False) -> None:
-        program = program_file(prefix)
+    def __init__(self, prefix: str | Path, threads: int, bf16: bool = False, program: Path | None = None) -> None:
+        program = program or program_file(prefix)
         config = Config(str(program), f"{prefix}.pdiparams")
         config.disable_glog_info()
         self._shrinks = program.suffix != NEW_PROGRAM  # Paddle has neither for its new programs
@@ -73,15 +74,18 @@ class InferenceModel(Engine):
             self._adopt(create_predictor(config))
 
     def run(self, *batch: np.ndarray) -> np.ndarray:
-        """Return the logits, float32 ``[batch, classes]``; ``batch`` is an array an input, in the model's order."""
+        """Return the logits, float32 ``[batch, classes]``, and behind them what other outputs there are.
+
+        ``batch`` is an array an input, in the model's order.
+        """
         for handle, array in zip(self._inputs, batch):
             handle.reshape(array.shape)
             handle.copy_from_cpu(array)
         self._predictor.run()
-        logits = self._output.copy_to_cpu().astype(np.float32, copy=False)
+        found = [output.copy_to_cpu().astype(np.float32, copy=False) for output in self._outputs]
         if self._shrinks:
             self._predictor.try_shrink_memory()  # or each new shape adds to what the heap holds, half a gigabyte in all
-        return logits
+        return found[0] if len(found) == 1 else np.hstack(found)
 
     def clone(self) -> InferenceModel:
         """Return the same network, which shares this one's weights, to be run in another thread beside it."""
@@ -92,7 +96,7 @@ class InferenceModel(Engine):
     def _adopt(self, predictor: Any) -> None:
         self._predictor = predictor
         self._inputs = [predictor.get_input_handle(name) for name in predictor.get_input_names()]
-        self._output = predictor.get_output_handle(predictor.get_output_names()[0])
+        self._outputs = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
 
 
 class SideBySide(Engine):
@@ -125,12 +129,12 @@ class SideBySide(Engine):
                 future.cancel()
 
 
-def load_engine(prefix: str | Path, threads: int, bf16: bool) -> Engine:
+def load_engine(prefix: str | Path, threads: int, bf16: bool, program: Path | None = None) -> Engine:
     """Return an `InferenceModel`, or several of it side by side where there are several ``threads`` of the CPU."""
     share = -(-threads // _MOST_AT_ONCE)
     if runs_on_gpu() or threads == share:
-        return InferenceModel(prefix, threads, bf16)
-    first = InferenceModel(prefix, share, bf16)
+        return InferenceModel(prefix, threads, bf16, program)
+    first = InferenceModel(prefix, share, bf16, program)
     return SideBySide([first, *(first.clone() for _ in range(threads // share - 1))])
 
 
@@ -161,16 +165,19 @@ def batches_by_length(lengths: np.ndarray, token_budget: int = TOKENS_PER_BATCH,
 
 
 def logits_of(model: Engine, sentences: Sentences, reader: Reader,
-              progress: Callable[[int], object] | None = None) -> np.ndarray:
+              progress: Callable[[int], object] | None = None,
+              then: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
     """Return the logits of each sentence, float32 ``[n, classes]``, in the order of ``sentences``.
 
     ``reader`` frames each sentence (or pair) as the model reads it; the caller has cut them to what the model can take.
-    ``progress`` is called with the number of sentences done since its last call.
+    ``progress`` is called with the number of sentences done since its last call. ``then`` makes of a batch's answers
+    what is returned of them.
     """
     batches = ((index, reader.batch(sentences, index))
                for index in batches_by_length(sentences.lengths + reader.special_tokens(sentences.pairs)))
     logits = None
     for index, answer in model.answers(batches):
+        answer = answer if then is None else then(answer)
         if logits is None:
             logits = np.empty((len(sentences), answer.shape[1]), np.float32)
         logits[index] = answer

@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..storage import checksum
 from ..text import Text
 from ..tokens import Sentences
+from .hints import Basis
 from .load import load_teacher
 from .spelling import Speller
 from .teacher import Member, Teacher
@@ -42,6 +43,10 @@ class Translated(Teacher):
 
     def fingerprint_for(self, sentences: Sentences) -> str:
         return checksum(self.fingerprint, self.speller.known(sentences))
+
+    def hinting(self, basis: Basis | None = None) -> Translated | None:
+        own = self.own.hinting(basis)
+        return None if own is None else replace(self, own=own)
 
     def asked(self, sentences: Sentences) -> tuple[Teacher, Sentences]:
         read = self.own.tokenizer.encode([self._in_own_words(text) for text in self.speller.spell(sentences)])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Sequence
+from typing import Any, BinaryIO, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -21,13 +22,14 @@ from ..text.rows import Where
 from ..tokens import Sentences
 from ..tokens.framing import IDS
 from .engine import Engine, runs_on_gpu
+from .hints import HINT_UNITS, Basis, packed
 from .shared_chunks import SharedChunks
 from .teacher import Teacher
 
 _log = logging.getLogger(__name__)
 
 CHUNK_SENTENCES = 65_536
-LABELS_FORMAT = 2  # counts up when the same sentences and teacher would get other logits, or have them elsewhere
+LABELS_FORMAT = 3  # counts up when the same sentences and teacher would get other logits, or have them elsewhere
 _CHECK_SENTENCES = 2_000
 # A label that changes is one on the edge: a logit moves by less than a hundredth of what it varies between sentences.
 _MIN_AGREEMENT = 0.999
@@ -37,6 +39,7 @@ _CONSTANT_SPREAD = 1e-4
 _EXTRA_PADDING = 8
 _MAX_PADDING_CHANGE = 0.01
 _DIGEST_BYTES = 16
+_LOGITS, _HINTS = "logits.npy", "hints.npy"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Labels:
 
     Attributes:
         logits: float32 ``[n, classes]``, mapped from disk, in the order of the sentences.
+        hints: what its hidden states tell, int8 ``[n, units]`` as `hints.packed` packs them, mapped from disk; None of
+            a teacher that doesn't tell. Of several teachers, those of the first that does.
         precision: ``"fp32"``, ``"bf16"`` or, of several teachers, ``"bf16 and fp32"``.
         check: bf16 against fp32 on a sample: ``sentences``, ``max_difference``, ``mean_difference`` of the logits,
             ``agreement`` of the labels; empty where bf16 was not tried. Of several teachers, the worst in bf16.
@@ -52,6 +57,7 @@ class Labels:
     """
 
     logits: np.ndarray
+    hints: np.ndarray | None
     precision: str
     check: dict[str, Any]
     key: str
@@ -59,7 +65,8 @@ class Labels:
 
 def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, threads: int,
           where: Where | None = None, task: Task = CLASSIFICATION) -> Labels:
-    """Return the teacher's logits of ``sentences``, from ``cache_dir`` as far as they are there.
+    """Return the teacher's logits of ``sentences``, with hints where it has any, from ``cache_dir`` as far as they are
+    there.
 
     They are kept under ``key``, which names the sentences, with the teacher's fingerprint and framing, in chunks of
     65,536 sentences, or of the teacher's ``chunk_sentences``, with a checksum each: a killed run goes on behind its
@@ -85,23 +92,26 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     ranks.check_agreement("what is to be labelled, or by whom,", fingerprint)
     folder = _folder(cache_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    answer = folder / "precision.json"
-    precision, check = ranks.of_first(lambda: _precision(answer, teacher, sentences, threads, task))
+    answer, size = folder / "precision.json", teacher.chunk_sentences or CHUNK_SENTENCES
+    saved = ranks.of_first(lambda: _way_of_asking(answer, teacher, sentences, threads, task, size))
     if ranks.keeps_cache():
-        write_sealed_json(answer, {"precision": precision, "check": check})
-    size = teacher.chunk_sentences or CHUNK_SENTENCES
+        write_sealed_json(answer, saved)
+    precision, basis = saved["precision"], Basis.from_text(saved["hints"])
+    classes, units = teacher.num_classes, basis.units if basis else 0
+    asked = teacher.hinting(basis) if basis else teacher
     starts = range(0, len(sentences), size)
-    files, seeds = _chunks(folder, teacher, sentences, starts, precision)
+    files, seeds = _chunks(folder, teacher, sentences, starts, precision, basis)
     if ranks.keeps_cache():
         _find_elsewhere(files, cache_dir)
 
-    def chunk_from(start: int, bar: Any) -> np.ndarray:
+    def chunk_from(start: int, bar: Any) -> _Chunk:
         rows, number = np.arange(start, min(start + size, len(sentences))), start // size
-        chunk = _read_chunk(files[number], seeds[number], (len(rows), teacher.num_classes))
+        chunk = _Chunk.read(files[number], seeds[number], len(rows), classes, units)
         if chunk is None:
-            chunk = teacher.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
-            _check_finite(chunk, start, sentences, teacher, where)
-            _write_chunk(files[number], seeds[number], chunk)
+            answers = asked.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
+            chunk = _Chunk(answers[:, :classes], packed(answers[:, classes:]))
+            _check_finite(chunk.logits, start, sentences, teacher, where)
+            chunk.write(files[number], seeds[number])
             if teacher.chunk_sentences is None:
                 trim_heap()  # it grows with every shape of a batch, however little of it is in use
         else:
@@ -111,21 +121,23 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
 
     if ranks.count() > 1:
         counts = [min(size, len(sentences) - start) for start in starts]
-        shared = SharedChunks(files, [_DIGEST_BYTES + 4 * count * teacher.num_classes for count in counts])
+        shared = SharedChunks(files, [_DIGEST_BYTES + count * (4 * classes + units) for count in counts])
         with progress_bar("labelling", sum(counts[number] for number in shared.own), "sentences") as bar:
             for number in shared.own:
                 chunk_from(starts[number], bar)
         shared.exchange()
     if ranks.keeps_cache():
-        with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file, \
-                progress_bar("labelling", len(sentences), "sentences") as bar:
-            _write_header(file, (len(sentences), teacher.num_classes))
+        with ExitStack() as files_at_once, progress_bar("labelling", len(sentences), "sentences") as bar:
+            logits = files_at_once.enter_context(_array_file(folder / _LOGITS, "<f4", (len(sentences), classes)))
+            hints = files_at_once.enter_context(_array_file(folder / _HINTS, "|i1", (len(sentences), units)))
             for start in starts:
-                file.write(_bytes_of(chunk_from(start, bar)))
+                chunk = chunk_from(start, bar)
+                logits.write(chunk.logits.tobytes())
+                hints.write(chunk.hints.tobytes())
     ranks.wait("put together")
-    teacher.release()
-    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False), precision, check,
-                  checksum(fingerprint, precision))
+    asked.release()
+    return Labels(_mapped(folder / _LOGITS), _mapped(folder / _HINTS) if units else None, precision, saved["check"],
+                  checksum(fingerprint, precision, basis.key if basis else None))
 
 
 def missing_bytes(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str) -> int:
@@ -133,7 +145,17 @@ def missing_bytes(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: 
     if teacher.members:
         return sum(missing_bytes(one.teacher, sentences, cache_dir, key) for one in teacher.members)
     chunks = _folder(cache_dir, _fingerprint(teacher, sentences, key)).glob("chunk-*.bin")
-    return max(4 * len(sentences) * teacher.num_classes - sum(chunk.stat().st_size for chunk in chunks), 0)
+    return max(bytes_of_answers(teacher) * len(sentences) - sum(chunk.stat().st_size for chunk in chunks), 0)
+
+
+def bytes_of_answers(teacher: Teacher) -> int:
+    """Return the size of what is kept of a teacher's answers to one sentence, at most."""
+    return 4 * teacher.num_classes + (HINT_UNITS if teacher.hinting() else 0)
+
+
+def tells_hints(teacher: Teacher) -> bool:
+    """Return whether there are `hints` behind its logits, or those of one of its members."""
+    return teacher.hinting() is not None or any(tells_hints(member.teacher) for member in teacher.members)
 
 
 def _fingerprint(teacher: Teacher, sentences: Sentences, key: str) -> str:
@@ -152,26 +174,27 @@ def _mean_labels(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: s
     folder = _folder(cache_dir, key)
     folder.mkdir(parents=True, exist_ok=True)
     if ranks.keeps_cache():
-        with whole_file(folder / "logits.npy") as partial, open(partial, "wb") as file:
-            _write_header(file, (len(sentences), teacher.num_classes))
+        with _array_file(folder / _LOGITS, "<f4", (len(sentences), teacher.num_classes)) as file:
             for start in range(0, len(sentences), CHUNK_SENTENCES):
                 chunk = [part.logits[start:start + CHUNK_SENTENCES, order] for part, order in zip(parts, columns)]
-                file.write(_bytes_of(np.mean(chunk, axis=0, dtype=np.float32)))
+                file.write(np.mean(chunk, axis=0, dtype=np.float32).tobytes())
     ranks.wait("put together")
     checks = [part.check for part in parts if part.precision == "bf16"]
     worst = {name: (min if name == "agreement" else max)(check[name] for check in checks)
              for name in (checks[0] if checks else ())}
-    return Labels(np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False),
-                  " and ".join(sorted({part.precision for part in parts})), worst, key)
+    hints = next((part.hints for part in parts if part.hints is not None), None)
+    precision = " and ".join(sorted({part.precision for part in parts}))
+    return Labels(_mapped(folder / _LOGITS), hints, precision, worst, key)
 
 
-def _chunks(folder: Path, teacher: Teacher, sentences: Sentences, starts: range,
-            precision: str) -> tuple[list[Path], list[bytes]]:
+def _chunks(folder: Path, teacher: Teacher, sentences: Sentences, starts: range, precision: str,
+            basis: Basis | None) -> tuple[list[Path], list[bytes]]:
     """Return the file of each chunk, and what its checksum begins with: all that its answers depend on.
 
     The file's name changes with that, too.
     """
-    same = checksum(LABELS_FORMAT, precision, asdict(teacher.framing), teacher.tokenizer.rust.to_str())
+    same = checksum(LABELS_FORMAT, precision, basis.key if basis else None, asdict(teacher.framing),
+                    teacher.tokenizer.rust.to_str())
     keys = []
     for start in starts:
         part = sentences.take(np.arange(start, min(start + starts.step, len(sentences))))
@@ -197,20 +220,51 @@ def _folder(cache_dir: Path, fingerprint: str) -> Path:
     return Path(cache_dir) / f"labels-{fingerprint}"
 
 
-def _precision(path: Path, teacher: Teacher, sentences: Sentences, threads: int,
-               task: Task) -> tuple[str, dict[str, Any]]:
-    """Return the precision to label in and how bf16 compared; asked once, so that all chunks agree."""
+def _way_of_asking(path: Path, teacher: Teacher, sentences: Sentences, threads: int, task: Task,
+                   chunk_sentences: int) -> dict[str, Any]:
+    """Return the ``precision`` to label in, how bf16 compared as ``check``, and the basis of the ``hints`` as text.
+
+    It is asked once, so that all chunks agree.
+    """
     try:
         saved = read_sealed_json(path)
-        return saved["precision"], saved["check"]
+        Basis.from_text(saved["hints"])
+        return {name: saved[name] for name in ("precision", "check", "hints")}
     except FileNotFoundError:
         pass
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, AttributeError):
         _log.warning("%s is damaged; whether bf16 does is asked again", path)
     if teacher.chunk_sentences is not None:
-        return "fp32", {}
-    index = np.unique(np.linspace(0, len(sentences) - 1, min(_CHECK_SENTENCES, len(sentences))).astype(np.int64))
-    sample = sentences.take(index)
+        return {"precision": "fp32", "check": {}, "hints": None}
+    precision, check = _precision(teacher, sentences, threads, task)
+    if teacher.hinting():
+        teacher.release()  # another program takes its place
+    basis = _basis(teacher, sentences, threads, chunk_sentences)
+    return {"precision": precision, "check": check, "hints": basis and basis.to_text()}
+
+
+def _sample(sentences: Sentences, most: int) -> Sentences:
+    """Return some of the first ``most`` sentences, evenly spaced."""
+    count = min(most, len(sentences))
+    return sentences.take(np.unique(np.linspace(0, count - 1, min(_CHECK_SENTENCES, count)).astype(np.int64)))
+
+
+def _basis(teacher: Teacher, sentences: Sentences, threads: int, chunk_sentences: int) -> Basis | None:
+    """Return what makes hints of hidden states, if the teacher tells them.
+
+    It depends on the first chunk alone, so that transfer sets that begin alike have chunks in common.
+    """
+    hinting = teacher.hinting()
+    if hinting is None or not len(sentences):
+        return None
+    states = hinting.logits(_sample(sentences, chunk_sentences), threads=threads)[:, teacher.num_classes:]
+    hinting.release()
+    return Basis.of(states)
+
+
+def _precision(teacher: Teacher, sentences: Sentences, threads: int, task: Task) -> tuple[str, dict[str, Any]]:
+    """Return the precision to label in and how bf16 compared."""
+    sample = _sample(sentences, len(sentences))
     expected = teacher.logits(sample, threads=threads)
     network, read = teacher.asked(sample)
     if network.model_file is not None:
@@ -276,30 +330,42 @@ def _check_finite(chunk: np.ndarray, start: int, sentences: Sentences, teacher: 
                         f"({text!r}{source}); its checkpoint is damaged or overflows, use a sound one")
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+@contextmanager
+def _array_file(path: Path, dtype: str, shape: tuple[int, int]) -> Iterator[BinaryIO]:
+    """Yield a file to write an array's content to, row by row; ``path`` is there once all is written."""
+    with whole_file(path) as partial, open(partial, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+        yield file
 
 
-def _write_chunk(path: Path, seed: bytes, chunk: np.ndarray) -> None:
-    data = _bytes_of(chunk)
-    with whole_file(path) as partial:
-        partial.write_bytes(_digest(seed, data) + data)
+def _mapped(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _bytes_of(chunk: np.ndarray) -> bytes:
-    return np.ascontiguousarray(chunk, "<f4").tobytes()
+class _Chunk(NamedTuple):
+    """What a teacher answers to some sentences: logits float32 ``[n, classes]``, hints int8 ``[n, units]``."""
 
+    logits: np.ndarray
+    hints: np.ndarray
 
-def _read_chunk(path: Path, seed: bytes, shape: tuple[int, int]) -> np.ndarray | None:
-    """Return the chunk, or None where it has to be made."""
-    if not path.is_file():
-        return None
-    content = path.read_bytes()
-    digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if len(data) != 4 * shape[0] * shape[1] or _digest(seed, data) != digest:
-        _log.warning("%s is damaged; its %d sentences are labelled again", path, shape[0])
-        return None
-    return np.frombuffer(data, "<f4").reshape(shape)
+    def write(self, path: Path, seed: bytes) -> None:
+        data = np.ascontiguousarray(self.logits, "<f4").tobytes() + self.hints.tobytes()
+        with whole_file(path) as partial:
+            partial.write_bytes(_digest(seed, data) + data)
+
+    @classmethod
+    def read(cls, path: Path, seed: bytes, rows: int, classes: int, units: int) -> _Chunk | None:
+        """Return the chunk, or None where it has to be made."""
+        if not path.is_file():
+            return None
+        content = path.read_bytes()
+        digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if len(data) != rows * (4 * classes + units) or _digest(seed, data) != digest:
+            _log.warning("%s is damaged; its %d sentences are labelled again", path, rows)
+            return None
+        values = rows * classes
+        return cls(np.frombuffer(data, "<f4", values).reshape(rows, classes),
+                   np.frombuffer(data, "|i1", offset=4 * values).reshape(rows, units))
 
 
 def _digest(seed: bytes, data: bytes) -> bytes:

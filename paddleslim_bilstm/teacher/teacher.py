@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, ClassVar, NamedTuple, Sequence
@@ -13,6 +13,7 @@ from ..cpu import physical_cores
 from ..export.inference_file import program_file
 from ..tokens import Framing, Sentences, Tokenizer
 from .engine import Engine, load_engine, logits_of
+from .hints import Basis
 from .program import read_parameter, read_signature
 
 
@@ -67,6 +68,14 @@ class Teacher:
         """Return `fingerprint` with what else its answers to ``sentences`` depend on, but for tokens and framing."""
         return self.fingerprint
 
+    def hinting(self, basis: Basis | None = None) -> Teacher | None:
+        """Return this teacher to be asked for `hints`, or None where its network doesn't tell.
+
+        Its answers are float32 ``[n, classes + units]``: the logits, and behind them the hints that ``basis`` makes of
+        the mean hidden states, or those states as they are.
+        """
+        return None
+
     def asked(self, sentences: Sentences) -> tuple[Teacher, Sentences]:
         """Return the teacher whose network answers, and ``sentences`` as that one reads them."""
         return self, sentences
@@ -117,9 +126,11 @@ class PaddleTeacher(Teacher):
 
     Attributes:
         prefix: our own copy as an inference model, ``<prefix>.pdmodel`` (or ``.json``) and ``<prefix>.pdiparams``.
+        hinting_program: the same program with hidden states as its second output, see `hints.write_hinting_program`.
     """
 
     prefix: Path
+    hinting_program: Path | None = None
 
     has_bf16 = True
 
@@ -131,5 +142,28 @@ class PaddleTeacher(Teacher):
     def embeddings(self) -> np.ndarray:
         return read_parameter(self.prefix, read_signature(self.model_file).embedding)
 
+    def hinting(self, basis: Basis | None = None) -> Teacher | None:
+        if self.hinting_program is None:
+            return None
+        return _HintingTeacher(**{field.name: getattr(self, field.name) for field in fields(self)}, basis=basis)
+
     def _load(self, threads: int, bf16: bool) -> Engine:
         return load_engine(self.prefix, threads, bf16)
+
+
+@dataclass(frozen=True)
+class _HintingTeacher(PaddleTeacher):
+    """What `PaddleTeacher.hinting` returns."""
+
+    basis: Basis | None = None
+
+    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
+               threads: int | None = None) -> np.ndarray:
+        return logits_of(self.engine(bf16, threads), sentences, self.framing, progress, self._with_hints)
+
+    def _with_hints(self, answer: np.ndarray) -> np.ndarray:
+        logits, states = np.split(answer, [self.num_classes], axis=1)
+        return answer if self.basis is None else np.hstack([logits, self.basis.hints(states)])
+
+    def _load(self, threads: int, bf16: bool) -> Engine:
+        return load_engine(self.prefix, threads, bf16, self.hinting_program)
