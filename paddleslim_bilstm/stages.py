@@ -32,7 +32,7 @@ from .student.recipe import Recipe, Student, start_student
 from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
 from .task import task_named
-from .teacher import Labels, OnnxTeacher, Teacher, bytes_of_answers, label, load_teachers, missing_bytes, tells_hints
+from .teacher import Labels, OnnxTeacher, Teacher, bytes_of_answers, label, load_teachers, missing_bytes
 from .teacher.function_content import content_of
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
 from .teacher.label_files import GivenAnswers, read_answers
@@ -128,9 +128,9 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
                                 task_named(settings.global_.task))
         teacher, text = run.stage("read text", ranks.keepers_then_others, _read_without_model, job, answers,
                                   run.tokenizer_dir)
-    if settings.distill.wants_hints and not tells_hints(teacher):
+    if settings.distill.wants_hints and not teacher.tells_hints:
         raise UserError("bert_to_bilstm.hint_weight: this teacher tells nothing but its answers (hidden states are "
-                        "read of checkpoints, and of .pdmodel files with layer normalisation); remove it")
+                        "read of checkpoints, .pdmodel and .onnx files with layer normalisation); remove it")
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 

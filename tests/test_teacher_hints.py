@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import paddle
 import pytest
 from encoders import KINDS, make_encoder_teacher
+from onnx import helper
 from onnx_teachers import OnnxClassifier, put_onnx_teacher
 from teachers import VOCABULARY
 from test_student import SPEC, accuracy, adam, plan, token_sum_task, weights_for
@@ -213,3 +215,73 @@ def test_what_the_mask_says_is_left_out(width, tmp_path):
 def test_states_in_another_layout_are_not_read(tmp_path):
     other = load_teacher(export(tmp_path / "other", normalising_network(length_first=True)), tmp_path / "work")
     assert other.hinting() is None and other.logits(random_sentences(3)).shape == (3, 2)
+
+
+def onnx_network(written_out: bool, length_first: bool = False) -> onnx.ModelProto:
+    """The same in ONNX, its normalisations in one node or as exporters write them out, with one layer in all."""
+    rng, nodes = np.random.default_rng(0), []
+    weights = {"words": rng.standard_normal((len(VOCABULARY), 16)).astype(np.float32), "last": np.array([2], np.int64),
+               "first": np.array([1], np.int64), "two": np.array(2, np.float32), "small": np.array(1e-12, np.float32),
+               "output": rng.standard_normal((16, 2)).astype(np.float32)}
+
+    def add(operator: str, name: str, *inputs: str, **attributes: object) -> str:
+        nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        return name
+
+    states = add("Gather", "embedded", "words", "input_ids")
+    if length_first:
+        states = add("Transpose", "turned", states, perm=[1, 0, 2])
+    for number in range(3):
+        weights.update({f"w{number}": rng.standard_normal((16, 16)).astype(np.float32),
+                        f"g{number}": rng.uniform(0.5, 2, 16).astype(np.float32),
+                        f"b{number}": rng.standard_normal(16).astype(np.float32)})
+        states = add("MatMul", f"product{number}", states, f"w{number}")
+        if not written_out:
+            states = add("LayerNormalization", f"norm{number}", states, f"g{number}", f"b{number}", epsilon=1e-12)
+            continue
+        centred = add("Sub", f"centred{number}", states, add("ReduceMean", f"mean{number}", states, axes=[-1]))
+        square = add("ReduceMean", f"square{number}", add("Pow", f"power{number}", centred, "two"), axes=[-1])
+        deviation = add("Sqrt", f"deviation{number}", add("Add", f"sum{number}", square, "small"))
+        scaled = add("Mul", f"scaled{number}", add("Div", f"divided{number}", centred, deviation), f"g{number}")
+        states = add("Add", f"norm{number}", scaled, f"b{number}")
+    if length_first:
+        states = add("Transpose", "back", states, perm=[1, 0, 2])
+    kept = add("Unsqueeze", "kept", add("Cast", "mask", "attention_mask", to=onnx.TensorProto.FLOAT), "last")
+    total = add("ReduceSum", "total", add("Mul", "masked", states, kept), "first", keepdims=0)
+    mean = add("Div", "mean", total, add("ReduceSum", "count", kept, "first", keepdims=0))
+    add("MatMul", "logits", mean, "output")
+    about = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "classifier", [about(name, onnx.TensorProto.INT64, ["batch", "length"])
+                              for name in ("input_ids", "attention_mask")],
+        [about("logits", onnx.TensorProto.FLOAT, ["batch", 2])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("written_out", [False, True])
+def test_an_onnx_file_tells_the_mean_of_its_first_normalised_states(written_out, tmp_path):
+    model = onnx_network(written_out)
+    teacher = load_teacher(put_onnx_teacher(tmp_path / "onnx", model), tmp_path / "work")
+    assert teacher.states == "norm0"
+    sentences = random_sentences(50)
+    answers = teacher.hinting().logits(sentences)
+    np.testing.assert_allclose(answers[:, :2], teacher.logits(sentences), atol=1e-5)
+    arrays = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    for row, sentence in enumerate(sentences):
+        ids = [teacher.tokenizer.cls_id, *sentence, teacher.tokenizer.sep_id]
+        product = arrays["words"][ids] @ arrays["w0"]
+        normal = (product - product.mean(-1, keepdims=True)) / product.std(-1, keepdims=True)
+        expected = (normal * arrays["g0"] + arrays["b0"]).mean(axis=0)
+        np.testing.assert_allclose(answers[row, 2:], expected, atol=1e-4)
+    labels = label(teacher, sentences, tmp_path / "cache", "key", threads=1)
+    assert labels.hints.shape == (50, 6) and labels.precision == "fp32"
+
+
+def test_an_onnx_file_whose_states_cannot_be_read_tells_nothing(tmp_path):
+    turned = load_teacher(put_onnx_teacher(tmp_path / "turned", onnx_network(False, length_first=True)),
+                          tmp_path / "work")
+    beside = put_onnx_teacher(tmp_path / "beside", onnx_network(False), save_as_external_data=True, location="weights",
+                              size_threshold=500)
+    for teacher in (turned, load_teacher(beside, tmp_path / "work")):
+        assert not teacher.tells_hints and teacher.logits(random_sentences(5)).shape == (5, 2)

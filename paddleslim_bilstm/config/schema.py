@@ -358,8 +358,8 @@ class DistillConfig(Section):
     alpha: Share = 0.0
     """Weight of the hard-label loss; 0 learns from the teacher alone."""
     hint_weight: Annotated[float, Field(ge=0), BeforeValidator(as_number)] = 0.5
-    """With logit_mse or l2: weight of what a Paddle teacher's hidden states tell (FitNets' hints), in parts of its
-    logits' variance; 0 learns from its logits alone, as in the paper."""
+    """With logit_mse or l2: weight of what the teacher's hidden states tell (FitNets' hints), in parts of its logits'
+    variance; 0 learns from its logits alone, as in the paper."""
     batch_size: Count = 128
     """Sentences of a batch."""
     train_alone: bool = True

@@ -44,9 +44,12 @@ class Translated(Teacher):
     def fingerprint_for(self, sentences: Sentences) -> str:
         return checksum(self.fingerprint, self.speller.known(sentences))
 
+    @property
+    def tells_hints(self) -> bool:
+        return self.own.tells_hints
+
     def hinting(self, basis: Basis | None = None) -> Translated | None:
-        own = self.own.hinting(basis)
-        return None if own is None else replace(self, own=own)
+        return replace(self, own=self.own.hinting(basis)) if self.tells_hints else None
 
     def asked(self, sentences: Sentences) -> tuple[Teacher, Sentences]:
         read = self.own.tokenizer.encode([self._in_own_words(text) for text in self.speller.spell(sentences)])
@@ -93,6 +96,10 @@ class Ensemble(Teacher):
     def embeddings(self) -> np.ndarray | None:
         """The first ones of a member that has the student's tokens."""
         return next((found for member in self.members if (found := member.teacher.embeddings) is not None), None)
+
+    @property
+    def tells_hints(self) -> bool:
+        return any(member.teacher.tells_hints for member in self.members)
 
     def reading(self, sentences: Sentences, texts: Sequence[Any] | None) -> Ensemble:
         return replace(self, members=tuple(one._replace(teacher=one.teacher.reading(sentences, texts))

@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 import paddle
@@ -139,13 +139,18 @@ def write_hinting_program(prefix: Path, framing: Framing, target: Path) -> bool:
 
 def _middle_states(program: paddle.static.Program) -> Any:
     """Return the states ``[batch, length, hidden]`` at the end of the layer two thirds of the way, if it can be told.
-
-    An encoder normalises its embeddings, and twice in each layer.
     """
     block = program.global_block()
     states = [block.var(op.output("Y")[0]) for op in block.ops if op.type == "layer_norm"]
     states = [one for one in states if len(one.shape) == 3]
-    middle = 2 * ((len(states) - 1) // 2 * 2 // 3)
-    if len(states) < 3 or states[middle].shape[1] != states[0].shape[1] or states[middle].shape[2] < 1:
-        return None
-    return states[middle]
+    middle = middle_of(states)
+    return middle if middle is not None and middle.shape[1] == states[0].shape[1] and middle.shape[2] > 0 else None
+
+
+def middle_of(states: Sequence[Any]) -> Any:
+    """Return what ends the layer two thirds of the way, of all that layer normalisations return, in order.
+
+    An encoder normalises its embeddings, and twice in each layer. None where that makes no layer.
+    """
+    layers = (len(states) - 1) // 2
+    return states[2 * (2 * layers // 3)] if layers > 0 else None

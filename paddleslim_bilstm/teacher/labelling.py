@@ -150,12 +150,7 @@ def missing_bytes(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: 
 
 def bytes_of_answers(teacher: Teacher) -> int:
     """Return the size of what is kept of a teacher's answers to one sentence, at most."""
-    return 4 * teacher.num_classes + (HINT_UNITS if teacher.hinting() else 0)
-
-
-def tells_hints(teacher: Teacher) -> bool:
-    """Return whether there are `hints` behind its logits, or those of one of its members."""
-    return teacher.hinting() is not None or any(tells_hints(member.teacher) for member in teacher.members)
+    return 4 * teacher.num_classes + HINT_UNITS * teacher.tells_hints
 
 
 def _fingerprint(teacher: Teacher, sentences: Sentences, key: str) -> str:
@@ -237,9 +232,7 @@ def _way_of_asking(path: Path, teacher: Teacher, sentences: Sentences, threads: 
     if teacher.chunk_sentences is not None:
         return {"precision": "fp32", "check": {}, "hints": None}
     precision, check = _precision(teacher, sentences, threads, task)
-    if teacher.hinting():
-        teacher.release()  # another program takes its place
-    basis = _basis(teacher, sentences, threads, chunk_sentences)
+    basis = _basis(teacher, sentences, threads, chunk_sentences) if teacher.tells_hints and len(sentences) else None
     return {"precision": precision, "check": check, "hints": basis and basis.to_text()}
 
 
@@ -250,13 +243,12 @@ def _sample(sentences: Sentences, most: int) -> Sentences:
 
 
 def _basis(teacher: Teacher, sentences: Sentences, threads: int, chunk_sentences: int) -> Basis | None:
-    """Return what makes hints of hidden states, if the teacher tells them.
+    """Return what makes hints of the teacher's hidden states.
 
     It depends on the first chunk alone, so that transfer sets that begin alike have chunks in common.
     """
+    teacher.release()  # another program takes its place
     hinting = teacher.hinting()
-    if hinting is None or not len(sentences):
-        return None
     states = hinting.logits(_sample(sentences, chunk_sentences), threads=threads)[:, teacher.num_classes:]
     hinting.release()
     return Basis.of(states)

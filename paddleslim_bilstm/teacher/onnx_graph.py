@@ -16,6 +16,8 @@ from ..errors import UserError
 _SAME_IDS = ("Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _SAME_TABLE = ("Cast", "Identity")
 _EMBED_LAYER_NORM = "EmbedLayerNormalization"  # ONNX Runtime's own: ids, types, and tables of words, positions, types
+_NORMALISATIONS = ("LayerNormalization", _EMBED_LAYER_NORM, "SkipLayerNormalization")
+_MOST_BYTES = 2 ** 31  # of a model in one piece
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 
@@ -116,6 +118,34 @@ class OnnxFile:
                   for name in node.input[first[node.op_type]:]}
         return sum(_size(tensor) for name, tensor in self._constants.items()
                    if tensor.data_type in (*_FLOATS, *_BYTES) and _size(tensor) > 1 and name not in scales)
+
+    def normalised(self) -> list[str]:
+        """Return the names of what layer normalisations return, in order, where they stand as one node or as several.
+        """
+        found = [node.output[0] for node in self._graph.node
+                 if node.op_type in _NORMALISATIONS or node.op_type == "Add" and self._ends_normalisation(node)]
+        return [name for name in found if name]
+
+    def _ends_normalisation(self, add: onnx.NodeProto) -> bool:
+        """Return whether ``add`` is the last of what exporters write out: ``Div``, then times and plus a vector."""
+        scaled = self._beside_vector(add)
+        divided = self._beside_vector(scaled) if scaled is not None and scaled.op_type == "Mul" else None
+        return divided is not None and divided.op_type == "Div"
+
+    def _beside_vector(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """Return what makes the input of ``node`` whose other input is a constant vector, if it is so."""
+        vectors = [name in self._constants and len(self._constants[name].dims) == 1 for name in node.input]
+        return self._maker.get(node.input[vectors.index(False)]) if sorted(vectors) == [False, True] else None
+
+    def with_output(self, name: str) -> bytes | None:
+        """Return the model with another output, whatever its shape; None where its weights are in files beside it."""
+        if len(self.files) > 1:
+            return None
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        if name not in [output.name for output in model.graph.output]:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+        return model.SerializeToString() if model.ByteSize() < _MOST_BYTES else None
 
     def made_by(self, output: str) -> str | None:
         """Return the operator whose result an output is."""

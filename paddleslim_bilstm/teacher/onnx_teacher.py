@@ -16,7 +16,9 @@ from ..cpu import physical_cores
 from ..errors import UserError
 from ..storage import checksum
 from ..tokens import Framing, Sentences, Tokenizer
+from ..tokens.framing import IDS, MASK
 from .engine import Engine
+from .hints import middle_of
 from .onnx_graph import OnnxFile
 from .program import Input, read_feeds
 from .teacher import Teacher
@@ -37,18 +39,21 @@ class OnnxEngine(Engine):
     Args:
         output: the name of its output that is read.
         threads: CPU threads.
+        content: in place of what is in the file.
 
     Raises:
         UserError: ONNX Runtime can't load it.
     """
 
-    def __init__(self, file: Path, output: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, file: Path, output: str | None = None, threads: int | None = None,
+                 content: bytes | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads or physical_cores(), 1
         options.enable_mem_pattern = False  # or it plans anew for each shape of batch, and keeps the plans
         options.log_severity_level = 4  # its errors come as exceptions
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content or str(file), options,
+                                                           providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own classes, by what is damaged
             raise UserError(f"{file}: ONNX Runtime can't load it ({_reason(error, file)}); export the model again, "
                             "or with an older opset") from None
@@ -80,6 +85,33 @@ class OnnxEngine(Engine):
                             f"({_reason(error, self._file)}); {_REMEDY}") from None
 
 
+class OnnxHintingEngine(OnnxEngine):
+    """The same, with the mean of hidden states over a sentence's tokens behind the logits.
+
+    Args:
+        states: the name of the hidden states ``[batch, length, hidden]``, any value in the graph.
+        framing: tells padding from tokens.
+
+    Raises:
+        UserError: its weights are in files beside it, or ONNX Runtime can't load it.
+    """
+
+    def __init__(self, file: Path, output: str, states: str, framing: Framing, threads: int | None = None) -> None:
+        content = OnnxFile(file).with_output(states)
+        if content is None:
+            raise UserError(f"{file}: is in several files, or too large for one")
+        super().__init__(file, output, threads, content)
+        self._states, self._framing = states, framing
+
+    def run(self, *batch: np.ndarray) -> np.ndarray:
+        found = self.outputs(batch, [self._output, self._states])
+        inputs = {feed.role: array for feed, array in zip(self._framing.feeds, batch)}
+        kept = inputs[MASK] if MASK in inputs else inputs[IDS] != self._framing.pad_id
+        shares = kept.astype(np.float32) / kept.sum(axis=1, keepdims=True)
+        mean = np.matmul(shares[:, None], found[self._states].astype(np.float32, copy=False))[:, 0]
+        return np.hstack([found[self._output].astype(np.float32, copy=False), mean])
+
+
 _DTYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32", "tensor(bool)": "bool"}
 
 
@@ -90,10 +122,12 @@ class OnnxTeacher(Teacher):
     Attributes:
         file: the ``.onnx`` file.
         output: the name of its logits.
+        states: the name of a middle layer's hidden states, if they are known.
     """
 
     file: Path
     output: str
+    states: str | None = None
 
     @property
     def model_file(self) -> Path:
@@ -105,8 +139,15 @@ class OnnxTeacher(Teacher):
         table = model.table_of(self.framing.ids_name)
         return None if table is None else model.array(table)
 
+    @property
+    def tells_hints(self) -> bool:
+        return self.states is not None
+
     def _load(self, threads: int, bf16: bool) -> OnnxEngine:
         return OnnxEngine(self.file, self.output, threads)
+
+    def load_hinting(self, threads: int, bf16: bool) -> OnnxEngine:
+        return OnnxHintingEngine(self.file, self.output, self.states, self.framing, threads)
 
 
 def load_onnx_teacher(file: Path, tokenizer: Tokenizer,
@@ -141,7 +182,22 @@ def load_onnx_teacher(file: Path, tokenizer: Tokenizer,
                  if table.rows > _FEWEST_POSITIONS and table.values.name not in known]
     longest = width or _longest(engine, framing, tokenizer, max(positions, default=None), most)
     return OnnxTeacher(tokenizer, num_classes, label_names_of(num_classes), framing, longest,
-                       checksum(_FORMAT, onnxruntime.__version__, output, *model.files), file, output)
+                       checksum(_FORMAT, onnxruntime.__version__, output, *model.files), file, output,
+                       _states(model, output, num_classes, framing, tokenizer))
+
+
+def _states(model: OnnxFile, output: str, num_classes: int, framing: Framing, tokenizer: Tokenizer) -> str | None:
+    """Return the name of a middle layer's hidden states, if what is found by the graph turns out to be such."""
+    states = middle_of(model.normalised())
+    if states is None:
+        return None
+    try:
+        engine = OnnxHintingEngine(model.path, output, states, framing)
+        batches = [_batch(framing, tokenizer, *probe) for probe in _PROBES]
+        widths = {engine.run(*batch).shape[1] - num_classes for batch in batches}
+    except (UserError, ValueError):  # of states in another layout, or that ONNX Runtime can't hand out
+        return None
+    return states if len(widths) == 1 else None
 
 
 def _batch(framing: Framing, tokenizer: Tokenizer, rows: int, tokens: int) -> tuple[np.ndarray, ...]:

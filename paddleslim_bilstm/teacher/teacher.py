@@ -68,13 +68,21 @@ class Teacher:
         """Return `fingerprint` with what else its answers to ``sentences`` depend on, but for tokens and framing."""
         return self.fingerprint
 
+    @property
+    def tells_hints(self) -> bool:
+        """Whether its network tells `hints`."""
+        return False
+
     def hinting(self, basis: Basis | None = None) -> Teacher | None:
         """Return this teacher to be asked for `hints`, or None where its network doesn't tell.
 
         Its answers are float32 ``[n, classes + units]``: the logits, and behind them the hints that ``basis`` makes of
         the mean hidden states, or those states as they are.
         """
-        return None
+        if not self.tells_hints:
+            return None
+        about = {one.name: getattr(self, one.name) for one in fields(Teacher)}
+        return _HintingTeacher(**about, own=self, basis=basis)
 
     def asked(self, sentences: Sentences) -> tuple[Teacher, Sentences]:
         """Return the teacher whose network answers, and ``sentences`` as that one reads them."""
@@ -106,6 +114,33 @@ class Teacher:
 
     def _load(self, threads: int, bf16: bool) -> Engine:
         raise NotImplementedError(f"{type(self).__name__} is no network")
+
+    def load_hinting(self, threads: int, bf16: bool) -> Engine:
+        """Return the network on ``threads`` CPU threads, with the mean hidden states behind the logits."""
+        raise NotImplementedError(f"{type(self).__name__} tells no hints")
+
+
+@dataclass(frozen=True)
+class _HintingTeacher(Teacher):
+    """What `Teacher.hinting` returns."""
+
+    own: Teacher
+    basis: Basis | None
+
+    @property
+    def has_bf16(self) -> bool:
+        return self.own.has_bf16
+
+    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
+               threads: int | None = None) -> np.ndarray:
+        return logits_of(self.engine(bf16, threads), sentences, self.framing, progress, self._with_hints)
+
+    def _with_hints(self, answer: np.ndarray) -> np.ndarray:
+        logits, states = np.split(answer, [self.num_classes], axis=1)
+        return answer if self.basis is None else np.hstack([logits, self.basis.hints(states)])
+
+    def _load(self, threads: int, bf16: bool) -> Engine:
+        return self.own.load_hinting(threads, bf16)
 
 
 class Member(NamedTuple):
@@ -142,28 +177,12 @@ class PaddleTeacher(Teacher):
     def embeddings(self) -> np.ndarray:
         return read_parameter(self.prefix, read_signature(self.model_file).embedding)
 
-    def hinting(self, basis: Basis | None = None) -> Teacher | None:
-        if self.hinting_program is None:
-            return None
-        return _HintingTeacher(**{field.name: getattr(self, field.name) for field in fields(self)}, basis=basis)
+    @property
+    def tells_hints(self) -> bool:
+        return self.hinting_program is not None
 
     def _load(self, threads: int, bf16: bool) -> Engine:
         return load_engine(self.prefix, threads, bf16)
 
-
-@dataclass(frozen=True)
-class _HintingTeacher(PaddleTeacher):
-    """What `PaddleTeacher.hinting` returns."""
-
-    basis: Basis | None = None
-
-    def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
-               threads: int | None = None) -> np.ndarray:
-        return logits_of(self.engine(bf16, threads), sentences, self.framing, progress, self._with_hints)
-
-    def _with_hints(self, answer: np.ndarray) -> np.ndarray:
-        logits, states = np.split(answer, [self.num_classes], axis=1)
-        return answer if self.basis is None else np.hstack([logits, self.basis.hints(states)])
-
-    def _load(self, threads: int, bf16: bool) -> Engine:
+    def load_hinting(self, threads: int, bf16: bool) -> Engine:
         return load_engine(self.prefix, threads, bf16, self.hinting_program)
