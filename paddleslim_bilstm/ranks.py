@@ -430,19 +430,30 @@ def _failure_of_others() -> OtherRankFailed | None:
 
 
 def _without_store() -> OtherRankFailed:
-    """Return why a store no longer answers: rank 0 and its store are gone, or this is rank 0, and a signal came."""
-    if is_first():
-        return OtherRankFailed("another rank has gone; the launcher says which", OTHER_ERROR)
-    return OtherRankFailed("rank 0 has gone", OTHER_ERROR)
+    """Return why a store no longer answers: rank 0 and its store are gone, or this is rank 0, and a signal came.
+
+    A signal, the launcher's for one, breaks a call off and its connection with it; another one still reads what a rank
+    that failed has told.
+    """
+    if not is_first():
+        return OtherRankFailed("rank 0 has gone", OTHER_ERROR)
+    with suppress(Exception):
+        if failed := _read_failure(_connected(False, 0)):
+            return failed
+    return OtherRankFailed("another rank has gone; the launcher says which", OTHER_ERROR)
 
 
 def _told_in(store: Any) -> OtherRankFailed | None:
     try:
-        if not store.add(_FAILED, 0):
-            return None
-        said = json.loads(bytes(store.get(_FAILURE)))
+        return _read_failure(store)
     except Exception:
         return _without_store()
+
+
+def _read_failure(store: Any) -> OtherRankFailed | None:
+    if not store.add(_FAILED, 0):
+        return None
+    said = json.loads(bytes(store.get(_FAILURE)))
     return OtherRankFailed(said["message"], said["code"])
 
 

@@ -11,7 +11,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_on_sigterm() -> None:
-    """From now on SIGTERM raises `Terminated` in the main thread."""
+    """From now on SIGTERM raises `Terminated` in the main thread, once: launchers send several."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _raise)
 
@@ -23,4 +23,5 @@ def still_end_on_sigterm() -> None:
 
 
 def _raise(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # or another one would break off what is said and tidied up now
     raise Terminated

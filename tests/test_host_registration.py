@@ -242,7 +242,7 @@ def test_a_loss_is_not_called_like_something_of_paddleslims():
         distillation_loss("l2")
 
 
-def test_sigterm_still_ends_a_run_after_paddlenlp_has_put_the_systems_handler_back():
+def test_sigterm_ends_a_run_once_and_after_paddlenlp_has_put_the_systems_handler_back():
     run_python("""
         import os, signal
         import paddleslim_bilstm
@@ -253,6 +253,12 @@ def test_sigterm_still_ends_a_run_after_paddlenlp_has_put_the_systems_handler_ba
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             assert False, "nothing happened"
+        except Terminated:
+            os.kill(os.getpid(), signal.SIGTERM)  # while the first one is heeded
+        end_on_sigterm()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert False, "nothing happened the second time"
         except Terminated:
             pass
         signal.signal(signal.SIGTERM, signal.SIG_IGN)   # where nobody asked for it, it stays as it is

@@ -160,6 +160,35 @@ def test_the_parts_of_a_batch_add_up_to_its_step(in_old_programs, monkeypatch, p
         np.testing.assert_allclose(shared[name], weight, atol=1e-4, err_msg=name)
 
 
+class Store:
+    """In place of rank 0's: it answers one message, or none, or breaks off."""
+
+    def __init__(self, said=None, broken=False):
+        self.said, self.broken = said, broken
+
+    def add(self, *_):
+        if self.broken:
+            raise RuntimeError("recv: Interrupted system call")
+        return int(self.said is not None)
+
+    def get(self, _):
+        return json.dumps(self.said).encode()
+
+
+@pytest.mark.parametrize("first, said, message, code", [
+    (True, {"message": "rank 1 of 2 on here: answers nan", "code": 2}, "answers nan", 2),
+    (True, None, "another rank has gone", 1), (False, {"message": "unheard", "code": 2}, "rank 0 has gone", 1)])
+def test_a_call_that_a_signal_breaks_off_still_finds_who_failed(first, said, message, code, monkeypatch):
+    monkeypatch.setattr(ranks, "is_first", lambda: first)
+    monkeypatch.setattr(ranks, "_connected", lambda *_: Store(said))
+    monkeypatch.setattr(ranks, "_meet", lambda: None)
+    monkeypatch.setattr(ranks._Meeting, "store", Store(broken=True))
+    found = ranks._told_in(Store(broken=True))
+    assert message in str(found) and found.code == code
+    with pytest.raises(ranks.OtherRankFailed, match=message):
+        ranks._ask("add", "ranks/1", 1)
+
+
 def test_each_rank_has_a_callback_where_the_first_has_one(monkeypatch):
     def mine(*_):
         return 1.0
