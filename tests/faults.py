@@ -158,11 +158,12 @@ class Harness:
                 self.counts[f"files {'cut' if damage == self._cut else 'with a flipped byte'}"] += 1
             run = place.run()
             self._expect(run.wait() == 0, run, f"{[file.name for file, _ in story]} damaged, run fails")
-            for file, _ in story:  # logits.npy is put together from the chunks at each run, and never read before
+            for file, _ in story:  # what is put together from the chunks at each run is never read before
                 own_name = file.name.startswith(("chunk-", "precision", "alone", "distilled"))
                 name = file.name if own_name else file.parent.name
                 warned = any("warning: " in line and name in line for line in run.text().splitlines())
-                self._expect(warned or file.name == "logits.npy", run, f"{file} is damaged and not named")
+                made_again = file.name in ("logits.npy", "hints.npy")
+                self._expect(warned or made_again, run, f"{file} is damaged and not named")
             self._expect_results(place, run)
 
     def fill(self) -> None:
