@@ -109,8 +109,8 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
         chunk = _Chunk.read(files[number], seeds[number], len(rows), classes, units)
         if chunk is None:
             answers = asked.logits(sentences.take(rows), bar.update, precision == "bf16", threads)
+            _check_finite(answers[:, :classes], start, sentences, teacher, where)
             chunk = _Chunk(answers[:, :classes], packed(answers[:, classes:]))
-            _check_finite(chunk.logits, start, sentences, teacher, where)
             chunk.write(files[number], seeds[number])
             if teacher.chunk_sentences is None:
                 trim_heap()  # it grows with every shape of a batch, however little of it is in use
