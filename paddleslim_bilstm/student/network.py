@@ -104,10 +104,19 @@ class StudentNetwork(nn.Layer):
         """
         return self.hint_layer(features)
 
-    def features(self, rows, lengths, kept=None):
-        """Map the arguments of `forward` to the encoder's vectors ``[batch, features]``, of pairs compared."""
+    def features(self, rows, lengths, kept=None, occurring=None):
+        """Map the arguments of `forward` to the encoder's vectors ``[batch, features]``, of pairs compared.
+
+        With ``occurring``, different rows of the embedding, int64 ``[n]``, ``rows`` are places in it: each row that a
+        batch needs is made once, which is less work where it is a `ProjectedEmbedding`.
+        """
+        table = None if occurring is None else self.embedder(occurring)
+
+        def look_up(ids):
+            return self.embedder(ids) if table is None else paddle.gather_nd(table, paddle.unsqueeze(ids, axis=-1))
+
         def embed(ids):
-            embedded = self._embedded_with_matches(ids) if self.matches else self.embedder(ids)
+            embedded = self._embedded_with_matches(ids, look_up) if self.matches else look_up(ids)
             if kept is None:
                 return embedded
             return embedded * paddle.scale(paddle.cast(kept, "float32"), 1 / (1 - self.dropout))
@@ -120,10 +129,10 @@ class StudentNetwork(nn.Layer):
         not_empty = paddle.cast(lengths > 0, "float32")
         return compare(*paddle.split(vectors * paddle.unsqueeze(not_empty, axis=1), 2))
 
-    def _embedded_with_matches(self, rows):
+    def _embedded_with_matches(self, rows, look_up):
         """Look up rows that `mark_matches` has marked, and put what it found before them."""
         matched = paddle.cast(rows >= _MATCHED, "int64")
-        embedded = self.embedder(rows - matched * _MATCHED)
+        embedded = look_up(rows - matched * _MATCHED)
         unit = paddle.unsqueeze(paddle.cast(matched, "float32"), axis=-1)
         unit.stop_gradient = True  # or who trains the inference model would ask whole numbers for theirs
         return paddle.concat((unit, embedded), axis=-1)

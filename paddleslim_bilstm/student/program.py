@@ -126,7 +126,8 @@ class TrainingProgram:
             network = self._training_network(spec, plan)
             self._network, self._dropout, self._seed = network, plan.dropout, plan.seed
             kept = paddle.static.data("kept", network.embedded_shape(-1, -1), "uint8") if plan.dropout else None
-            features = network.features(rows, lengths, kept)
+            self._occurring = paddle.static.data("occurring", [-1], "int64")
+            features = network.features(rows, lengths, kept, self._occurring)
             self._loss = self._minimised = self._total_loss(spec, network.logits_of(features), loss, plan.alpha)
             if self._hint_units:
                 hints = paddle.static.data("hints", [-1, self._hint_units], "float32")
@@ -179,8 +180,9 @@ class TrainingProgram:
 
     def _feed(self, data: TrainingSet, batch: np.ndarray, number: int) -> dict[str, np.ndarray]:
         tokens, lengths = padded_rows(data.sentences, batch)
-        rows = self._token_map[tokens].astype(np.int64)
-        feed = {"rows": rows, "lengths": lengths.astype(np.int32)}
+        occurring, rows = np.unique(self._token_map[tokens], return_inverse=True)
+        rows = rows.reshape(tokens.shape)
+        feed = {"rows": rows, "occurring": occurring.astype(np.int64), "lengths": lengths.astype(np.int32)}
         if self._dropout:
             rng = np.random.default_rng([self._seed, number])
             feed["kept"] = kept_units(self._network.embedded_shape(*rows.shape), self._dropout, rng)
@@ -251,8 +253,7 @@ class SharedTrainingProgram(TrainingProgram):
         gradients = {parameter.name: gradient
                      for parameter, gradient in paddle.static.append_backward(self._minimised * share)}
         embedding = self._network.embedder.weight.name
-        occurring = paddle.static.data("occurring", [-1], "int64")
-        gradients[embedding] = paddle.gather(gradients[embedding], occurring)
+        gradients[embedding] = paddle.gather(gradients[embedding], self._occurring)
         self._fetched = [self._loss * share, *gradients.values()]
         self._updating, startup = paddle.static.Program(), paddle.static.Program()
         with paddle.static.program_guard(self._updating, startup), paddle.utils.unique_name.guard():
@@ -274,13 +275,13 @@ class SharedTrainingProgram(TrainingProgram):
     def step(self, data: TrainingSet, batch: np.ndarray, number: int) -> float:
         """Take one optimizer step, together with the other ranks, on the sentences at ``batch`` and return the loss."""
         feed = self._feed(data, batch, number)
-        occurring = np.unique(feed["rows"])
+        occurring = feed["occurring"]
         sizes = [len(occurring) * shape[1] if shape[0] < 0 else int(np.prod(shape)) for shape in self._shapes.values()]
         flat = np.zeros(1 + sum(sizes), np.float32)
         own = np.array_split(np.arange(len(batch)), ranks.count())[ranks.rank()]
         if len(own):
             part = {name: self._part_of(name, array, own, len(batch)) for name, array in feed.items()}
-            part.update(share=np.array(len(own) / len(batch), np.float32), occurring=occurring)
+            part.update(share=np.array(len(own) / len(batch), np.float32))
             found = self._executor.run(self._program, feed=part, fetch_list=self._fetched)
             flat = np.concatenate([array.reshape(-1) for array in found])
         flat = ranks.sum_of_all(flat)
@@ -292,6 +293,8 @@ class SharedTrainingProgram(TrainingProgram):
 
     def _part_of(self, name: str, array: np.ndarray, own: np.ndarray, batch: int) -> np.ndarray:
         """Return the part of a feed that belongs to the sentences ``own`` of a batch; of pairs, to both sides."""
+        if name == "occurring":
+            return array
         if name in ("rows", "lengths", "kept"):
             axis = 0
             if name == "kept":
