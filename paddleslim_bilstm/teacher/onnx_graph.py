@@ -141,11 +141,14 @@ class OnnxFile:
         """Return the model with another output, whatever its shape; None where its weights are in files beside it."""
         if len(self.files) > 1:
             return None
-        model = onnx.ModelProto()
-        model.CopyFrom(self._model)
-        if name not in [output.name for output in model.graph.output]:
-            model.graph.output.append(onnx.ValueInfoProto(name=name))
-        return model.SerializeToString() if model.ByteSize() < _MOST_BYTES else None
+        outputs = self._graph.output
+        if name in [output.name for output in outputs]:
+            return self._model.SerializeToString()
+        outputs.append(onnx.ValueInfoProto(name=name))
+        try:
+            return self._model.SerializeToString() if self._model.ByteSize() < _MOST_BYTES else None
+        finally:
+            del outputs[-1]
 
     def made_by(self, output: str) -> str | None:
         """Return the operator whose result an output is."""

@@ -96,11 +96,12 @@ class OnnxHintingEngine(OnnxEngine):
         UserError: its weights are in files beside it, or ONNX Runtime can't load it.
     """
 
-    def __init__(self, file: Path, output: str, states: str, framing: Framing, threads: int | None = None) -> None:
-        content = OnnxFile(file).with_output(states)
+    def __init__(self, model: OnnxFile, output: str, states: str, framing: Framing,
+                 threads: int | None = None) -> None:
+        content = model.with_output(states)
         if content is None:
-            raise UserError(f"{file}: is in several files, or too large for one")
-        super().__init__(file, output, threads, content)
+            raise UserError(f"{model.path}: is in several files, or too large for one")
+        super().__init__(model.path, output, threads, content)
         self._states, self._framing = states, framing
 
     def run(self, *batch: np.ndarray) -> np.ndarray:
@@ -147,7 +148,7 @@ class OnnxTeacher(Teacher):
         return OnnxEngine(self.file, self.output, threads)
 
     def load_hinting(self, threads: int, bf16: bool) -> OnnxEngine:
-        return OnnxHintingEngine(self.file, self.output, self.states, self.framing, threads)
+        return OnnxHintingEngine(OnnxFile(self.file), self.output, self.states, self.framing, threads)
 
 
 def load_onnx_teacher(file: Path, tokenizer: Tokenizer,
@@ -181,6 +182,7 @@ def load_onnx_teacher(file: Path, tokenizer: Tokenizer,
     positions = [table.rows for table in model.tables()
                  if table.rows > _FEWEST_POSITIONS and table.values.name not in known]
     longest = width or _longest(engine, framing, tokenizer, max(positions, default=None), most)
+    del engine  # its weights, before another one has them
     return OnnxTeacher(tokenizer, num_classes, label_names_of(num_classes), framing, longest,
                        checksum(_FORMAT, onnxruntime.__version__, output, *model.files), file, output,
                        _states(model, output, num_classes, framing, tokenizer))
@@ -192,7 +194,7 @@ def _states(model: OnnxFile, output: str, num_classes: int, framing: Framing, to
     if states is None:
         return None
     try:
-        engine = OnnxHintingEngine(model.path, output, states, framing)
+        engine = OnnxHintingEngine(model, output, states, framing)
         batches = [_batch(framing, tokenizer, *probe) for probe in _PROBES]
         widths = {engine.run(*batch).shape[1] - num_classes for batch in batches}
     except (UserError, ValueError):  # of states in another layout, or that ONNX Runtime can't hand out
