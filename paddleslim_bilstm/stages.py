@@ -130,7 +130,7 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
                                   run.tokenizer_dir)
     if settings.distill.wants_hints and not teacher.tells_hints:
         raise UserError("bert_to_bilstm.hint_weight: this teacher tells nothing but its answers (hidden states are "
-                        "read of checkpoints, .pdmodel and .onnx files with layer normalisation); remove it")
+                        "read of checkpoints, inference models and ONNX files with layer normalisation); remove it")
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 

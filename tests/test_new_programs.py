@@ -34,6 +34,8 @@ def test_it_answers_as_the_pdmodel_of_the_same_classifier(folders, tmp_path):
     assert [feed.role for feed in new.framing.feeds] == [feed.role for feed in old.framing.feeds]
     assert (new.max_length, new.num_classes) == (old.max_length, old.num_classes)
     assert teacher_parameters(new) == teacher_parameters(old)
+    np.testing.assert_allclose(new.hinting().logits(sentences), old.hinting().logits(sentences), atol=1e-4)
+    assert [path.name for path in new.prefix.parent.glob("hints*")] == ["hints.json"]
 
 
 class Masked(paddle.nn.Layer):

@@ -18,12 +18,14 @@ from typing import Any, Sequence
 import numpy as np
 import paddle
 
-from ..export.inference_file import forget_call_stacks
+from ..export.inference_file import NEW_PROGRAM, forget_call_stacks, program_file
 from ..old_programs import old_programs
 from ..scopes import own_scope
 from ..storage import checksum
 from ..tokens import Framing, Sentences
 from ..tokens.framing import IDS, MASK
+from .engine import InferenceModel
+from .new_program import NewProgram
 
 HINT_UNITS = 64  # at most
 _SENTENCES_PER_UNIT = 8  # at least, of the sample that tells the directions
@@ -101,48 +103,82 @@ def unpacked(hints: np.ndarray) -> np.ndarray:
 
 
 @old_programs()
-def write_hinting_program(prefix: Path, framing: Framing, target: Path) -> bool:
-    """Write the program at ``prefix`` to ``target`` with the mean hidden states ``[batch, hidden]`` as second output.
+def write_hinting_program(prefix: Path, framing: Framing) -> Path | None:
+    """Write the program at ``prefix`` beside it, with the mean hidden states ``[batch, hidden]`` as second output.
 
     They are those of the layer two thirds of the way to the last one: what the layer normalisation at the end of it
     returns. The program is to be run with the parameters of the first one.
 
     Returns:
-        Whether there is such a layer; else nothing is written.
+        The program's file; None where there is no such layer, and then nothing is written.
     """
-    with own_scope(), warnings.catch_warnings():
+    target = hinting_program(prefix)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle's own operators warn of Paddle's plans
-        executor = paddle.static.Executor(paddle.CPUPlace())
-        program, names, outputs = paddle.static.load_inference_model(str(prefix), executor)
-        states = _middle_states(program)
+        write = _write_new if target.suffix == NEW_PROGRAM else _write_old
+        hidden = write(prefix, framing, target)
+    if hidden is None:
+        return None
+    try:
+        batch = framing.batch(Sentences.from_lists([[framing.cls_id], []]), np.arange(2))
+        shape = InferenceModel(prefix, 1, program=target).run(*batch).shape
+    except Exception:  # EnforceNotMet, RuntimeError, ... of states that are no [batch, length, hidden]
+        shape = ()
+    if len(shape) == 2 and shape[0] == 2 and shape[1] > hidden:
+        return target
+    target.unlink()
+    return None
+
+
+def hinting_program(prefix: Path) -> Path:
+    """Return the file that `write_hinting_program` writes for the model at ``prefix``."""
+    return prefix.with_name(f"hints{program_file(prefix).suffix}")
+
+
+def _write_old(prefix: Path, framing: Framing, target: Path) -> int | None:
+    """Write a ``.pdmodel`` and return the units of its states, if there are any."""
+    with own_scope():
+        program, names, outputs = paddle.static.load_inference_model(str(prefix),
+                                                                     paddle.static.Executor(paddle.CPUPlace()))
+        block = program.global_block()
+        states = _middle_states([block.var(op.output("Y")[0]) for op in block.ops if op.type == "layer_norm"])
         if states is None:
-            return False
-        feeds = [program.global_block().var(name) for name in names]
-        inputs = {feed.role: variable for feed, variable in zip(framing.feeds, feeds)}
+            return None
+        feeds = [block.var(name) for name in names]
         with paddle.static.program_guard(program), paddle.utils.unique_name.guard("hints_"):
-            kept = paddle.cast(inputs[MASK] if MASK in inputs else inputs[IDS] != framing.pad_id, "float32")
-            shares = paddle.unsqueeze(kept / paddle.sum(kept, axis=1, keepdim=True), axis=1)
-            mean = paddle.squeeze(paddle.matmul(shares, states), axis=1)
-        sentences = Sentences.from_lists([[framing.cls_id], []])
-        batch = dict(zip(names, framing.batch(sentences, np.arange(2))))
-        try:
-            *_, found = executor.run(program, feed=batch, fetch_list=[*outputs, mean])
-        except Exception:  # EnforceNotMet, RuntimeError, ... of states that are no [batch, length, hidden]
-            return False
-        if found.shape != (2, states.shape[2]):
-            return False
-        program = paddle.static.normalize_program(program, feeds, [*outputs, mean])
-        target.write_bytes(paddle.static.serialize_program(feeds, [*outputs, mean], program=program))
+            outputs = [*outputs, _mean_of_tokens(states, feeds, framing)]
+        program = paddle.static.normalize_program(program, feeds, outputs)
+        target.write_bytes(paddle.static.serialize_program(feeds, outputs, program=program))
     forget_call_stacks(target)
-    return True
+    return states.shape[2]
 
 
-def _middle_states(program: paddle.static.Program) -> Any:
+def _write_new(prefix: Path, framing: Framing, target: Path) -> int | None:
+    """Write a ``.json``, likewise."""
+    with NewProgram(prefix) as program:
+        states = _middle_states(program.normalised())
+        if states is None:
+            return None
+        with program.building():
+            mean = _mean_of_tokens(states, [program.data[name] for name in program.feeds], framing)
+        program.save_with([*program.outputs, mean], target.with_suffix(""))
+        hidden = states.shape[2]
+    target.with_suffix(".pdiparams").unlink()  # they are the first one's
+    return hidden
+
+
+def _mean_of_tokens(states: Any, feeds: Sequence[Any], framing: Framing) -> Any:
+    """Return the mean of states ``[batch, length, hidden]`` over all that is no padding."""
+    inputs = {feed.role: variable for feed, variable in zip(framing.feeds, feeds)}
+    kept = paddle.cast(inputs[MASK] if MASK in inputs else inputs[IDS] != framing.pad_id, "float32")
+    shares = paddle.unsqueeze(kept / paddle.sum(kept, axis=1, keepdim=True), axis=1)
+    return paddle.squeeze(paddle.matmul(shares, states), axis=1)
+
+
+def _middle_states(normalised: Sequence[Any]) -> Any:
     """Return the states ``[batch, length, hidden]`` at the end of the layer two thirds of the way, if it can be told.
     """
-    block = program.global_block()
-    states = [block.var(op.output("Y")[0]) for op in block.ops if op.type == "layer_norm"]
-    states = [one for one in states if len(one.shape) == 3]
+    states = [one for one in normalised if len(one.shape) == 3]
     middle = middle_of(states)
     return middle if middle is not None and middle.shape[1] == states[0].shape[1] and middle.shape[2] > 0 else None
 

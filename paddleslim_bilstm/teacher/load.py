@@ -14,7 +14,7 @@ from ..export.inference_file import NEW_PROGRAM, ends_whole, program_file
 from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
-from .hints import write_hinting_program
+from .hints import hinting_program, write_hinting_program
 from .onnx_teacher import load_onnx_teacher, onnx_file
 from .program import Signature, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
@@ -22,8 +22,7 @@ from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
 
 _log = logging.getLogger(__name__)
 
-_COPY_FORMAT = 6  # counts up when the same files would give another copy
-_HINTING_PROGRAM = "hints.pdmodel"  # in the copy
+_COPY_FORMAT = 7  # counts up when the same files would give another copy
 
 
 def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | None = None,
@@ -84,15 +83,12 @@ def _load_paddle_teacher(folder: Path, files: list[Path], tokenizer: Tokenizer, 
                 shutil.rmtree(partial / "scratch")
             else:
                 _copy_exported(*files, prefix=partial / "model")
-            own = program_file(partial / "model")
-            if own.suffix != NEW_PROGRAM:
-                signature = read_signature(own)
-                write_hinting_program(partial / "model", Framing.of(tokenizer, signature.feeds, signature.width),
-                                      partial / _HINTING_PROGRAM)
+            signature = read_signature(program_file(partial / "model"))
+            write_hinting_program(partial / "model", Framing.of(tokenizer, signature.feeds, signature.width))
             seal_folder(partial)
     signature = read_signature(program_file(copy / "model"))
     _check_vocabulary(folder, tokenizer, signature)
-    hinting = copy / _HINTING_PROGRAM
+    hinting = hinting_program(copy / "model")
     return PaddleTeacher(tokenizer, signature.num_classes, label_names_in(folder, signature.num_classes),
                          Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length, copy.name,
                          copy / "model", hinting if hinting.is_file() else None)

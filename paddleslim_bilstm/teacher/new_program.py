@@ -53,10 +53,25 @@ class NewProgram:
         with paddle.pir_utils.IrGuard(), paddle.static.scope_guard(self._scope):
             yield
 
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """While it is open, operators go behind those of the program."""
+        with self.open(), paddle.static.program_guard(self._program):
+            yield
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The value of each input by its name."""
+        return {op.attrs()["name"]: op.results()[0] for op in self._operators if op.name() == "pd_op.data"}
+
     def inputs(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """Return each input's name, type of numbers and shape, in the model's order."""
-        data = {op.attrs()["name"]: op.results()[0] for op in self._operators if op.name() == "pd_op.data"}
+        data = self.data
         return [(name, str(data[name].dtype).rsplit(".", 1)[-1], tuple(data[name].shape)) for name in self.feeds]
+
+    def normalised(self) -> list[Any]:
+        """Return what layer normalisations return, in order."""
+        return [op.results()[0] for op in self._operators if op.name() == "pd_op.layer_norm"]
 
     def tables(self) -> dict[str, tuple[str, int]]:
         """Return the table in which each input is looked up, if it is: the parameter's name and its rows."""
@@ -109,12 +124,13 @@ class NewProgram:
             return float(evaluate(paddle.static.Executor(paddle.CPUPlace()), self._program, list(self.feeds),
                                   list(self.outputs)))
 
-    def save_with(self, output: Any) -> None:
-        """Save the files again with ``output`` as the only one."""
+    def save_with(self, outputs: Sequence[Any], prefix: Path | None = None) -> None:
+        """Save the files again with these ``outputs`` alone, at ``prefix`` or in place of what was loaded."""
         with self.open():
-            data = {op.attrs()["name"]: op.results()[0] for op in self._operators if op.name() == "pd_op.data"}
-            paddle.static.save_inference_model(str(self._prefix), [data[name] for name in self.feeds], [output],
-                                               paddle.static.Executor(paddle.CPUPlace()), program=self._program)
+            data = self.data
+            paddle.static.save_inference_model(str(prefix or self._prefix), [data[name] for name in self.feeds],
+                                               list(outputs), paddle.static.Executor(paddle.CPUPlace()),
+                                               program=self._program)
 
     def _ending_with(self, output: Any) -> Any:
         """Return a copy of the program with ``output`` as the only one, and the inputs that it takes."""

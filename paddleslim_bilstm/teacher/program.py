@@ -163,7 +163,7 @@ def save_logits_only(prefix: Path, signature: Signature) -> None:
     """Save the model at ``prefix`` again, with the logits as its only output."""
     if program_file(prefix).suffix == NEW_PROGRAM:
         with NewProgram(prefix) as program:
-            return program.save_with(program.outputs[int(signature.logits)])
+            return program.save_with([program.outputs[int(signature.logits)]])
     with own_scope():
         executor = paddle.static.Executor(paddle.CPUPlace())
         program, names, outputs = paddle.static.load_inference_model(str(prefix), executor)
