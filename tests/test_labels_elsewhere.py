@@ -50,6 +50,7 @@ def write_rows(path: Path, rows) -> None:
 def test_labels_from_a_file_give_the_student_of_the_teacher_itself(config, tiny_teacher, tmp_path, capsys):
     folder = tiny_teacher("huggingface")
     config = with_global(config, tokenizer_dir=str(folder))
+    config["bert_to_bilstm"]["hint_weight"] = 0  # which a file of labels doesn't have
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     assert cli.main(["augment", str(tmp_path / "run.yaml"), "--output", str(tmp_path / "texts"), "--tokens"]) == 0
     assert str(tmp_path / "texts") in capsys.readouterr().out

@@ -189,7 +189,7 @@ def test_a_damaged_copy_of_the_teacher_is_made_again(tiny_teacher, tmp_path, cap
     source = tiny_teacher("exported")
     copy = load_teacher(source, tmp_path / "cache").prefix.parent
     sound = {path.name: path.read_bytes() for path in copy.iterdir()}
-    assert set(sound) == {"model.pdmodel", "model.pdiparams", "checksums.json"}
+    assert set(sound) == {"model.pdmodel", "model.pdiparams", "hints.pdmodel", "checksums.json"}
     for name, content in sound.items():
         for bad in (flipped(content, len(content) // 2), content[:-3]):
             (copy / name).write_bytes(bad)
@@ -200,7 +200,8 @@ def test_a_damaged_copy_of_the_teacher_is_made_again(tiny_teacher, tmp_path, cap
             assert {path.name: path.read_bytes() for path in copy.iterdir()} == sound
     (copy / "model.pdmodel").unlink()
     load_teacher(source, tmp_path / "cache")
-    assert json.loads((copy / "checksums.json").read_text()).keys() == {"model.pdmodel", "model.pdiparams", "checksum"}
+    assert json.loads((copy / "checksums.json").read_text()).keys() == {"model.pdmodel", "model.pdiparams",
+                                                                       "hints.pdmodel", "checksum"}
 
 
 def test_room_is_asked_for_before_the_work_and_named_when_it_lacks(tmp_path):

@@ -137,7 +137,7 @@ def hinting_program(prefix: Path) -> Path:
 
 def _write_old(prefix: Path, framing: Framing, target: Path) -> int | None:
     """Write a ``.pdmodel`` and return the units of its states, if there are any."""
-    with own_scope():
+    with own_scope(), paddle.utils.unique_name.guard("hints_"):  # the same names each time, and none that is there
         program, names, outputs = paddle.static.load_inference_model(str(prefix),
                                                                      paddle.static.Executor(paddle.CPUPlace()))
         block = program.global_block()
@@ -145,7 +145,7 @@ def _write_old(prefix: Path, framing: Framing, target: Path) -> int | None:
         if states is None:
             return None
         feeds = [block.var(name) for name in names]
-        with paddle.static.program_guard(program), paddle.utils.unique_name.guard("hints_"):
+        with paddle.static.program_guard(program):
             outputs = [*outputs, _mean_of_tokens(states, feeds, framing)]
         program = paddle.static.normalize_program(program, feeds, outputs)
         target.write_bytes(paddle.static.serialize_program(feeds, outputs, program=program))
