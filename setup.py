@@ -18,6 +18,7 @@ PREDICT = ["onnxruntime>=1.16"]
 COMPRESS = PREDICT + [
     "paddleslim==2.6.0",
     "numpy<2; python_version < '3.13'",     # paddleslim pins an opencv-python that was built for NumPy 1
+    "scipy<1.17; python_version < '3.12'",  # later ones need zlib to load, which Paddle 2.6 breaks
     "setuptools<81",                        # paddleslim imports pkg_resources, which later versions dropped
     "decorator", "pip", "requests", "six",  # paddleslim imports them without naming them
     "pydantic>=2.7",                        # describes keys by the text under them

@@ -66,6 +66,10 @@ def test_zlib_is_loaded_before_paddle_can_bring_its_own():
     assert run_python("import sys, paddleslim_bilstm; print('zlib' in sys.modules)").stdout == "True\n"
 
 
+def test_a_script_of_paddleslim_may_import_paddle_first():
+    assert run_python("import paddle, paddleslim; print('imported')").stdout.endswith("imported\n")
+
+
 def test_the_switch_applies_the_settings_at_import():
     assert environment_after("import paddleslim_bilstm", **{SWITCH: "1"}) == wanted_settings()
 
