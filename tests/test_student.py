@@ -18,7 +18,7 @@ from paddleslim_bilstm.student.embeddings import project_embeddings
 from paddleslim_bilstm.student.losses import logit_mse
 from paddleslim_bilstm.student.network import StudentNetwork, kept_units
 from paddleslim_bilstm.student.program import TrainingProgram
-from paddleslim_bilstm.student.recurrent import largest_states
+from paddleslim_bilstm.student.recurrent import MaxPooling
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
@@ -100,15 +100,15 @@ def test_exported_student_answers_an_empty_sentence(tmp_path):
     assert np.isfinite(run_exported(prefix, np.array([[CLS, SEP]]))).all()
 
 
-@pytest.mark.parametrize("by_place", [False, True])
-def test_largest_states_ignore_what_lies_behind_a_sentence(by_place):
+@pytest.mark.parametrize("in_training", [False, True])
+def test_largest_states_ignore_what_lies_behind_a_sentence(in_training):
     states = np.random.default_rng(0).uniform(-1, 1, (6, 3, 4)).astype(np.float32)
     states[0, 1] = -0.999
     lengths, program = np.array([6, 1, 3], np.int32), paddle.static.Program()
     with paddle.static.program_guard(program):
         feeds = paddle.static.data("states", [-1, -1, 4]), paddle.static.data("lengths", [-1], "int32")
         feeds[0].stop_gradient = False
-        largest = largest_states(*feeds, by_place)
+        largest = MaxPooling().taken(*feeds)[1] if in_training else MaxPooling().layer(SPEC)(*feeds)
         gradient, = paddle.static.gradients(largest, feeds[0])
     found, slope = paddle.static.Executor().run(program, feed={"states": states, "lengths": lengths},
                                                 fetch_list=[largest, gradient])
