@@ -32,6 +32,8 @@ PADDLENLP = [f"{package}; python_version < '3.13'" for package in (
     "aistudio_sdk<0.3",        # likewise
     "pyarrow>=21,<24",         # 24 needs NumPy 2; datasets, which paddlenlp imports, needs 21
 )]
+# Later ones need zlib to load, as those of scipy.
+PADDLENLP += [f"{package}; python_version < '3.12'" for package in ("aiohttp<3.14", "pyarrow<23", "scikit-learn<1.8")]
 
 # The whole test suite runs on 2.6.2 and Python 3.11; docs/versions.md has what was tried beside that.
 PADDLE = ["{name}==2.6.2; python_version < '3.12'", "{name}>=3.3.1,<3.4; python_version >= '3.12'"]

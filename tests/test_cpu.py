@@ -1,5 +1,6 @@
 """The CPU settings: which processor gets which, and that they reach Paddle when a job of ours begins, and only then."""
 
+import importlib.util
 import json
 import os
 import platform
@@ -66,8 +67,11 @@ def test_zlib_is_loaded_before_paddle_can_bring_its_own():
     assert run_python("import sys, paddleslim_bilstm; print('zlib' in sys.modules)").stdout == "True\n"
 
 
-def test_a_script_of_paddleslim_may_import_paddle_first():
-    assert run_python("import paddle, paddleslim; print('imported')").stdout.endswith("imported\n")
+@pytest.mark.parametrize("package", ["paddleslim", "paddlenlp"])
+def test_a_script_may_import_paddle_first(package):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"without {package}")
+    assert run_python(f"import paddle, {package}; print('imported')").stdout.endswith("imported\n")
 
 
 def test_the_switch_applies_the_settings_at_import():
