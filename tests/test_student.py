@@ -141,6 +141,18 @@ def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(p
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
 
 
+def test_training_reads_the_padding_of_a_sentence_without_tokens_as_the_exported_student_does():
+    rows, program, startup = np.array([[0, 5, 5], [7, 8, 9]]), paddle.static.Program(), paddle.static.Program()
+    with paddle.static.scope_guard(paddle.static.Scope()), paddle.static.program_guard(program, startup):
+        feeds = paddle.static.data("rows", [-1, -1], "int64"), paddle.static.data("lengths", [-1], "int32")
+        logits, executor = StudentNetwork(SPEC, VOCABULARY, training=True)(*feeds), paddle.static.Executor()
+        executor.run(startup)
+        empty, padding = (executor.run(program, feed={"rows": rows, "lengths": np.array(lengths, np.int32)},
+                                       fetch_list=[logits])[0] for lengths in ([0, 3], [1, 3]))
+    np.testing.assert_array_equal(empty[1], padding[1])
+    np.testing.assert_allclose(empty[0], padding[0], atol=1e-6)
+
+
 def test_dropout_keeps_its_share_and_the_same_units_for_the_same_seed():
     first, again = (kept_units((2, 50, 40, 30), 0.2, np.random.default_rng(3)) for _ in range(2))
     assert (first == again).all() and set(np.unique(first)) == {0, 1}

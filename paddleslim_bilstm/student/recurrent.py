@@ -250,7 +250,7 @@ class Pooling:
 
     def places(self, states, lengths) -> list:
         """Return where the states are that it takes of each unit of one direction, int64 ``[1, batch, units]`` each."""
-        last = paddle.unsqueeze(paddle.cast(lengths, "int64") - 1, axis=[0, 2])
+        last = paddle.unsqueeze(paddle.cast(paddle.clip(lengths, min=1), "int64") - 1, axis=[0, 2])
         return [paddle.expand(last, [1, -1, states.shape[2]])]
 
     def taken(self, states, lengths) -> list:
