@@ -18,7 +18,7 @@ from .errors import UserError
 from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
 from .host.rehearsal import check_strategies
-from .host.versions import before_paddle, check_other_paddle
+from .host.versions import before_paddle, check_other_paddle, check_zlib
 from .models import Models, export_students, final_logits, measure_models, run_strategies, verify, write_onnx_models
 from .old_programs import old_programs
 from .predict.predictor import Predictor
@@ -117,6 +117,7 @@ def check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
 def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
+    check_zlib()
     check_other_paddle()
     paddle.enable_static()
 

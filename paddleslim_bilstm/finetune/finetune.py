@@ -16,7 +16,7 @@ from .. import ranks
 from ..config import Config, load_config
 from ..curves import check_visualdl, curves
 from ..errors import UserError
-from ..host.versions import before_paddle
+from ..host.versions import before_paddle, check_zlib
 from ..run import cache_root
 from ..storage import checksum, make_writable_folder, whole_folder, write_json
 from ..task import task_code
@@ -56,6 +56,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
             something else.
     """
     before_paddle()
+    check_zlib()
     config = config if isinstance(config, Config) else load_config(config, overrides)
     check_visualdl(config)
     with ranks.together():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import subprocess
+import sys
 from importlib import metadata
 
 from ..cpu import apply_cpu_settings
@@ -107,6 +109,29 @@ def need_paddlenlp(what: str, other: str) -> None:
     except ImportError as error:
         raise UserError(f"{what} needs PaddleNLP, which can't be imported ({error}); pip install "
                         f"\"paddleslim-bilstm[paddlenlp]\" (Python 3.12 at most), or {other}") from None
+
+
+def check_zlib() -> None:
+    """Refuse to work where Paddle was loaded before zlib, if zlib fails by that: so do image files then.
+
+    Paddle 2.6 exports a zlib of its own, which takes the place of what is loaded behind it. Whether it does depends on
+    how Python was built; as it ends the process, it is tried in another one.
+
+    Raises:
+        UserError: it does, with one line that says what to import first.
+    """
+    loaded = list(sys.modules)  # in the order in which they were
+    if _LIBPADDLE not in loaded or loaded.index("zlib") < loaded.index(_LIBPADDLE):
+        return
+    if _series(sys.modules["paddle"].__version__) > (2, 6) or not sys.executable:
+        return
+    if subprocess.run([sys.executable, "-c", _USE_ZLIB], capture_output=True).returncode:
+        raise UserError("Paddle was imported before zlib, and brings a zlib of its own, by which Python's and others "
+                        "crash (Paddle 2.6); put `import paddleslim_bilstm` or `import zlib` above `import paddle`")
+
+
+_LIBPADDLE = "paddle.base.libpaddle"
+_USE_ZLIB = "import paddle, zlib; zlib.decompress(zlib.compress(bytes(1000)))"
 
 
 def before_paddle() -> None:
