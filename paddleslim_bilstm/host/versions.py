@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 
 from ..cpu import apply_cpu_settings
@@ -111,6 +112,7 @@ def need_paddlenlp(what: str, other: str) -> None:
                         f"\"paddleslim-bilstm[paddlenlp]\" (Python 3.12 at most), or {other}") from None
 
 
+@cache  # a job begins several times
 def check_zlib() -> None:
     """Refuse to work where Paddle was loaded before zlib, if zlib fails by that: so do image files then.
 
