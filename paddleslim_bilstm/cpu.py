@@ -3,7 +3,7 @@
 Paddle's bundled MKL takes its slow path on AMD processors, and Paddle starts with one thread; together that costs a
 factor of four in training and labelling. A job of ours applies them when it begins; importing the package leaves the
 environment alone. ``PADDLESLIM_BILSTM_CPU_SETTINGS=1`` applies them at the import, ``=0`` never. What the user has set
-is never overwritten.
+is never overwritten, and ``FLAGS_paddle_num_threads`` also says how many cores a job takes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from . import ranks
@@ -23,6 +24,7 @@ _log = logging.getLogger(__name__)
 SWITCH = "PADDLESLIM_BILSTM_CPU_SETTINGS"
 AT_IMPORT, NEVER = "1", "0"
 
+_THREADS = "FLAGS_paddle_num_threads"
 _MKL, _MKL_PATH = "libmklml_intel.so", "MKL_DEBUG_CPU_TYPE"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20  # that glibc accepts
@@ -42,7 +44,7 @@ def apply_cpu_settings() -> dict[str, str]:
     if _MKL_PATH in missing and _mkl_has_computed():
         _warn_of_slow_path(missing.pop(_MKL_PATH))
     os.environ.update(missing)
-    if "paddle" in sys.modules and "FLAGS_paddle_num_threads" in missing:  # Paddle has read its flags by now
+    if "paddle" in sys.modules and _THREADS in missing:  # Paddle has read its flags by now
         use_all_cores()
     if missing:
         _log.info("CPU settings for this process: %s (%s=%s leaves them out)",
@@ -73,11 +75,11 @@ def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dic
 
     Args:
         cpuinfo: the text of ``/proc/cpuinfo``; this machine's by default.
-        cores: physical cores to use; this process's by default.
+        cores: how many to use; those of `cores_to_use` by default.
     """
     cpuinfo = _read_cpuinfo() if cpuinfo is None else cpuinfo
-    threads = str(cores or physical_cores(cpuinfo))
-    settings = {"OMP_NUM_THREADS": threads, "FLAGS_paddle_num_threads": threads,
+    threads = str(cores or cores_to_use(cpuinfo))
+    settings = {"OMP_NUM_THREADS": threads, _THREADS: threads,
                 "KMP_BLOCKTIME": "0"}  # threads that wait don't spin, which would slow down whoever shares the cores
     flags = _cpu_flags(cpuinfo)
     if "AuthenticAMD" in cpuinfo:
@@ -89,8 +91,30 @@ def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dic
 
 
 def physical_cores(cpuinfo: str | None = None) -> int:
-    """Return how many physical cores this process may use; hyper-threads count once."""
-    return len(_processors_by_core(cpuinfo))
+    """Return how many physical cores this process may use; hyper-threads count once, and a container's quota counts.
+    """
+    return min([len(_processors_by_core(cpuinfo)), *_quotas()])
+
+
+def cores_to_use(cpuinfo: str | None = None) -> int:
+    """Return how many cores a job takes: all that it may use, or ``FLAGS_paddle_num_threads`` where that is fewer.
+
+    ``OMP_NUM_THREADS`` tells nothing: Paddle sets it to 1 as it is imported.
+    """
+    wanted = os.environ.get(_THREADS, "")
+    cores = physical_cores(cpuinfo)
+    return min(cores, max(int(wanted), 1)) if wanted.isdigit() else cores
+
+
+def _quotas(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Return how many cores' time the container gets, rounded up, as `docker run --cpus` sets it; else nothing."""
+    found = []
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroups 2, cgroups 1
+        with suppress(OSError, ValueError):  # not there, or "max"
+            quota, period = map(int, " ".join((root / file).read_text() for file in files).split())
+            if quota > 0 < period:
+                found.append(-(-quota // period))
+    return found
 
 
 def _processors_by_core(cpuinfo: str | None = None) -> list[list[int]]:
@@ -120,12 +144,12 @@ def keep_to_own_cores(part: int, parts: int) -> None:
 
 
 def use_all_cores(at_once: int = 1) -> None:
-    """Share all physical cores among ``at_once`` operators that run at the same time.
+    """Share all cores that a job takes among ``at_once`` operators that run at the same time.
 
     It is needed before training in any case: every Paddle Inference run leaves Paddle's matrix products one thread.
     """
     from paddle.base import core
-    core.set_num_threads(max(1, physical_cores() // at_once))
+    core.set_num_threads(max(1, cores_to_use() // at_once))
 
 
 def keep_freed_memory() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .config import Config
 from .config.schema import BEST_ON_DEV
-from .cpu import physical_cores
+from .cpu import cores_to_use
 from .errors import UserError
 from .export.inference_file import ends_whole, forget_call_stacks, put_in_order
 from .export.int8 import put_int8_embedding, quantize_student, round_layers
@@ -196,7 +196,7 @@ def _of_each(thresholds: tuple[float, ...], outputs: int) -> tuple[float, ...]:
 
 
 def _logits(model: PaddleModel, dev_set: DevSet) -> np.ndarray:
-    return logits_of(InferenceModel(model.folder / MODEL_NAME, physical_cores()), dev_set.sentences, dev_set.reader)
+    return logits_of(InferenceModel(model.folder / MODEL_NAME, cores_to_use()), dev_set.sentences, dev_set.reader)
 
 
 _PROBE_SENTENCES = 8

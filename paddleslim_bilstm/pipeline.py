@@ -27,6 +27,7 @@ from .report.measure import ALONE, DISTILLED, ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
 from .run import RunFolder, cache_root
+from .scopes import mode_kept
 from .stages import (
     Examined,
     Job,
@@ -98,7 +99,8 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     check_loss(settings.distill.loss, len(task_named(settings.global_.task).some_names))
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)
-    check_strategies(settings)
+    if ranks.is_first():  # PaddleSlim saves nothing in others, and its strategies run in this one alone
+        check_strategies(settings)
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
 
@@ -122,6 +124,7 @@ def _begin() -> None:
     paddle.enable_static()
 
 
+@mode_kept()
 @old_programs()
 def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), train: Any = None,
              dev: Any = None, unlabeled: Any = None, train_dataloader: Any = None,
@@ -209,6 +212,7 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
     return CompressionResult(run.save_dir, report)
 
 
+@mode_kept()
 def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (),
             output: str | Path | None = None, tokens: bool = False) -> Path:
     """Write the texts that a teacher would label, for whoever labels them in its place.
@@ -245,6 +249,7 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
     return folder
 
 
+@mode_kept()
 @old_programs()
 def compare(predictor: Predictor, config: Mapping[str, Any], rows: Rows, batch_size: int = 16) -> Comparison:
     """Return what a finished student and its teacher say of texts.

@@ -54,7 +54,7 @@ def published_name(model_filename: str | None) -> str:
     Examples: ``None -> "model"``, ``"inference.pdmodel" -> "inference"``, ``"__model__" -> "__model__"``.
     """
     path = Path(model_filename or MODEL_NAME)
-    return path.stem if path.suffix in (".pdmodel", ".onnx") else path.name
+    return path.stem if path.suffix in (".pdmodel", ".json", ".onnx") else path.name
 
 
 class RunFolder:

@@ -1,4 +1,4 @@
-"""Scopes of Paddle that are freed."""
+"""What Paddle keeps for the whole process, given back: its scopes, and the mode that it is in."""
 
 from __future__ import annotations
 
@@ -20,3 +20,16 @@ def own_scope() -> Iterator[Any]:
             yield scope
     finally:
         scope._remove_from_pool()
+
+
+@contextmanager
+def mode_kept() -> Iterator[None]:
+    """Bring the mode back that Paddle is in now: users are in dynamic mode, jobs of ours in static."""
+    was_dynamic = paddle.in_dynamic_mode()
+    try:
+        yield
+    finally:
+        if was_dynamic:
+            paddle.disable_static()
+        else:
+            paddle.enable_static()

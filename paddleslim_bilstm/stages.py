@@ -13,7 +13,7 @@ from . import ranks
 from .augment import Corpus, TransferSet, build_transfer_set, hook_samples, transfer_set_fingerprint
 from .config import Config
 from .config.schema import BEST_ON_DEV
-from .cpu import physical_cores
+from .cpu import cores_to_use
 from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
 from .host.optimizer import make_optimizer_of
@@ -171,9 +171,9 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
         UserError: its metric is not ``TrainConfig.origin_metric``.
     """
     dev_set, said, notes = _answered(job.settings, run, teacher, text)
-    by_callback = job.eval_callback is not None and ranks.is_first()
-    metric = own = _metric_by(job.eval_callback, teacher) if by_callback else None
-    if own is None and dev_set.labels is not None and dev_set.teacher_predictions is not None:
+    by_callback = job.eval_callback is not None
+    metric = own = _metric_by(job.eval_callback, teacher) if by_callback and ranks.is_first() else None
+    if not by_callback and dev_set.labels is not None and dev_set.teacher_predictions is not None:
         metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = job.settings.train.origin_metric
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
@@ -192,7 +192,10 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
     They are judged by thresholds of the teacher's own where the settings ask for them.
     """
     task = own = settings.global_.chosen_task
-    each, notes = [member.logits(text.dev) for member in teacher.members], ()
+    each, notes = [], ()
+    for member in teacher.members:
+        each.append(member.logits(text.dev))
+        member.teacher.release()  # or the memory would have to hold all of them
     if each:
         logits = np.mean(each, axis=0, dtype=np.float32)
     elif teacher.chunk_sentences is None:
@@ -200,7 +203,7 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
             logits = teacher.logits(text.dev, bar.update)
     else:
         key = checksum(*text.dev.content, text.dev_texts, teacher.tokenizer.vocab)
-        logits = label(teacher, text.dev, run.cache("labels"), key, physical_cores()).logits
+        logits = label(teacher, text.dev, run.cache("labels"), key, cores_to_use()).logits
     missing = int(np.isnan(logits).any(axis=1).sum())
     if missing:
         notes = (f"{missing:,} of the {len(text.dev):,} dev texts have no answer among Global.teacher_labels, so there "
@@ -317,7 +320,7 @@ def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, trans
     if ranks.keeps_cache():
         check_room("labelling and training", [Need(run.cache_dir, cached, "Global.cache_dir"),
                                               Need(run.save_dir, copies * student_bytes, "Global.save_dir")])
-    return label(teacher, sentences, cache, transfer_set.key, physical_cores(), origins.where,
+    return label(teacher, sentences, cache, transfer_set.key, cores_to_use(), origins.where,
                  settings.global_.chosen_task)
 
 

@@ -103,11 +103,14 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make renames in ``path`` last through a power cut; Windows has no such call."""
+    """Make renames in ``path`` last through a power cut; Windows and some shared disks have no such call."""
     if os.name != "nt":
         folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+                raise
         finally:
             os.close(folder)
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from paddleslim_bilstm import cpu
 from paddleslim_bilstm.cpu import SWITCH, physical_cores, wanted_settings
 
 AVX512 = "avx2 avx512f avx512dq avx512bw avx512vl"
@@ -34,6 +35,31 @@ def test_hyper_threads_count_once():
     allowed = len(os.sched_getaffinity(0))
     assert physical_cores(cpuinfo("GenuineIntel", "avx2", allowed, threads_per_core=1)) == allowed
     assert physical_cores(cpuinfo("GenuineIntel", "avx2", allowed, threads_per_core=allowed)) == 1
+
+
+@pytest.mark.parametrize(("files", "cores"), [
+    ({"cpu.max": "150000 100000\n"}, [2]), ({"cpu.max": "400000 100000"}, [4]), ({"cpu.max": "max 100000"}, []),
+    ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, [1]),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, []), ({}, [])])
+def test_a_containers_quota_is_rounded_up(files, cores, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu._quotas(tmp_path) == cores
+
+
+def test_a_job_takes_no_more_cores_than_the_quota_or_than_paddle_was_told(monkeypatch):
+    eight = [[number] for number in range(8)]
+    monkeypatch.setattr(cpu, "_processors_by_core", lambda cpuinfo=None: eight)
+    monkeypatch.delenv("FLAGS_paddle_num_threads", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Paddle's import leaves it
+    monkeypatch.setattr(cpu, "_quotas", lambda: [])
+    assert physical_cores() == cpu.cores_to_use() == 8
+    monkeypatch.setattr(cpu, "_quotas", lambda: [3])
+    assert physical_cores() == cpu.cores_to_use() == 3 and wanted_settings()["OMP_NUM_THREADS"] == "3"
+    for told, taken in (("2", 2), ("16", 3), ("0", 1), ("many", 3)):
+        monkeypatch.setenv("FLAGS_paddle_num_threads", told)
+        assert cpu.cores_to_use() == taken and physical_cores() == 3
 
 
 OURS = ("OMP_NUM_THREADS", "FLAGS_paddle_num_threads", "KMP_BLOCKTIME", "MKL_DEBUG_CPU_TYPE", SWITCH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 from pathlib import Path
 
@@ -120,14 +121,27 @@ def test_a_function_teaches_pairs_and_is_asked_once(config, tmp_path):
     before = len(asked)
     compress(config, teacher=teacher, train=rows[:90], dev=rows[90:])
     assert len(asked) == before
+    config["TrainConfig"]["origin_metric"] = 0.1  # of the callback, which can't be asked of a function
+    compress(config, teacher=teacher, train=rows[:90], dev=rows[90:], eval_callback=lambda *_: 0.1)
 
 
 def test_texts_are_not_written_into_the_working_folder(config, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     for folder in (".", tmp_path / "empty"):
-        with pytest.raises(UserError, match="--output: .* is the working folder; name one inside it"):
+        with pytest.raises(UserError, match="--output: .* is the working folder, .*; name a folder inside it"):
             augment(config, output=folder)
+    monkeypatch.setattr(os.path, "ismount", lambda folder: Path(folder) == tmp_path / "disk")
+    with pytest.raises(UserError, match="--output: .*disk is a mounted disk, .* name a folder inside it"):
+        augment(config, output=tmp_path / "disk")
+
+
+def test_texts_are_written_where_a_link_points_to(config, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    folder = augment(config, output=tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "README.md").is_file()
+    assert folder == tmp_path / "link" and not list(tmp_path.glob(".link*"))
 
 
 def test_exactly_one_teaches(config, tmp_path):

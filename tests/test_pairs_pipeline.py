@@ -156,7 +156,7 @@ def test_predict_and_evaluate_on_the_command_line(output, tmp_path, capsys):
 
 
 def test_predict_takes_unusual_names_by_option(output, tmp_path, capsys):
-    (tmp_path / "in.tsv").write_text("id\tleft\tright\n1\tgood\tbad\n")
+    (tmp_path / "in.tsv").write_text("id\tleft \tright\n1\tgood\tbad\n")  # as spreadsheets write blanks
     (tmp_path / "in.jsonl").write_text('{"left": "good", "right": "bad"}\n')
     for name in ("in.tsv", "in.jsonl"):
         arguments = ["predict", str(output.save_dir), "--input", str(tmp_path / name)]

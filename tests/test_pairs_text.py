@@ -14,7 +14,8 @@ PAIRS = [(("a", "b"), "yes"), (("a", "c"), "no"), (("", "d"), "yes")]
 @pytest.mark.parametrize("name, header", [
     ("mrpc.tsv", "sentence1\tsentence2\tlabel"), ("qqp.tsv", "question1\tquestion2\tis_duplicate"),
     ("qnli.tsv", "question\tsentence\tlabel"), ("mnli.tsv", "premise\thypothesis\tgold_label"),
-    ("raw.tsv", "#1 String\t#2 String\tQuality"), ("capitals.tsv", "Text_A\tTEXT_B\tLabel"),
+    ("raw.tsv", "#1 String\t#2 String\tQuality"), ("boolq.tsv", "question\tpassage\tlabel"),
+    ("capitals.tsv", "Text_A\tTEXT_B\tLabel"),
 ])
 def test_usual_pair_columns_are_found(written, name, header):  # noqa: F811
     rows = read(written(name, f"{header}\n a \t b\t1\nc\t\t0\n\t\t1\n"))

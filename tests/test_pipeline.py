@@ -15,10 +15,10 @@ from reviews import make_reviews
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.pipeline import prepare
+from paddleslim_bilstm.pipeline import augment, prepare
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.report.measure import DevSet
-from paddleslim_bilstm.run import WORK_FOLDER
+from paddleslim_bilstm.run import WORK_FOLDER, published_name
 from paddleslim_bilstm.teacher import InferenceModel
 from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
@@ -154,6 +154,28 @@ def test_bad_settings_are_one_line_and_leave_no_model(config, tmp_path, change, 
         compress(config)
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "out").glob("*model*"))
+
+
+@pytest.mark.parametrize(("teacher", "student"), [
+    (None, "model"), ("inference.pdmodel", "inference"), ("inference.json", "inference"), ("bert.onnx", "bert"),
+    ("__model__", "__model__")])
+def test_the_final_model_is_called_as_the_teacher_is(teacher, student):
+    assert published_name(teacher) == student
+
+
+def test_paddle_is_in_the_mode_that_it_was_in_afterwards(config, tmp_path):
+    paddle.disable_static()
+    try:
+        compress(config)
+        assert paddle.in_dynamic_mode()
+        with pytest.raises(UserError):
+            compress({})
+        augment(config, output=tmp_path / "texts")
+        assert paddle.in_dynamic_mode()
+    finally:
+        paddle.enable_static()
+    compress(config)
+    assert not paddle.in_dynamic_mode()
 
 
 def test_a_folder_that_cant_be_written_is_refused_before_any_work(config, tmp_path):

@@ -106,6 +106,13 @@ def test_the_page_has_all_its_parts_and_needs_nothing_from_elsewhere(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["training"] == TRAINING
 
 
+def test_a_users_own_metric_may_be_no_number(tmp_path):
+    training = {DISTILLED: {"evaluations": [[10, float("nan"), 2.5], [20, float("-inf"), 1.1], [30, 0.85, 0.7]],
+                            "chosen": 20}}
+    page = _report(tmp_path, training=training, evaluated_by="judge")
+    assert page.count("circle", "chosen") == 0 and "training" in page.ids
+
+
 def test_a_page_without_a_teachers_answers_leaves_their_parts_out(tmp_path):
     page = _report(tmp_path, training={})
     assert not {"training", "disagreements", "confusions", "behaviour", "transfer"} & set(page.ids)

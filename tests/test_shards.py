@@ -77,6 +77,25 @@ def test_a_bad_line_is_named_and_the_other_files_stay(folder, predict):
     assert sorted(file.name for file in (folder / "out").iterdir()) == [".done", "part-0.jsonl", "part-1.jsonl"]
 
 
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_student_that_cant_be_loaded_is_named_by_any_number_of_processes(class_run, folder, processes, capsys):
+    student = folder / "student"
+    shutil.copytree(class_run.result.save_dir, student)
+    for model in student.glob("model*.onnx"):
+        model.write_bytes(b"no model")
+    code = main(["predict", str(student), "--input", str(folder / "in"), "--output", str(folder / "out"),
+                 "--processes", processes])
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and str(student) in errors[0], errors
+    assert not list((folder / "out").glob("part-*"))
+
+
+def test_a_file_may_have_brackets_in_its_name(folder, predict):
+    (folder / "in" / "part-0.jsonl").rename(folder / "in" / "part[0].jsonl")
+    code, summary, errors = predict(pattern="in/part[0].jsonl")
+    assert code == 0 and summary["files"] == 1, errors
+
+
 def test_each_rank_answers_its_files_and_the_last_one_sums_up(folder, predict, monkeypatch):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
     monkeypatch.setenv("PADDLE_TRAINER_ID", "1")

@@ -254,6 +254,24 @@ def test_only_tokens_that_occur_have_offsets():
     assert not any(shape[:1] == (VOCABULARY,) for shape in shapes.values())
 
 
+def test_what_fills_batches_up_may_have_any_row():
+    """Token 0 pads them, and where it is an unseen one, or the unknown one that never occurs, its row is the last."""
+    data, weights = token_sum_task(), weights_for()
+    base, order = base_for(weights), np.roll(np.arange(VOCABULARY), -1)  # the token of each row: 1, 2, ..., 0
+    turned = {**weights, "embedding": weights["embedding"][order],
+              "token_map": np.argsort(order).astype(np.int32)}
+    plain, other = (train_student(SPEC, first, data, plan(5), logit_mse, adam, None, base=table)
+                    for first, table in ((weights, base), (turned, base[order])))
+    assert turned["token_map"][0] == VOCABULARY - 1 > turned["token_map"][data.sentences.tokens].max()
+    np.testing.assert_allclose(other.weights["embedding"], plain.weights["embedding"][order], atol=1e-6)
+
+
+def test_a_score_that_is_no_number_is_worse_than_any():
+    data, scores = token_sum_task(), iter([np.nan, 0.6, 0.9, np.nan, 0.7])
+    best = train_student(SPEC, weights_for(), data, plan(100), logit_mse, adam, lambda *_: next(scores))
+    assert (best.step, best.metric) == (60, 0.9)
+
+
 @pytest.mark.parametrize("projected", [False, True])
 def test_interrupted_training_ends_as_an_uninterrupted_one(projected, tmp_path, monkeypatch):
     data, bars = token_sum_task(), []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import paddle
@@ -92,6 +94,16 @@ def test_it_cuts_what_it_reads_to_what_it_takes(folders, tmp_path):
     both = load_teachers([str(folders / "one"), str(tmp_path / "short")], tmp_path / "work")
     own, read = both.members[1].teacher.asked(both.tokenizer.encode(["the film " * 30]))
     assert (both.max_length, own.max_length, read.lengths.tolist()) == (None, 20, [18])
+
+
+def test_a_network_without_a_limit_is_not_given_a_whole_book(folders, tmp_path):
+    """Of a known text the writing is read, however little of it the student reads."""
+    both = load(folders, tmp_path, "one", "translated")
+    book = "the film " * 2000
+    cut = both.tokenizer.encode([book]).truncate(30)
+    translated = both.reading(cut, [book]).members[1].teacher
+    own, read = replace(translated, own=replace(translated.own, max_length=None)).asked(cut)
+    assert read.lengths.tolist() == [512 - own.framing.special_tokens(False)]
 
 
 @pytest.mark.parametrize("second, reason", [

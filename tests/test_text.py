@@ -108,6 +108,10 @@ def test_a_second_text_is_not_ignored_silently(written):
     assert "sentence, sentence2 could be single sentences or pairs" in read_error(path)
     assert read(path, text_column="sentence").texts == ["a"]
     assert read(path, text_column=("sentence2", "sentence")).texts == [("b", "a")]
+    path = written("b.tsv", "question\tanswer\tlabel\na\tyes\t1\n")
+    assert "question, answer could be single sentences or pairs" in read_error(path)
+    rows = read(path, label_column="answer")
+    assert rows.texts == ["a"] and rows.labels == ["yes"]
 
 
 @pytest.mark.parametrize("name, content, line, part", [

@@ -127,6 +127,16 @@ def text_of(tokenizer, ids) -> str:
     return tokenizer.pieces.spell(list(ids))
 
 
+def test_word_vectors_know_a_piece_by_the_word_that_begins_with_it(tokenizer):
+    words = dict(zip(tokenizer.vocab, tokenizer.pieces.as_words(range(len(tokenizer.vocab)))))
+    plain = {piece: word for piece, word in words.items() if piece.isascii() and piece.isalpha()}
+    begin = {piece: word for piece, word in words.items() if piece[:1] in "\u0120\u2581" and piece[1:].isalpha()}
+    assert len(plain) > 10 and all(word == f"##{piece}" for piece, word in plain.items())
+    assert len(begin) > 10 and all(word == piece[1:] for piece, word in begin.items() if word.isascii())
+    assert words[","] == ","
+    assert words[tokenizer.vocab[tokenizer.unk_id]] == tokenizer.vocab[tokenizer.unk_id]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_are_those_of_the_kinds_own_library(kind, written):
     folder, reference = written[kind]

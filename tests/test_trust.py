@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -76,6 +77,21 @@ def test_a_failed_folder_leaves_the_old_one_and_a_new_one_takes_its_place(tmp_pa
     with pytest.raises(ValueError), whole_folder(folder) as partial:
         raise ValueError
     assert os.listdir(folder) == ["new"] and os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_disk_whose_folders_cant_be_synced_will_do(tmp_path, monkeypatch):
+    sync, refused = os.fsync, []
+
+    def of_files_alone(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            refused.append(descriptor)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    with whole_file(tmp_path / "file") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "file").read_text() == "new" and refused
 
 
 def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path):

@@ -68,6 +68,12 @@ def test_vectors_of_the_students_width_stay_as_they_are_and_missing_ones_are_dra
     assert "300 of the student's 500 words" in note and "projected" not in note
 
 
+def test_a_word_with_two_rows_has_its_vector_in_both(write):
+    first = first_embedding(write(LINES), ["film", "酒店", "##film", "film"], None, 3, np.random.default_rng(0))
+    np.testing.assert_allclose(first.values[[0, 1, 3]], [KNOWN["film"], KNOWN["酒店"], KNOWN["film"]])
+    assert "3 of the student's 4 words" in first.notes[0]
+
+
 @pytest.mark.parametrize("embed_dim", [4, 12])
 def test_vectors_of_another_width_are_projected(write, embed_dim):
     table = np.random.default_rng(0).normal(size=(50, 8))

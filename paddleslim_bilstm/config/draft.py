@@ -358,7 +358,8 @@ def _text_column(names: Sequence[str], sample: Sequence[Sequence[Any]], label_co
     Raises:
         UserError: usual names don't say whether these are pairs.
     """
-    pair, lower = known_pair(names, f"{file}:1", "--text-column"), [name.strip().lower() for name in names]
+    pair = known_pair([name for name in names if name.strip() != label_column], f"{file}:1", "--text-column")
+    lower = [name.strip().lower() for name in names]
     usual = next((name for name in TEXT_COLUMNS if name in lower), None)
     if pair or usual:
         return pair or names[lower.index(usual)].strip()

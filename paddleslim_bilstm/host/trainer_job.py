@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Mapping
 
 import numpy as np
 import paddle
@@ -19,6 +18,7 @@ from ..errors import UserError
 from ..old_programs import old_programs
 from ..pipeline import CompressionResult, prepare
 from ..pipeline import compress as run_job
+from ..scopes import mode_kept
 from ..storage import make_writable_folder, whole_folder
 from ..student.train import Evaluate
 from ..task import MULTI_LABEL, Task, task_of_outputs
@@ -53,7 +53,7 @@ def distil(trainer: Any, custom_evaluate: None = None,
     Raises:
         UserError: the trainer's model, data or arguments are none that can be distilled, or a setting is wrong.
     """
-    with _mode_kept():
+    with mode_kept():
         _check(trainer, custom_evaluate)
         save_dir = Path(trainer.args.output_dir) / STRATEGY
         with quiet_dygraph():
@@ -282,16 +282,3 @@ def _is_error(name: str) -> bool:
 def _numpified(values: Any) -> Any:
     """Return tensors, or a tuple or list of them, as arrays."""
     return type(values)(map(_numpified, values)) if isinstance(values, (tuple, list)) else np.asarray(values)
-
-
-@contextmanager
-def _mode_kept() -> Iterator[None]:
-    """Bring the mode back that Paddle is in now: PaddleNLP's users are in dynamic mode, the pipeline in static."""
-    was_dynamic = paddle.in_dynamic_mode()
-    try:
-        yield
-    finally:
-        if was_dynamic:
-            paddle.disable_static()
-        else:
-            paddle.enable_static()

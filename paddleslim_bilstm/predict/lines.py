@@ -79,7 +79,7 @@ class LineReader:
         return _value(value, self._keys[0], place), _value(value, self._keys[1], place)
 
     def _is_header(self, text: str, place: str) -> bool:
-        names = text.split("\t")
+        names = [name.strip() for name in text.split("\t")]  # as `known_pair` and the training files have them
         keys = self._keys or known_pair(names, place, _SETTING)
         missing = [key for key in self._keys if key not in names]
         if missing:

@@ -59,7 +59,9 @@ def inputs_of(pattern: str) -> list[Path]:
     Raises:
         UserError: there is none, or two of them have one name.
     """
-    found = sorted(Path(pattern).iterdir()) if Path(pattern).is_dir() else map(Path, sorted(glob.glob(pattern)))
+    place = Path(pattern)  # which may have brackets in its name
+    found = (sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file()
+             else map(Path, sorted(glob.glob(pattern))))
     files = [file for file in found if file.is_file() and not file.name.startswith(".")]
     if not files:
         raise UserError(f"--input: no file is called {pattern}; put a pattern in quotes, such as 'shards/*.jsonl'")
@@ -126,7 +128,7 @@ def _answered(job: ShardJob, files: list[Path], identity: str, processes: int) -
             yield _answer(job, file, identity, predictor)
         return
     # a process that is forked after ONNX Runtime was loaded hangs
-    with ProcessPoolExecutor(min(processes, len(files)), get_context("spawn"), _begin, (job,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(files)), get_context("spawn"), _begin) as pool:
         try:
             for done in as_completed([pool.submit(_answer, job, file, identity) for file in files]):
                 yield done.result()
@@ -141,14 +143,17 @@ def _answered(job: ShardJob, files: list[Path], identity: str, processes: int) -
 _own: list[Predictor] = []  # of a process of the pool
 
 
-def _begin(job: ShardJob) -> None:
+def _begin() -> None:
+    """Nothing that may fail: what is raised here looks like a process that was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one ends it
-    _own.append(Predictor(job.student, job.runtime, job.threads))
 
 
 def _answer(job: ShardJob, file: Path, identity: str, predictor: Predictor | None = None) -> None:
     """Answer a file and write its record."""
-    predictor = predictor or _own[0]
+    if predictor is None:
+        if not _own:
+            _own.append(Predictor(job.student, job.runtime, job.threads))
+        predictor = _own[0]
     started, counts, texts = time.perf_counter(), Counter(), 0
     target = job.folder / _answers_name(file)
     before = _state(file)

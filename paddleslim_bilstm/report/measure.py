@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import paddle
 
-from ..cpu import physical_cores
+from ..cpu import cores_to_use
 from ..old_programs import old_programs
 from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
@@ -261,7 +261,7 @@ def measure_model(name: str, prefix: Path, dev: DevSet, file: str | None = None,
     """
     prefix = Path(prefix)
     if predictions is None:
-        model = InferenceModel(prefix, threads=physical_cores())
+        model = InferenceModel(prefix, threads=cores_to_use())
         predictions = dev.task.answers_of(logits_of(model, dev.sentences, dev.reader))
     speed = measure_latency(prefix, dev.sentences, dev.reader)
     return _row(name, predictions, dev, speed, metric=metric, parameters=parameters(prefix),

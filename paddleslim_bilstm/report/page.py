@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import html
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -116,9 +117,11 @@ def _curves(report: Report) -> list[dict[str, Any]]:
     charts, lines, metric = [], [], metrics_by_name()[report.metric]
     factor = 100 if metric.in_percent and report.evaluated_by is None else 1
     for name, training in report.training.items():
-        known = [(step, value * factor) for step, value, *_ in training["evaluations"] if value is not None]
+        known = [(step, value * factor) for step, value, *_ in training["evaluations"]
+                 if value is not None and math.isfinite(value)]  # a user's own metric may be anything
         if known:
-            lines.append(Line(name, known, _look(name), [step for step, _ in known].index(training["chosen"])))
+            chosen = [place for place, (step, _) in enumerate(known) if step == training["chosen"]]
+            lines.append(Line(name, known, _look(name), next(iter(chosen), None)))
     if lines:
         what = report.evaluated_by or metric.title + " in %" * (factor == 100)
         charts.append({"caption": f"On the dev set: {what}", "lines": lines, "svg": line_chart(lines, "steps", what)})

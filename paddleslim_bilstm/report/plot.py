@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Sequence
 
@@ -65,7 +66,7 @@ def quality_axis(rows: Sequence[ModelRow], metric: str) -> tuple[str, list[float
     if None not in scores:
         figure = metrics_by_name()[metric]
         return _axis(f"{figure.title} on the dev set", figure, scores)
-    if all(row.metric is not None for row in rows):
+    if all(row.metric is not None and math.isfinite(row.metric) for row in rows):
         return "result of your own evaluation", [row.metric for row in rows]
     known = [one for one in likenesses().values() if any(row.figure(one.name) is not None for row in rows)]
     likeness = known[0] if known else AGREEMENT

@@ -226,7 +226,10 @@ def _from_word_vectors(source: str, words: Sequence[str], embed_dim: int,
     over those that it has. Vectors of ``embed_dim`` numbers stay as they are, as in the tutorial; others are projected
     by `project_embeddings`.
     """
-    vectors, found = read_word_vectors(source, words)
+    distinct = {word: place for place, word in enumerate(dict.fromkeys(words))}  # a word may have two tokens
+    vectors, found = read_word_vectors(source, list(distinct))
+    places = [distinct[word] for word in words]
+    vectors, found = vectors[places], found[places]
     missing = len(words) - int(found.sum())
     drawn = rng.standard_normal((missing, vectors.shape[1]))
     vectors[~found] = vectors[found].mean(0) + drawn * vectors[found].std(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -87,9 +88,11 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
         keep_freed_memory()
         with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
-            occurring = first[TOKEN_MAP][tokens_that_occur(data.sentences, len(first[TOKEN_MAP]))]
+            occurs = tokens_that_occur(data.sentences, len(first[TOKEN_MAP]))
+            occurs[0] = True  # it fills batches up, see `padded_rows`
+            occurring = first[TOKEN_MAP][occurs]
             hint_units = 0 if data.hints is None else data.hints.shape[1]
-            run = program(spec, first, plan, loss, make_optimizer, base, int(occurring.max(initial=0)) + 1, hint_units)
+            run = program(spec, first, plan, loss, make_optimizer, base, int(occurring.max()) + 1, hint_units)
             if progress.step:
                 run.restore(state, progress.step)
                 _log.info("%s: goes on from step %d of %d", stage, progress.step, plan.total_steps)
@@ -135,7 +138,7 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
             progress.evaluations.append([progress.step, metric, float(np.mean(losses))])
             show(progress)
             reached = plan.target_metric is not None and metric is not None and metric > plan.target_metric
-            if reached or score is None or progress.best_score is None or score > progress.best_score:
+            if reached or score is None or _is_better(score, progress.best_score):
                 progress.best_metric, progress.best_score, best = metric, score, run.weights()
                 progress.best_step = progress.step
             best_yet = {} if metric is None else {"best": progress.best_metric}
@@ -149,6 +152,11 @@ def _train(run: TrainingProgram, data: TrainingSet, plan: TrainingPlan, evaluate
                 save_checkpoint(checkpoint, progress, state, best)
             paddle.seed(_seed_at(plan, progress))  # so that a resumed run drops the same units
     return best
+
+
+def _is_better(score: float, best: float | None) -> bool:
+    """Return whether a score is the best one yet; one that is no number is worse than any."""
+    return best is None or math.isnan(best) or score > best
 
 
 def _seed_at(plan: TrainingPlan, progress: Progress) -> int:

@@ -60,8 +60,8 @@ class TokenVocabulary:
 
     @property
     def words(self) -> list[str]:
-        """The token of each row."""
-        return [self.tokenizer.vocab[token] for token in self._tokens]
+        """The token of each row as word vectors call it: without the sign of the space before it."""
+        return self.tokenizer.pieces.as_words(self._tokens.tolist())
 
     def batch(self, sentences: Sentences, index: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the sentences at ``index`` in the teacher's feeds, see `Framing.batch`."""

@@ -21,6 +21,8 @@ from .teacher import Member, Teacher
 
 _log = logging.getLogger(__name__)
 
+_LONGEST = 512  # tokens that a network without a limit is given of a text, or twice what the student reads of it
+
 
 @dataclass(frozen=True)
 class Translated(Teacher):
@@ -53,9 +55,8 @@ class Translated(Teacher):
 
     def asked(self, sentences: Sentences) -> tuple[Teacher, Sentences]:
         read = self.own.tokenizer.encode([self._in_own_words(text) for text in self.speller.spell(sentences)])
-        if self.own.max_length is not None:
-            read = read.truncate(self.own.max_length - self.own.framing.special_tokens(read.pairs))
-        return self.own, read
+        longest = self.own.max_length or max(_LONGEST, 2 * int(sentences.lengths.max(initial=0)))
+        return self.own, read.truncate(longest - self.own.framing.special_tokens(read.pairs))
 
     def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
                threads: int | None = None) -> np.ndarray:

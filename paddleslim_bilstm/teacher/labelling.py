@@ -99,6 +99,8 @@ def label(teacher: Teacher, sentences: Sentences, cache_dir: Path, key: str, thr
     precision, basis = saved["precision"], Basis.from_text(saved["hints"])
     classes, units = teacher.num_classes, basis.units if basis else 0
     asked = teacher.hinting(basis) if basis else teacher
+    if asked is not teacher:
+        teacher.release()  # it takes the teacher's place
     starts = range(0, len(sentences), size)
     files, seeds = _chunks(folder, teacher, sentences, starts, precision, basis)
     if ranks.keeps_cache():

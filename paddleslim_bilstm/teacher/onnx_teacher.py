@@ -12,7 +12,7 @@ from typing import Callable
 import numpy as np
 import onnxruntime
 
-from ..cpu import physical_cores
+from ..cpu import cores_to_use
 from ..errors import UserError
 from ..storage import checksum
 from ..tokens import Framing, Sentences, Tokenizer
@@ -48,7 +48,7 @@ class OnnxEngine(Engine):
     def __init__(self, file: Path, output: str | None = None, threads: int | None = None,
                  content: bytes | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads or physical_cores(), 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads or cores_to_use(), 1
         options.enable_mem_pattern = False  # or it plans anew for each shape of batch, and keeps the plans
         options.log_severity_level = 4  # its errors come as exceptions
         try:

@@ -94,4 +94,7 @@ class Speller:
 
 def _objects(texts: Sequence[Text]) -> np.ndarray:
     """Return an array of texts or of pairs, of which ``np.array`` would make columns."""
-    return np.fromiter(texts, object, len(texts))
+    array = np.empty(len(texts), object)
+    for place, text in enumerate(texts):
+        array[place] = text
+    return array

@@ -9,7 +9,7 @@ from typing import Any, Callable, ClassVar, NamedTuple, Sequence
 
 import numpy as np
 
-from ..cpu import physical_cores
+from ..cpu import cores_to_use
 from ..export.inference_file import program_file
 from ..tokens import Framing, Sentences, Tokenizer
 from .engine import Engine, load_engine, logits_of
@@ -98,7 +98,7 @@ class Teacher:
 
         Only the last one is kept: a network in two precisions takes twice the memory.
         """
-        key = threads or physical_cores(), bf16
+        key = threads or cores_to_use(), bf16
         if key not in self._engines:
             self.release()
             self._engines[key] = self._load(*key)

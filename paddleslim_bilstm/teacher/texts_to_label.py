@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
@@ -68,7 +69,7 @@ def write_texts(folder: str | Path, transfer: TransferSet, dev: Sentences, spell
     Raises:
         UserError: ``folder`` holds something else.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # what a link stands for, or the link would be replaced
     check_replaceable(folder)
     _, first = np.unique(row_hashes(dev), return_index=True)
     dev = dev.take(np.sort(first))
@@ -138,10 +139,11 @@ def check_replaceable(folder: Path) -> None:
     """Refuse a folder with anything in it that an earlier call has not written, such as labels that came back.
 
     Raises:
-        UserError: naming it; or it is the working folder, which can't be replaced.
+        UserError: naming it; or it is the working folder or a disk's, which can't be replaced.
     """
-    if folder.resolve() == Path.cwd():
-        raise UserError(f"--output: {folder} is the working folder; name one inside it")
+    if folder.resolve() == Path.cwd() or os.path.ismount(folder):
+        which = "the working folder" if folder.resolve() == Path.cwd() else "a mounted disk"
+        raise UserError(f"--output: {folder} is {which}, which can't be replaced; name a folder inside it")
     if not folder.exists():
         return
     found = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}

@@ -13,9 +13,10 @@ from ..task import CLASSIFICATION, Task
 
 TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
 PAIR_COLUMNS = (("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text_a", "text_b"), ("text1", "text2"),
-                ("question1", "question2"), ("question", "sentence"), ("premise", "hypothesis"), ("query", "title"),
-                ("#1 string", "#2 string"))
-_SECOND_COLUMNS = ("sentence2", "sentence_2", "text_b", "text2", "question2", "hypothesis")  # never a single text's
+                ("question1", "question2"), ("question", "sentence"), ("question", "passage"), ("query", "passage"),
+                ("query", "title"), ("premise", "hypothesis"), ("text", "text_pair"), ("#1 string", "#2 string"))
+_SECOND_COLUMNS = ("sentence2", "sentence_2", "text_b", "text2", "question2", "hypothesis", "passage", "text_pair",
+                   "answer", "response", "reply")  # never a single text's
 LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "targets", "is_duplicate", "gold_label", "quality")
 
 TextColumn = Union[str, Tuple[str, str]]  # one column, or the two of pairs
@@ -40,7 +41,7 @@ def find_columns(names: Sequence[str], where: str, text_column: TextColumn | Non
         UserError: no such column, or columns that could be a pair as well as not.
     """
     if text_column is None:
-        text_column = known_pair(names, where)
+        text_column = known_pair([name for name in names if name.strip() != label_column], where)
     wanted = text_column if isinstance(text_column, tuple) else (text_column,)
     texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text") for name in wanted)
     return Columns(texts, _find(names, where, label_column, LABEL_COLUMNS, "label") if with_labels else None)

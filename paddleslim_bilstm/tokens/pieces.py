@@ -58,6 +58,10 @@ class Pieces:
         first, *rest = (self.vocab[token] for token in ids)
         return first + "".join(piece.removeprefix(CONTINUES) for piece in rest)
 
+    def as_words(self, ids: Sequence[int]) -> list[str]:
+        """Return what a list of words calls each token: a word that begins with it, else ``##`` and the rest of one."""
+        return [self.vocab[token] for token in ids]
+
     @cached_property
     def _begins(self) -> np.ndarray:
         return np.array([not piece.startswith(CONTINUES) for piece in self.vocab], bool)
@@ -100,6 +104,11 @@ class SpacedPieces(Pieces):
     def spell(self, ids: Sequence[int]) -> str:
         """Return a word, or a text, as it is written: ``["\u2581play", "ing"] -> "playing"``."""
         return b"".join(map(self._bytes.__getitem__, ids)).decode(errors="replace").strip()
+
+    def as_words(self, ids: Sequence[int]) -> list[str]:
+        """Example: ``["\u2581play", "ing"] -> ["play", "##ing"]``."""
+        return [(CONTINUES if token != self.unk_id and not self._edges.begins[token] else "") + self.spell([token])
+                for token in ids]
 
     @cached_property
     def _bytes(self) -> list[bytes]:
