@@ -183,7 +183,8 @@ def main() -> None:
 
 def others(stories: Stories) -> dict[str, Any]:
     """Return what becomes of two ranks, and of what can go wrong with them."""
-    found = {"two": stories.end("two", stories.start("two", 2, "UnstructurePrune={}"))}  # in rank 0 alone
+    found = {"two": stories.end("two", stories.start("two", 2))}
+    found["pruned"] = stories.end("two", stories.start("two", 2, "UnstructurePrune={{}}"))
     found["failing"] = stories.end("failing", stories.start("failing", 2, before=failing))
     found["missing"] = [stories.end("missing", stories.start("missing", 2, only=rank, limit_s=2))
                         for rank in (0, 1)]

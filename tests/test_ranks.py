@@ -56,6 +56,14 @@ def test_two_ranks_make_what_one_makes(stories):
 
 
 @forks
+def test_strategies_of_paddleslim_run_in_the_first_rank(stories):
+    """Which alone rehearses them: PaddleSlim saves nothing in others."""
+    assert stories["pruned"]["codes"] == [0, 0], stories["pruned"]["texts"]
+    kept = np.mean([np.not_equal(row, 0).mean() for row in stories["pruned"]["weights"]["embedding"]])
+    assert 0 < kept < 0.6
+
+
+@forks
 def test_ranks_without_a_folder_in_common_send_each_other_what_is_cached(stories):
     for story in stories["apart"]:  # in the second, a rank that labelled anything would have failed
         assert len(story["caches"]) == 2
