@@ -140,7 +140,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         train_dataloader: a PaddleSlim data loader; its token ids are the training text where the config names none, and
             it feeds PaddleSlim's own strategies.
         eval_callback: ``callback(executor, program, feed_names, fetch_targets) -> metric`` as PaddleSlim takes it; it
-            decides which student is the best. ``Global.metric`` on the dev set by default.
+            decides which student is the best. By default text that is held out does, or ``Global.metric`` on the dev
+            set where there is too little.
         fresh: start over: take nothing from the cache, and replace what is there.
         teacher: in place of ``Global.model_dir``, a function of a list of texts, or of pairs of texts, 256 at most,
             that returns their logits ``[n, classes]``. Each call's answers are kept, so that a run that was killed goes
