@@ -91,9 +91,12 @@ def wanted_settings(cpuinfo: str | None = None, cores: int | None = None) -> dic
 
 
 def physical_cores(cpuinfo: str | None = None) -> int:
-    """Return how many physical cores this process may use; hyper-threads count once, and a container's quota counts.
+    """Return how many physical cores this process may use; hyper-threads count once.
+
+    It takes no more than its part, beside other ranks of this machine, of the quota that a container has.
     """
-    return min([len(_processors_by_core(cpuinfo)), *_quotas()])
+    sharing = ranks.on_this_machine()[1]
+    return min([len(_processors_by_core(cpuinfo)), *(max(quota // sharing, 1) for quota in _quotas())])
 
 
 def cores_to_use(cpuinfo: str | None = None) -> int:

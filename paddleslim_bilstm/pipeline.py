@@ -99,7 +99,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     check_loss(settings.distill.loss, len(task_named(settings.global_.task).some_names))
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)
-    if ranks.is_first():  # PaddleSlim saves nothing in others, and its strategies run in this one alone
+    if ranks.count() == 1:  # else rank 0 does it when they have met: PaddleSlim saves nothing in others
         check_strategies(settings)
     make_writable_folder(settings.global_.save_dir, "Global.save_dir")
     return settings
@@ -177,6 +177,8 @@ def _as_in_first(eval_callback: Evaluate | None) -> Evaluate | None:
 
 def _compress(job: Job, run: RunFolder) -> CompressionResult:
     settings, stage = job.settings, run.stage
+    if ranks.count() > 1 and ranks.is_first():
+        check_strategies(settings)
     teacher, text = read(job, run)
     examined = stage("check teacher", examine_teacher, job, run, teacher, text)
     transfer_set = stage("augment", make_transfer_set, settings, teacher, text, run.cache("transfer_sets"))
@@ -237,7 +239,7 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
     run = RunFolder(settings)
     folder = run.save_dir / "augmented" if output is None else Path(output)
     check_replaceable(folder)
-    beside = make_writable_folder(folder.parent, "--output")
+    beside = make_writable_folder(folder.resolve().parent, "--output")
     with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir, beside), run:
         teacher, text = read(Job(settings), run)
         transfer_set = run.stage("augment", make_transfer_set, settings, teacher, text, run.cache("transfer_sets"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,8 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
     if not by_callback and dev_set.labels is not None and dev_set.teacher_predictions is not None:
         metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = job.settings.train.origin_metric
+    if expected is not None and metric is None and ranks.is_first():
+        _log.warning("TrainConfig.origin_metric: nothing tells what the teacher reaches, so it isn't compared")
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:
         raise UserError(f"TrainConfig.origin_metric: the teacher reaches {metric:.4f}, not {expected:.4f}; check the "
                         "dev data and its labels, or correct the value")
@@ -269,20 +272,23 @@ def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer
     speller = Speller(teacher.tokenizer).knowing(sentences, texts)
     by_hook = hook_samples(Corpus.create(sentences, teacher.tokenizer, texts), hooks, settings.global_.seed,
                            int(text.train.lengths.max()))
-    examples: list[list[Variant]] = []
+    made_of = {}
     for row in np.argsort(abs(sentences.lengths - _EXAMPLE_TOKENS), kind="stable"):
         made = np.flatnonzero(transfer_set.source == row)[:1 + _EXAMPLE_VARIANTS]
-        if not len(made):  # the same text stands above
-            continue
-        changed = Sentences.concatenate([samples.take(np.array([row])) for _, samples in by_hook])
-        answers = teacher.logits(changed) if teacher.answers_anything else [None] * len(by_hook)
-        original, *others = zip(speller.spell(transfer_set.sentences.take(made)), labels.logits[made])
-        by_itself = zip((name for name, _ in by_hook), speller.spell(changed), answers)
-        examples.append([Variant("original", *original), *(Variant(*one) for one in by_itself),
-                         *(Variant("all hooks", *one) for one in others)])
-        if len(examples) == _EXAMPLES:
-            break
+        if len(made) and len(made_of) < _EXAMPLES:  # else the same text stands above
+            made_of[row] = made
+    if not made_of:
+        return []
+    changed = Sentences.concatenate([samples.take(np.array([row])) for row in made_of for _, samples in by_hook])
+    answers = teacher.logits(changed) if teacher.answers_anything else [None] * len(changed)
     teacher.release()
+    by_itself = iter([Variant(name, text, answer) for name, text, answer
+                      in zip([name for name, _ in by_hook] * len(made_of), speller.spell(changed), answers)])
+    examples = []
+    for made in made_of.values():
+        original, *others = zip(speller.spell(transfer_set.sentences.take(made)), labels.logits[made])
+        examples.append([Variant("original", *original), *islice(by_itself, len(by_hook)),
+                         *(Variant("all hooks", *one) for one in others)])
     return examples
 
 

@@ -31,7 +31,8 @@ def test_mkls_fast_path_is_asked_for_on_amd_only(vendor, flags, kernel):
     assert wanted_settings(cpuinfo(vendor, flags)).get("MKL_DEBUG_CPU_TYPE") == kernel
 
 
-def test_hyper_threads_count_once():
+def test_hyper_threads_count_once(monkeypatch):
+    monkeypatch.setattr(cpu, "_quotas", lambda: [])
     allowed = len(os.sched_getaffinity(0))
     assert physical_cores(cpuinfo("GenuineIntel", "avx2", allowed, threads_per_core=1)) == allowed
     assert physical_cores(cpuinfo("GenuineIntel", "avx2", allowed, threads_per_core=allowed)) == 1
@@ -57,6 +58,9 @@ def test_a_job_takes_no_more_cores_than_the_quota_or_than_paddle_was_told(monkey
     assert physical_cores() == cpu.cores_to_use() == 8
     monkeypatch.setattr(cpu, "_quotas", lambda: [3])
     assert physical_cores() == cpu.cores_to_use() == 3 and wanted_settings()["OMP_NUM_THREADS"] == "3"
+    monkeypatch.setattr(cpu.ranks, "on_this_machine", lambda: (1, 2))
+    assert physical_cores() == 1  # of three cores for two ranks
+    monkeypatch.setattr(cpu.ranks, "on_this_machine", lambda: (0, 1))
     for told, taken in (("2", 2), ("16", 3), ("0", 1), ("many", 3)):
         monkeypatch.setenv("FLAGS_paddle_num_threads", told)
         assert cpu.cores_to_use() == taken and physical_cores() == 3

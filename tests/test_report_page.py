@@ -14,6 +14,8 @@ from paddleslim_bilstm.report.charts import Dot, Line, dot_chart, line_chart
 from paddleslim_bilstm.report.comparison import Comparison, Said
 from paddleslim_bilstm.report.measure import ALONE, DISTILLED, TEACHER, Latency, ModelRow
 from paddleslim_bilstm.report.page import Variant, changed_parts, comparison_page, html_of, losses_of
+from paddleslim_bilstm.report.plot import quality_axis
+from paddleslim_bilstm.report.report import quality
 from paddleslim_bilstm.report.write import write_report
 from paddleslim_bilstm.task import CLASSIFICATION, REGRESSION, TASKS
 
@@ -111,6 +113,12 @@ def test_a_users_own_metric_may_be_no_number(tmp_path):
                             "chosen": 20}}
     page = _report(tmp_path, training=training, evaluated_by="judge")
     assert page.count("circle", "chosen") == 0 and "training" in page.ids
+    told = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)  # it is strict JSON
+    assert told["training"][DISTILLED]["evaluations"][0] == [10, None, 2.5]
+    rows = [replace(row, accuracy=None, f1=None, metric=metric) for row, metric in zip(ROWS, (0.5, float("nan"), 1, 2))]
+    label, values = quality_axis(rows, "accuracy")
+    assert "agree" in label and np.isfinite(values).all()
+    assert "own evaluation" in quality(rows[0]) and "own evaluation" not in quality(rows[1])
 
 
 def test_a_page_without_a_teachers_answers_leaves_their_parts_out(tmp_path):

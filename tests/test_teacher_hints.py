@@ -121,13 +121,15 @@ def test_hints_are_kept_beside_the_logits(teacher, tmp_path, monkeypatch):
     files[1].write_bytes(files[1].read_bytes()[:-1])
     next((tmp_path / "one").glob("labels-*/precision.json")).write_text("{}")
     again = label(teacher, sentences, tmp_path / "one", "key", threads=1)
-    assert not teacher._engines  # its twin has taken its place in the memory
     np.testing.assert_array_equal(again.hints, labels.hints)
     assert again.key == labels.key
     more = label(teacher, random_sentences(1000), tmp_path / "one", "another", threads=1)
     assert sorted(file.name for file in (tmp_path / "one").glob("labels-*/chunk-*")) == sorted(
         2 * [file.name for file in files])  # the same chunks, though of a set of another name
     np.testing.assert_array_equal(more.hints, labels.hints)
+    teacher.logits(sentences.take(np.arange(2)))
+    label(teacher, sentences, tmp_path / "one", "key", threads=1)
+    assert not teacher._engines  # its twin has taken its place in the memory
 
 
 def test_several_teachers_hint_as_the_first_that_does(teacher, tmp_path):

@@ -112,6 +112,8 @@ def test_a_second_text_is_not_ignored_silently(written):
     assert "question, answer could be single sentences or pairs" in read_error(path)
     rows = read(path, label_column="answer")
     assert rows.texts == ["a"] and rows.labels == ["yes"]
+    assert read(written("c.tsv", "review\tresponse\tlabel\na\tb\t1\n")).texts == ["a"]
+    assert read(written("d.tsv", "query\ttitle\tpassage\tlabel\na\tb\tc\t1\n")).texts == [("a", "b")]
 
 
 @pytest.mark.parametrize("name, content, line, part", [

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.student.vocabulary import cut_vocabulary, kept_tokens
 from paddleslim_bilstm.teacher.spelling import Speller
 from paddleslim_bilstm.tokens import Tokenizer, copy_tokenizer, load_tokenizer
+from paddleslim_bilstm.tokens.pieces import BytePieces
 
 sentencepiece = pytest.importorskip("sentencepiece")
 
@@ -134,6 +136,9 @@ def test_word_vectors_know_a_piece_by_the_word_that_begins_with_it(tokenizer):
     assert len(plain) > 10 and all(word == f"##{piece}" for piece, word in plain.items())
     assert len(begin) > 10 and all(word == piece[1:] for piece, word in begin.items() if word.isascii())
     assert words[","] == ","
+    thai = replace(tokenizer.pieces, vocab=["\u0e44\u0e17\u0e22", "\u3067\u3059"], unk_id=0, special=())
+    if not isinstance(thai, BytePieces):  # whose letters stand for bytes
+        assert thai.as_words([0, 1]) == ["\u0e44\u0e17\u0e22", "\u3067\u3059"]
     assert words[tokenizer.vocab[tokenizer.unk_id]] == tokenizer.vocab[tokenizer.unk_id]
 
 

@@ -286,6 +286,7 @@ def measure_teacher(teacher: Teacher, dev: DevSet, metric: float | None = None) 
     if file.suffix != ".onnx":
         return measure_model(TEACHER, file.with_suffix(""), dev, metric=metric, predictions=dev.teacher_predictions)
     speed = measure_speed(network.engine(threads=1).run, sentences, dev.reader, _ONNX_RUNTIME)
+    network.release()
     return _row(TEACHER, dev.teacher_predictions, dev, speed, parameters=onnx_parameters(file),
                 size_bytes=onnx_size_bytes(file), flops=onnx_flops(file, _typical(dev)),
                 flops_tokens=dev.typical_tokens, metric=metric)

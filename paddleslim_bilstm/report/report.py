@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Mapping, Sequence
 
@@ -73,7 +74,16 @@ class Report:
                 del row["by_label"]
         if not self.labels:
             del values["labels"]
-        return {"format": REPORT_FORMAT, "headline": self.headline, **values}
+        return _as_json({"format": REPORT_FORMAT, "headline": self.headline, **values})
+
+
+def _as_json(value: Any) -> Any:
+    """Return ``value`` with null for numbers that JSON doesn't have: a user's own metric may be NaN."""
+    if isinstance(value, dict):
+        return {key: _as_json(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_as_json, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def headline(rows: Sequence[ModelRow], metric: str = "accuracy") -> str:
@@ -150,7 +160,7 @@ def quality(row: ModelRow, metric: str = "accuracy") -> str:
     if score is not None:
         figure = metrics_by_name()[metric]
         return f"{figure.shown(score)} {figure.title}"
-    if row.metric is not None:
+    if row.metric is not None and math.isfinite(row.metric):
         return f"{row.metric:.4g} in your own evaluation"
     for likeness in likenesses().values():
         if row.figure(likeness.name) is not None:

@@ -21,7 +21,7 @@ from .teacher import Member, Teacher
 
 _log = logging.getLogger(__name__)
 
-_LONGEST = 512  # tokens that a network without a limit is given of a text, or twice what the student reads of it
+_LONGEST = 512  # tokens that a network without a limit is given of a text, however little the student reads of it
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Translated(Teacher):
     """A teacher with another tokenizer than the student: it reads what the student's tokens spell.
 
     Attributes:
-        own: the teacher, with its own tokenizer and framing; the other attributes are those of the student's.
+        own: the teacher, with its own tokenizer and framing, and a limit; the other attributes are the student's.
         speller: of the student's tokens.
     """
 
@@ -55,8 +55,7 @@ class Translated(Teacher):
 
     def asked(self, sentences: Sentences) -> tuple[Teacher, Sentences]:
         read = self.own.tokenizer.encode([self._in_own_words(text) for text in self.speller.spell(sentences)])
-        longest = self.own.max_length or max(_LONGEST, 2 * int(sentences.lengths.max(initial=0)))
-        return self.own, read.truncate(longest - self.own.framing.special_tokens(read.pairs))
+        return self.own, read.truncate(self.own.max_length - self.own.framing.special_tokens(read.pairs))
 
     def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
                threads: int | None = None) -> np.ndarray:
@@ -108,7 +107,11 @@ class Ensemble(Teacher):
 
     def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
                threads: int | None = None) -> np.ndarray:
-        return np.mean([one.logits(sentences, None, bf16, threads) for one in self.members], axis=0, dtype=np.float32)
+        each = []
+        for one in self.members:
+            each.append(one.logits(sentences, None, bf16, threads))
+            one.teacher.release()  # or the memory would have to hold all of them
+        return np.mean(each, axis=0, dtype=np.float32)
 
     def release(self) -> None:
         for one in self.members:
@@ -150,6 +153,7 @@ def ensemble_of(names: Sequence[str], teachers: Sequence[Teacher]) -> Ensemble:
 
 
 def _translated(teacher: Teacher, first: Teacher) -> Translated:
+    teacher = replace(teacher, max_length=teacher.max_length or _LONGEST)
     key = checksum(teacher.fingerprint, teacher.tokenizer.rust.to_str(), asdict(teacher.framing), teacher.max_length)
     return Translated(first.tokenizer, teacher.num_classes, teacher.label_names, first.framing, first.max_length, key,
                       teacher, Speller(first.tokenizer))

@@ -141,7 +141,7 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         UserError: naming it; or it is the working folder or a disk's, which can't be replaced.
     """
-    if folder.resolve() == Path.cwd() or os.path.ismount(folder):
+    if folder.resolve() == Path.cwd() or os.path.ismount(folder.resolve()):
         which = "the working folder" if folder.resolve() == Path.cwd() else "a mounted disk"
         raise UserError(f"--output: {folder} is {which}, which can't be replaced; name a folder inside it")
     if not folder.exists():

@@ -13,10 +13,10 @@ from ..task import CLASSIFICATION, Task
 
 TEXT_COLUMNS = ("sentence", "text_a", "text", "content", "review", "query", "question")
 PAIR_COLUMNS = (("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text_a", "text_b"), ("text1", "text2"),
-                ("question1", "question2"), ("question", "sentence"), ("question", "passage"), ("query", "passage"),
-                ("query", "title"), ("premise", "hypothesis"), ("text", "text_pair"), ("#1 string", "#2 string"))
-_SECOND_COLUMNS = ("sentence2", "sentence_2", "text_b", "text2", "question2", "hypothesis", "passage", "text_pair",
-                   "answer", "response", "reply")  # never a single text's
+                ("question1", "question2"), ("question", "sentence"), ("question", "passage"), ("query", "title"),
+                ("query", "passage"), ("premise", "hypothesis"), ("text", "text_pair"), ("#1 string", "#2 string"))
+_SECOND_COLUMNS = ("sentence2", "sentence_2", "text_b", "text2", "question2", "hypothesis")  # never a single text's
+_ASKING, _ANSWERS = ("question", "query"), ("passage", "answer", "response", "reply")
 LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "targets", "is_duplicate", "gold_label", "quality")
 
 TextColumn = Union[str, Tuple[str, str]]  # one column, or the two of pairs
@@ -55,9 +55,11 @@ def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_col
     """
     written = {name.strip().lower(): name.strip() for name in names}
     found = [pair for pair in PAIR_COLUMNS if written.keys() >= set(pair)]
+    found = [pair for place, pair in enumerate(found) if pair[0] not in [first for first, _ in found[:place]]]
     sides = {name for pair in found for name in pair}
     single = [name for name in TEXT_COLUMNS if name in written and name not in sides]
-    lone = [name for name in _SECOND_COLUMNS if name in written and name not in sides]
+    seconds = _SECOND_COLUMNS + (_ANSWERS if not sides and set(single) <= set(_ASKING) else ())
+    lone = [name for name in seconds if name in written and name not in sides]
     if len(found) > 1 or (found and single) or (single and lone):
         texts = [written[name] for name in written if name in {*sides, *single, *lone}]
         raise UserError(f"{where}: the columns {', '.join(map(short, texts))} could be single sentences or pairs; name "

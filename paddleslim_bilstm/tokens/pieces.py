@@ -12,6 +12,7 @@ import numpy as np
 
 CONTINUES = "##"  # in front of WordPiece's pieces that begin no word
 SPACE = "\u2581"  # SentencePiece's sign for a space
+_UNSPACED = re.compile("[\u3040-\u30ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # kana, Thai, Lao, Burmese, Khmer
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -107,8 +108,8 @@ class SpacedPieces(Pieces):
 
     def as_words(self, ids: Sequence[int]) -> list[str]:
         """Example: ``["\u2581play", "ing"] -> ["play", "##ing"]``."""
-        return [(CONTINUES if token != self.unk_id and not self._edges.begins[token] else "") + self.spell([token])
-                for token in ids]
+        words = [(token == self.unk_id or self._edges.begins[token], self.spell([token])) for token in ids]
+        return [word if begins or _UNSPACED.match(word) else CONTINUES + word for begins, word in words]
 
     @cached_property
     def _bytes(self) -> list[bytes]:
