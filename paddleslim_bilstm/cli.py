@@ -16,11 +16,13 @@ from . import __version__, ranks
 from .errors import UserError
 from .host.versions import UnsupportedVersion
 from .stopping import Terminated
+from .storage import is_write_error
 
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
-_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "paddlenlp": "paddlenlp", "pydantic": "cpu", "onnxruntime": "predict"}
+_EXTRAS = {**dict.fromkeys(("paddle", "paddleslim", "pydantic", "filelock", "jinja2", "matplotlib", "onnx", "textblob",
+                            "pkg_resources"), "cpu"), "paddlenlp": "paddlenlp", "onnxruntime": "predict"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `| head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return USER_ERROR if _goes_on(argv) else 0
+    except ImportError as error:
+        if "cannot open shared object file" not in str(error):
+            raise
+        return _fail(f"{error}: a library of the system is missing; install it (libgomp.so.1 is in libgomp1)")
+    except MemoryError:
+        return _fail("the memory is full; lower bert_to_bilstm.batch_size or Global.max_seq_length (--batch-size of "
+                     "predict and evaluate), or take a machine with more")
     except OSError as error:  # a name that is too long, no permission, a full disk
+        if error.filename is None and is_write_error(error):
+            return _fail(f"{error.strerror} where this command writes; make room, or restore access, and give it again")
         return _fail(str(UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error))))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Iterable
+import traceback
+from typing import Any, Callable, Iterable
 
 
 class UserError(Exception):
@@ -28,6 +29,13 @@ def in_one_line(message: str) -> str:
 def reason_in_short(error: BaseException) -> str:
     """Return an error of a library in a few words: ``"ValueError: no such file"``."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".rstrip(": ")
+
+
+def line_of(error: BaseException, function: Callable[..., Any]) -> str:
+    """Return "FILE:LINE: " of what a user's ``function`` did last before ``error``."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{lines[-1]}: " if lines else ""
 
 
 def nearest(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str:

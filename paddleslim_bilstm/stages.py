@@ -177,6 +177,8 @@ def examine_teacher(job: Job, run: RunFolder, teacher: Teacher, text: TrainingTe
     if not by_callback and dev_set.labels is not None and dev_set.teacher_predictions is not None:
         metric = dev_set.task.score(dev_set.metric, dev_set.labels, dev_set.teacher_predictions, dev_set.num_classes)
     expected = job.settings.train.origin_metric
+    if job.settings.train.target_metric is not None and not by_callback and dev_set.labels is None and ranks.is_first():
+        _log.warning("TrainConfig.target_metric: no labelled dev set is known, so it is never reached")
     if expected is not None and metric is None and ranks.is_first():
         _log.warning("TrainConfig.origin_metric: nothing tells what the teacher reaches, so it isn't compared")
     if expected is not None and metric is not None and abs(metric - expected) > _ORIGIN_METRIC_TOLERANCE:

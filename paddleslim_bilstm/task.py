@@ -113,6 +113,17 @@ class FoundLabels(Answer):
                 "probabilities": {name: round(float(p), 6) for name, p in zip(label_names, self.probabilities)}}
 
 
+def _first_places(*parts: Rows) -> dict[str, str]:
+    """Return the place of each label's first row, for messages; of rows without places their source."""
+    places: dict[str, str] = {}
+    for rows in parts:
+        for row, found in enumerate(rows.labels):
+            for label in [found] if isinstance(found, str) else found:
+                if label not in places:
+                    places[label] = rows.at(rows.places[row]) if rows.places else rows.source
+    return places
+
+
 class Scheme(Protocol):
     """What each label as written means; ``names`` are those of a model's outputs."""
 
@@ -380,9 +391,9 @@ class Classification(Task):
     def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
         """Also refuse labels in ``dev`` that ``train`` lacks, and a teacher with a class that never occurs in it."""
         if train is None:
-            return label_scheme(dev.labels, outputs, names, dev.source)
+            return label_scheme(dev.labels, outputs, names, dev.source, _first_places(dev))
         check_dev_labels(train, dev)
-        scheme = label_scheme(train.labels, outputs, names, train.source)
+        scheme = label_scheme(train.labels, outputs, names, train.source, _first_places(train))
         if outputs is not None:
             check_all_classes(train, scheme)
         return scheme
@@ -612,11 +623,7 @@ class MultiLabel(Task):
     def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
         """Labels of train alone where no teacher has outputs for those of dev; warns of outputs that never occur."""
         parts = [rows for rows in (train, dev) if rows is not None]
-        places: dict[str, str] = {}
-        for rows in parts if outputs is not None else parts[:1]:
-            for row, labels in enumerate(rows.labels):
-                for label in labels:
-                    places.setdefault(label, rows.at(rows.places[row]) if rows.places else rows.source)
+        places = _first_places(*(parts if outputs is not None else parts[:1]))
         source = " and ".join(dict.fromkeys(rows.source for rows in parts))
         found = label_scheme(places, outputs, names, source if outputs is not None else parts[0].source, places)
         for labels, place in zip(dev.labels, dev.places):

@@ -338,7 +338,7 @@ def test_a_hook_can_not_change_the_originals(corpus):
         sentences.tokens[:] = 0
         return sentences
 
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(UserError, match=r"hooks.careless: the hook fails \(.*test_augment_hooks.py:\d+: .*read-only"):
         run(corpus, Hook("careless"))
 
 

@@ -97,6 +97,38 @@ def test_a_missing_package_is_named_with_its_extra(command, capsys):
         cli.main(["test"])
 
 
+@pytest.mark.parametrize(("error", "said"), [
+    (ImportError("libgomp.so.1: cannot open shared object file: No such file or directory"), "a library of the system"),
+    (MemoryError(), "the memory is full; lower"),
+    (OSError(28, "No space left on device"), "No space left on device where this command writes; make room")])
+def test_what_the_machine_lacks_is_one_line(error, said, command, capsys):
+    command(raising(error))
+    assert cli.main(["test"]) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line
+
+
+def test_another_error_of_an_import_is_a_traceback(command):
+    command(raising(ImportError("cannot import name 'x'")))
+    with pytest.raises(ImportError):
+        cli.main(["test"])
+
+
+def test_the_schema_takes_no_overrides(capsys):
+    assert cli.main(["config", "--schema", "-o", "Global.sed=1"]) == 2
+    assert "leave out CONFIG and -o" in capsys.readouterr().err
+
+
+def test_what_cant_be_removed_from_the_cache_is_not_said_to_be(tmp_path, monkeypatch, capsys):
+    from paddleslim_bilstm.commands import cache
+    (tmp_path / "labels" / "mine").mkdir(parents=True)
+    (tmp_path / "labels" / "theirs").mkdir()
+    monkeypatch.setattr(cache, "remove", lambda path: path.rmdir() if path.name == "mine" else None)
+    assert cli.main(["cache", "clear", "--cache-dir", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "removed: 1 entries" in shown.out and "theirs: can't be removed" in shown.err
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C as in a terminal; a job in the background may start with SIGINT ignored."""

@@ -247,6 +247,7 @@ bert_to_bilstm:
 Finetune:
   <<: {epochs: 9, batch_size: 8}
   epochs: 2
+  model: bert
 QuantPost: &post {batch_nums: 4}
 QuantAware: {<<: [{weight_bits: 8}, {weight_bits: 4, activation_bits: 8}]}
 """)
@@ -531,6 +532,8 @@ def test_what_is_printed_is_read_again(written):
     ("bert_to_bilstm: {student: {vocabulary: words}}\nGlobal: {text_column: [a, b]}", "student.vocabulary: words is"),
     ("bert_to_bilstm: {student: {min_count: 9}}\nGlobal: {model_dir: t}", "1: bert_to_bilstm.student.min_count: is of"),
     ("bert_to_bilstm: {student: {embeddings: random, unseen_tokens: 0}}", "student.unseen_tokens: is of"),
+    ("bert_to_bilstm: {alpha: 1, loss: l2, hint_weight: 0}", "bert_to_bilstm.loss: has no weight at alpha 1"),
+    ("{bert_to_bilstm: {}, Finetune: {epochs: 9}}", "Finetune.epochs: Finetune.model: missing, so"),
     ("bert_to_bilstm:\nDistillation: {loss: []}", "2: Distillation.loss: must name a loss")])
 def test_contradictions_are_told_with_their_place(written, sections, message):
     assert message in error_of(written(sections + "\n"))

@@ -55,6 +55,9 @@ def test_the_runs_file_is_read_by_the_runs_columns(contrary, tmp_path):
 def test_new_texts_need_no_labels(contrary, tmp_path):
     (tmp_path / "new.txt").write_text("the film is good\nthe story was not funny .\n", encoding="utf-8")
     command = ["explain", str(contrary), "--data", str(tmp_path / "new.txt"), "--unlabeled"]
+    assert cli.main([*command, "--label-column", "x"]) == 2
+    (tmp_path / "file").write_text("")
+    assert cli.main([*command, "--to", str(tmp_path / "file")]) == 2
     assert cli.main([*command, "--to", str(tmp_path / "new")]) == 0
     rows = _explained(tmp_path / "new")
     assert rows and not any("label" in row or "teacher_is_right" in row for row in rows)

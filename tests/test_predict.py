@@ -209,6 +209,15 @@ def test_a_key_for_plain_lines_is_refused(predict, tmp_path):
         predict("--input", tmp_path / "in.tsv", "--text-key", "text")
 
 
+@pytest.mark.parametrize(("name", "first"), [("in.tsv", "text\tlabel"), ("in.csv", '"label";"Review"')])
+def test_a_table_for_a_student_of_plain_lines_is_refused(predict, tmp_path, name, first):
+    (tmp_path / name).write_text(f"{first}\ngood\t1\n")
+    with pytest.raises(UserError, match=f"{name}:1: names the columns of a table"):
+        predict("--input", tmp_path / name)
+    (tmp_path / name).write_text("a good text, with a comma\n")
+    assert len(predict("--input", tmp_path / name)) == 1
+
+
 def test_predict_reads_a_line_of_megabytes_in_pieces(predict):
     rows = predict(stdin=b"good\n" + b"very good " * 300_000 + b"\nbad")
     assert [len(row["text"]) for row in rows] == [4, 3_000_000, 3]

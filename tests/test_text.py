@@ -112,6 +112,10 @@ def test_a_second_text_is_not_ignored_silently(written):
     assert "question, answer could be single sentences or pairs" in read_error(path)
     rows = read(path, label_column="answer")
     assert rows.texts == ["a"] and rows.labels == ["yes"]
+    with pytest.raises(UserError, match="b.tsv:1: .*name the one column, or the two of pairs, with --text-column"):
+        read_file(path, "--data")
+    with pytest.raises(UserError, match="no label column is known .* name it with --label-column"):
+        read_file(written("e.tsv", "text\tstars\na\t5\n"), "--data")
     assert read(written("c.tsv", "review\tresponse\tlabel\na\tb\t1\n")).texts == ["a"]
     assert read(written("d.tsv", "query\ttitle\tpassage\tlabel\na\tb\tc\t1\n")).texts == [("a", "b")]
 
@@ -282,6 +286,12 @@ def test_bad_data_is_named(arguments, parts):
     message = dataset_error(**arguments)
     for part in parts:
         assert part in message
+
+
+def test_a_stray_label_is_named_with_its_line(written):
+    rows = written("a.tsv", "text\tlabel\na\tpos\nb\tneg\nc\tpsitive\nd\tpsitive\n")
+    with pytest.raises(UserError, match=r"a.tsv:4: the labels psitive are none of the teacher's classes \(neg, pos\)"):
+        load_dataset(GlobalConfig(train_file=str(rows), dev_file=str(rows)), 2, ["neg", "pos"])
 
 
 def test_real_files(shared):

@@ -21,7 +21,7 @@ from typing import (
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, line_of, reason_in_short
 from ..storage import checksum, source_of
 from ..tokens import Sentences
 from .corpus import Corpus
@@ -177,10 +177,17 @@ def apply_hooks(hooks: Sequence[HookConfig], sentences: Sentences, corpus: Corpu
     """Pass ``sentences`` through ``hooks`` in order, checking what each returns.
 
     Raises:
-        UserError: a hook returned something other than as many well-formed sentences; the message names it.
+        UserError: a hook failed, or returned something other than as many well-formed sentences; the message names it.
     """
     for hook in hooks:
-        result = hook_function(hook.name)(sentences, corpus, rng, **hook.params)
+        function = hook_function(hook.name)
+        try:
+            result = function(sentences, corpus, rng, **hook.params)
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:  # somebody's own code: anything can come out
+            raise UserError(f"{_SETTING}.{hook.name}: the hook fails ({line_of(error, function)}"
+                            f"{reason_in_short(error)}); mend it, or take it out") from error
         fault = _fault(result, len(sentences), len(corpus.tokenizer.vocab))
         if fault:
             raise UserError(f"{_SETTING}.{hook.name}: the hook returned {fault}")

@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check a configuration and print it in full, as YAML; or print the JSON schema."""
     if arguments.schema:
-        if arguments.config is not None:
-            raise UserError("--schema: is that of all YAML files; leave out CONFIG")
+        if arguments.config is not None or arguments.override:
+            raise UserError("--schema: is that of all YAML files; leave out CONFIG and -o")
         from ..config.schema import json_schema
         print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         return 0

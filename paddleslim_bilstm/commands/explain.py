@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..stopping import end_on_sigterm
-from ..storage import read_json, whole_file
+from ..storage import make_writable_folder, read_json, whole_file
 from .evaluate import add_column_arguments, read_rows
 from .predict import add_model_arguments
 
@@ -53,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--data: missing; {output} was made without a dev_file, so name a file of texts")
     if arguments.data is None:
         _take_columns(arguments, settings)
+    elif arguments.unlabeled and arguments.label_column:
+        raise UserError("--label-column: the texts have no labels (--unlabeled); leave it out")
+    folder = make_writable_folder(arguments.to or output, "--to")
     from ..host.versions import before_paddle
     before_paddle()
     from ..pipeline import compare
@@ -62,8 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
     predictor = Predictor(output, arguments.runtime, arguments.threads)
     rows = read_rows(predictor, arguments, data, "--data", not arguments.unlabeled)
     comparison = compare(predictor, {"Global": settings, "bert_to_bilstm": {}}, rows, arguments.batch_size)
-    folder = Path(arguments.to or output)
-    folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / JSONL) as partial, open(partial, "w", encoding="utf-8") as file:
         for index in comparison.disagreements:
             file.write(json.dumps(comparison.case(int(index)), ensure_ascii=False) + "\n")

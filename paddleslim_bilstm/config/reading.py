@@ -25,6 +25,8 @@ from .schema import (
     SECTIONS,
     TOKENS,
     Config,
+    DistillConfig,
+    FinetuneConfig,
     GlobalConfig,
     QuantBiLSTMConfig,
     Section,
@@ -277,6 +279,11 @@ def _check_use(config: Config, written: Source) -> None:
             if getattr(global_, key) is not None:
                 raise written.error(("Global", key), "names a file of an exported model, and Finetune makes a "
                                     "checkpoint; leave it out")
+    else:
+        for key, value in config.finetune:
+            if value != getattr(FinetuneConfig(), key):
+                raise written.error(("Finetune", key), "Finetune.model: missing, so nothing is fine-tuned; name a "
+                                    "pretrained model, or remove the section")
     if isinstance(global_.text_column, tuple) and student.vocabulary != TOKENS:
         raise written.error(("bert_to_bilstm", "student", "vocabulary"), f"{student.vocabulary} is for single "
                             "sentences, and Global.text_column names a pair; leave it out")
@@ -289,6 +296,8 @@ def _check_use(config: Config, written: Source) -> None:
         raise written.error(("bert_to_bilstm", "student", "unseen_tokens"), "is of tokens that start from the "
                             "teacher's embeddings, and this student has none such; remove it")
     distill = config.distill
+    if distill.alpha == 1 and distill.loss != DistillConfig().loss:
+        raise written.error(("bert_to_bilstm", "loss"), "has no weight at alpha 1; remove it, or lower alpha")
     if distill.wants_hints and not distill.learns_hints:
         raise written.error(("bert_to_bilstm", "hint_weight"), "joins the squared error between logits, and this "
                             "student learns by another loss; remove it, or set loss: logit_mse and an alpha below 1")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Sequence
 
 from ..errors import UserError
-from ..text.rows import check_surrogates, known_pair
+from ..text.rows import TEXT_COLUMNS, check_surrogates, known_pair
 from .predictor import Text
 
 DEFAULT_KEY = "text"
@@ -58,6 +59,9 @@ class LineReader:
                     continue
                 found.append(self._of_object(text, place))
             elif not self._pairs:
+                if number == 1 and _is_table(self._name, text):
+                    raise UserError(f"{place}: names the columns of a table, and plain lines are a text each; give the "
+                                    "texts alone as .txt, or rows as .jsonl")
                 found.append(text)
             elif self._columns is not None or not self._is_header(text, place):
                 found.append(self._of_columns(text, place))
@@ -95,6 +99,14 @@ class LineReader:
             raise UserError(f"{place}: has {len(fields)} columns, not {self._width}; this student reads pairs, "
                             "FIRST<TAB>SECOND")
         return fields[self._columns[0]], fields[self._columns[1]]
+
+
+def _is_table(name: str, first_line: str) -> bool:
+    """Return whether a file's first line names columns, one of them a text's."""
+    separators = {".tsv": "\t", ".csv": ",;\t"}.get(Path(name).suffix.lower(), "")
+    names = [one.strip().strip('"').lower() for separator in separators for one in first_line.split(separator)
+             if separator in first_line]
+    return not set(TEXT_COLUMNS).isdisjoint(names)
 
 
 def _decoded(line: bytes, place: str) -> str:

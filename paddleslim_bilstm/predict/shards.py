@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..progress import progress_bar
 from ..storage import (
     checksum,
+    explained_write_errors,
     make_writable_folder,
     read_sealed_json,
     remove_leftovers,
@@ -93,7 +94,7 @@ def answer_shards(job: ShardJob, inputs: Sequence[Path], processes: int = 1) -> 
     identity = checksum(_FORMAT, *_student_files(job), job.batch_size, job.jsonl, job.keys)
     own = list(inputs)[ranks.rank()::ranks.count()]
     missing = [file for file in own if _record(job.folder, file, identity) is None]
-    with progress_bar("predict", len(own), "files") as bar:
+    with explained_write_errors(job.folder), progress_bar("predict", len(own), "files") as bar:
         bar.update(len(own) - len(missing))
         bar.initial = len(own) - len(missing)
         for _ in _answered(job, missing, identity, processes):

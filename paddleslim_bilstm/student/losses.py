@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import inspect
 import keyword
-import traceback
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from ..errors import UserError, nearest
+from ..errors import UserError, line_of, nearest
 from ..storage import checksum, source_of
 
 LossFunction = Callable[[Any, Any], Any]  # (student_logits, teacher_logits) -> scalar
@@ -126,15 +125,8 @@ def check_loss(name: str, num_classes: int) -> None:
                 raise ValueError("it has no gradient for the student's logits")
         except Exception as error:  # somebody's own code: anything can come out
             reason = next((line for line in str(error).splitlines() if line.strip()), "")
-            raise UserError(f"bert_to_bilstm.loss: {name} can't be used: {_line_of(error, function)}"
+            raise UserError(f"bert_to_bilstm.loss: {name} can't be used: {line_of(error, function)}"
                             f"{type(error).__name__}: {reason}") from None
-
-
-def _line_of(error: Exception, function: LossFunction) -> str:
-    """Return "FILE:LINE: " of what ``function`` did last before ``error``."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}:{lines[-1]}: " if lines else ""
 
 
 def loss_fingerprint(name: str) -> str:

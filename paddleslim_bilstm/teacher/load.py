@@ -57,6 +57,9 @@ def _model_files(place: Path, model_filename: str | None, params_filename: str |
     if place.is_dir() and not (model_filename or "").endswith(".onnx"):
         paddle_files = exported_files(place, model_filename, params_filename) or checkpoint_files(place)
     if paddle_files:
+        if params_filename and paddle_files[0].name in CONFIG_FILES:
+            raise UserError(f"Global.params_filename: {place} holds a checkpoint, which names its weights itself; "
+                            "leave it out")
         if others := sorted(file.name for file in place.glob("*.onnx")):
             _log.info("the teacher is %s, not %s beside it, which Global.model_filename would name", paddle_files[-1],
                       " or ".join(others))

@@ -15,7 +15,7 @@ from typing import Any, Iterator
 
 from ..errors import UserError
 from ..task import CLASSIFICATION, Task
-from .rows import Rows, TextColumn, find_columns, read_records
+from .rows import COLUMN_OPTIONS, COLUMN_SETTINGS, Rows, TextColumn, find_columns, read_records
 
 FORMATS = ".tsv, .csv, .jsonl"
 _SEPARATORS = ",;\t"  # of CSV: the one that the line of column names has most of, the first of equals
@@ -32,7 +32,7 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
 
     Args:
         path: the file.
-        setting: the setting that named it, for messages, e.g. "Global.train_file".
+        setting: the setting that named it, for messages, e.g. "Global.train_file"; another is an option.
         text_column: its text column, or the two of pairs; None looks for usual names (``rows.PAIR_COLUMNS``,
             ``TEXT_COLUMNS``).
         label_column: likewise (``rows.LABEL_COLUMNS``).
@@ -50,9 +50,10 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
     if reader is None:
         formats = FORMATS if with_labels else f"{FORMATS}, .txt"
         raise UserError(f"{setting}: {path} has the suffix {path.suffix or '(none)'}; it must be one of {formats}")
+    named_by = COLUMN_SETTINGS if setting.startswith("Global.") else COLUMN_OPTIONS
+    rows = Rows(str(path), labels=[] if with_labels else None, task=task, column_settings=named_by)
     try:
-        rows = reader(path, Rows(str(path), labels=[] if with_labels else None, task=task), text_column,
-                      label_column)
+        rows = reader(path, rows, text_column, label_column)
     except OSError as error:
         raise UserError(f"{setting}: can't read {path} ({error.strerror})") from None
     if not rows.texts:
@@ -142,7 +143,8 @@ def _read_table(path: Path, rows: Rows, records: Iterator[tuple[int, list[str]]]
     _, names = next(records, (1, []))
     if not names:
         raise UserError(f"{path}:1: is empty; the first line must name the columns, such as sentence and label")
-    columns = find_columns(names, f"{path}:1", text_column, label_column, rows.labels is not None)
+    columns = find_columns(names, f"{path}:1", text_column, label_column, rows.labels is not None,
+                           rows.column_settings)
     for number, fields in records:
         if not fields:
             rows.empty_skipped += 1

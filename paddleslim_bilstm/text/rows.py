@@ -30,8 +30,11 @@ class Columns:
     label: int | None
 
 
+COLUMN_SETTINGS, COLUMN_OPTIONS = ("Global.text_column", "Global.label_column"), ("--text-column", "--label-column")
+
+
 def find_columns(names: Sequence[str], where: str, text_column: TextColumn | None, label_column: str | None,
-                 with_labels: bool) -> Columns:
+                 with_labels: bool, settings: tuple[str, str] = COLUMN_SETTINGS) -> Columns:
     """Return which of the named columns hold text and label.
 
     Without ``text_column`` the one pair of ``PAIR_COLUMNS``, or else the first of ``TEXT_COLUMNS`` that is there, in
@@ -41,10 +44,11 @@ def find_columns(names: Sequence[str], where: str, text_column: TextColumn | Non
         UserError: no such column, or columns that could be a pair as well as not.
     """
     if text_column is None:
-        text_column = known_pair([name for name in names if name.strip() != label_column], where)
+        text_column = known_pair([name for name in names if name.strip() != label_column], where, settings[0])
     wanted = text_column if isinstance(text_column, tuple) else (text_column,)
-    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text") for name in wanted)
-    return Columns(texts, _find(names, where, label_column, LABEL_COLUMNS, "label") if with_labels else None)
+    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0]) for name in wanted)
+    label = _find(names, where, label_column, LABEL_COLUMNS, "label", settings[1]) if with_labels else None
+    return Columns(texts, label)
 
 
 def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_column") -> tuple[str, str] | None:
@@ -67,17 +71,18 @@ def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_col
     return tuple(written[name] for name in found[0]) if found else None
 
 
-def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequence[str], kind: str) -> int:
+def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequence[str], kind: str,
+          setting: str) -> int:
     names = [name.strip() for name in names]
     if wanted is None:
         names = [name.lower() for name in names]
         wanted = next((name for name in defaults if name in names), None)
         if wanted is None:
             raise UserError(f"{where}: no {kind} column is known among {', '.join(map(short, names))}; name it with "
-                            f"Global.{kind}_column (a first line must name the columns, such as {defaults[0]})")
+                            f"{setting} (a first line must name the columns, such as {defaults[0]})")
     if wanted not in names:
         hint = nearest(wanted, map(short, names))
-        raise UserError(f"{where}: Global.{kind}_column is {wanted}, which is not among the columns{hint}")
+        raise UserError(f"{where}: {setting} is {wanted}, which is not among the columns{hint}")
     if names.count(wanted) > 1:
         raise UserError(f"{where}: the column {wanted} is there twice; rename one")
     return names.index(wanted)
@@ -133,6 +138,7 @@ class Rows:
         byte_order_mark, crlf_lines: whether the file begins with one, and how many of its lines end as in Windows;
             neither becomes part of a text.
         task: says what the labels are.
+        column_settings: what the user names the columns of text and label by, for messages.
     """
 
     source: str
@@ -145,6 +151,7 @@ class Rows:
     crlf_lines: int = 0
     from_list: bool = False
     task: Task = CLASSIFICATION
+    column_settings: tuple[str, str] = COLUMN_SETTINGS
 
     @property
     def pairs(self) -> bool:
@@ -219,7 +226,8 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
         if isinstance(record, Mapping):
             if not names:
                 names = [str(name) for name in record]
-                columns = find_columns(names, rows.at(place), text_column, label_column, with_labels)
+                columns = find_columns(names, rows.at(place), text_column, label_column, with_labels,
+                                       rows.column_settings)
             values = [_value(record, names, column, rows.at(place)) for column in (*columns.texts, columns.label)]
             text, label = values[0] if len(values) == 2 else values[:2], values[-1]
         elif isinstance(record, str):
