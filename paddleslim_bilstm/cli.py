@@ -21,8 +21,9 @@ from .storage import is_write_error
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells count a process that SIGINT or SIGTERM ended
 
-_EXTRAS = {**dict.fromkeys(("paddle", "paddleslim", "pydantic", "filelock", "jinja2", "matplotlib", "onnx", "textblob",
-                            "pkg_resources"), "cpu"), "paddlenlp": "paddlenlp", "onnxruntime": "predict"}
+_EXTRAS = {"paddle": "cpu", "paddleslim": "cpu", "pydantic": "cpu", "paddlenlp": "paddlenlp", "onnxruntime": "predict",
+           **dict.fromkeys(("filelock", "jieba", "jinja2", "matplotlib", "onnx", "pkg_resources", "textblob"),
+                           "compress")}
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "cannot open shared object file" not in str(error):
             raise
         return _fail(f"{error}: a library of the system is missing; install it (libgomp.so.1 is in libgomp1)")
-    except MemoryError:
-        return _fail("the memory is full; lower bert_to_bilstm.batch_size or Global.max_seq_length (--batch-size of "
-                     "predict and evaluate), or take a machine with more")
+    except MemoryError as error:  # Paddle's, too, of a GPU
+        said = f" ({' '.join(lines[-1].split())[:200]})" if (lines := str(error).strip().splitlines()) else ""
+        return _fail(f"the memory is full{said}; lower Global.max_seq_length or the batch_size of bert_to_bilstm or "
+                     "Finetune (--batch-size of predict and evaluate), or take a machine with more")
     except OSError as error:  # a name that is too long, no permission, a full disk
         if error.filename is None and is_write_error(error):
             return _fail(f"{error.strerror} where this command writes; make room, or restore access, and give it again")

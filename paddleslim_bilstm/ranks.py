@@ -107,9 +107,9 @@ def _told_to_others(error: BaseException) -> BaseException:
         if failed is not None and failed.code != SIGNALLED:
             return failed
         _tell_failure(f"{_own_name()}: ended by a signal; the same command goes on", SIGNALLED)
-    elif isinstance(error, (UserError, OSError)):
+    elif isinstance(error, (UserError, OSError, MemoryError)):
         if not str(error).startswith(_own_name()):
-            error = UserError(f"{_own_name()}: {error}")
+            error = UserError(f"{_own_name()}: {str(error) or 'the memory is full'}")
         _tell_failure(str(error), USER_ERROR)
     else:
         _tell_failure(f"{_own_name()}: {reason_in_short(error)}; its own log has more", OTHER_ERROR)

@@ -143,7 +143,7 @@ def load_fitting_teacher(settings: Config, cache: Path) -> Teacher:
     """
     global_ = settings.global_
     teacher = load_teachers(global_.teachers, cache, global_.model_filename, global_.params_filename,
-                            global_.tokenizer_dir)
+                            global_.tokenizer_dir, global_.max_seq_length)
     if teacher.max_length is not None and global_.max_seq_length > teacher.max_length:
         raise UserError(f"Global.max_seq_length: {global_.max_seq_length}, but the teacher reads at most "
                         f"{teacher.max_length} tokens; set it to {teacher.max_length} or less")
@@ -277,8 +277,10 @@ def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer
     made_of = {}
     for row in np.argsort(abs(sentences.lengths - _EXAMPLE_TOKENS), kind="stable"):
         made = np.flatnonzero(transfer_set.source == row)[:1 + _EXAMPLE_VARIANTS]
-        if len(made) and len(made_of) < _EXAMPLES:  # else the same text stands above
+        if len(made):  # else the same text stands above
             made_of[row] = made
+        if len(made_of) == _EXAMPLES:
+            break
     if not made_of:
         return []
     changed = Sentences.concatenate([samples.take(np.array([row])) for row in made_of for _, samples in by_hook])

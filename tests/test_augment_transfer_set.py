@@ -159,7 +159,7 @@ def test_nothing_half_written_when_a_hook_fails(corpus, tmp_path):
     def fails(sentences, corpus, rng):
         raise RuntimeError("no")
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UserError, match="hooks.fails: the hook fails .*RuntimeError: no"):
         build_transfer_set(corpus, Augmentation(1, (Hook("fails"),)), 0, tmp_path / "sets" / "set")
     assert not list((tmp_path / "sets").iterdir())
 

@@ -214,8 +214,9 @@ def test_a_table_for_a_student_of_plain_lines_is_refused(predict, tmp_path, name
     (tmp_path / name).write_text(f"{first}\ngood\t1\n")
     with pytest.raises(UserError, match=f"{name}:1: names the columns of a table"):
         predict("--input", tmp_path / name)
-    (tmp_path / name).write_text("a good text, with a comma\n")
-    assert len(predict("--input", tmp_path / name)) == 1
+    for line in ("a good text, with a comma", "content, pacing and acting are superb", "Question, how good is it?"):
+        (tmp_path / name).write_text(f"{line}\n")
+        assert [row["text"] for row in predict("--input", tmp_path / name)] == [line]
 
 
 def test_predict_reads_a_line_of_megabytes_in_pieces(predict):

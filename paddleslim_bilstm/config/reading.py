@@ -283,7 +283,7 @@ def _check_use(config: Config, written: Source) -> None:
         for key, value in config.finetune:
             if value != getattr(FinetuneConfig(), key):
                 raise written.error(("Finetune", key), "Finetune.model: missing, so nothing is fine-tuned; name a "
-                                    "pretrained model, or remove the section")
+                                    "pretrained model, or remove the section (-o Finetune=)")
     if isinstance(global_.text_column, tuple) and student.vocabulary != TOKENS:
         raise written.error(("bert_to_bilstm", "student", "vocabulary"), f"{student.vocabulary} is for single "
                             "sentences, and Global.text_column names a pair; leave it out")

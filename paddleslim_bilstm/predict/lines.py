@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Sequence
 
@@ -13,6 +14,7 @@ from .predictor import Text
 DEFAULT_KEY = "text"
 _JSONL = (".jsonl", ".ndjson")
 _SETTING = "--text-key"
+_COLUMN = re.compile(r"[\w#.-]*( [\w#.-]+)?")
 
 
 def is_jsonl(name: str) -> bool:
@@ -102,11 +104,13 @@ class LineReader:
 
 
 def _is_table(name: str, first_line: str) -> bool:
-    """Return whether a file's first line names columns, one of them a text's."""
+    """Return whether a file's first line names columns, of one or two words each, one of them a text's."""
     separators = {".tsv": "\t", ".csv": ",;\t"}.get(Path(name).suffix.lower(), "")
-    names = [one.strip().strip('"').lower() for separator in separators for one in first_line.split(separator)
-             if separator in first_line]
-    return not set(TEXT_COLUMNS).isdisjoint(names)
+    separator = max(separators, key=first_line.count, default="")
+    if not separator or separator not in first_line:
+        return False
+    names = [one.strip().strip('"').lower() for one in first_line.split(separator)]
+    return not set(TEXT_COLUMNS).isdisjoint(names) and all(map(_COLUMN.fullmatch, names))
 
 
 def _decoded(line: bytes, place: str) -> str:

@@ -21,7 +21,7 @@ from .teacher import Member, Teacher
 
 _log = logging.getLogger(__name__)
 
-_LONGEST = 512  # tokens that a network without a limit is given of a text, however little the student reads of it
+_LONGEST = 512  # tokens that a network without a limit is given of a text, where the student doesn't read as many
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,13 @@ class Ensemble(Teacher):
 
 
 def load_teachers(places: Sequence[str], work_dir: Path, model_filename: str | None = None,
-                  params_filename: str | None = None, tokenizer_dir: str | None = None) -> Teacher:
+                  params_filename: str | None = None, tokenizer_dir: str | None = None,
+                  max_seq_length: int = 0) -> Teacher:
     """Load the teacher in ``places``, or the `Ensemble` of several, see `load_teacher`; all but the first bring their
     tokenizer with them.
+
+    Args:
+        max_seq_length: what the student reads; of a text, others without a limit read twice that, 512 at least.
 
     Raises:
         UserError: as `load_teacher`, or they don't have the same classes.
@@ -129,10 +133,10 @@ def load_teachers(places: Sequence[str], work_dir: Path, model_filename: str | N
     first = load_teacher(places[0], work_dir, model_filename, params_filename, tokenizer_dir)
     if len(places) == 1:
         return first
-    return ensemble_of(places, [first, *(load_teacher(place, work_dir) for place in places[1:])])
+    return ensemble_of(places, [first, *(load_teacher(place, work_dir) for place in places[1:])], 2 * max_seq_length)
 
 
-def ensemble_of(names: Sequence[str], teachers: Sequence[Teacher]) -> Ensemble:
+def ensemble_of(names: Sequence[str], teachers: Sequence[Teacher], longest: int = 0) -> Ensemble:
     """Return the mean of several teachers; the student's tokens and classes are the first one's.
 
     Raises:
@@ -141,7 +145,8 @@ def ensemble_of(names: Sequence[str], teachers: Sequence[Teacher]) -> Ensemble:
     first, known = teachers[0], next((one for one in teachers if one.label_names is not None), teachers[0])
     columns = [_columns(names[0], first, name, one, known.label_names) for name, one in zip(names, teachers)]
     same = [one.tokenizer.vocab == first.tokenizer.vocab for one in teachers]
-    readers = [one if is_same else _translated(one, first) for one, is_same in zip(teachers, same)]
+    longest = max(longest, _LONGEST)
+    readers = [one if is_same else _translated(one, first, longest) for one, is_same in zip(teachers, same)]
     for name, one in zip(names, readers):
         how = ("takes the texts that the tokens of the first one spell, as its tokenizer is another one"
                if isinstance(one, Translated) else "reads the tokens of the first one")
@@ -152,8 +157,8 @@ def ensemble_of(names: Sequence[str], teachers: Sequence[Teacher]) -> Ensemble:
                     checksum([one.fingerprint for one in readers], columns), members)
 
 
-def _translated(teacher: Teacher, first: Teacher) -> Translated:
-    teacher = replace(teacher, max_length=teacher.max_length or _LONGEST)
+def _translated(teacher: Teacher, first: Teacher, longest: int) -> Translated:
+    teacher = replace(teacher, max_length=teacher.max_length or longest)
     key = checksum(teacher.fingerprint, teacher.tokenizer.rust.to_str(), asdict(teacher.framing), teacher.max_length)
     return Translated(first.tokenizer, teacher.num_classes, teacher.label_names, first.framing, first.max_length, key,
                       teacher, Speller(first.tokenizer))
