@@ -125,6 +125,8 @@ def test_what_cant_be_is_refused(class_run, folder, predict, capsys):
     assert "would be called part-0.jsonl" in predict(pattern="in")[2]
     assert main(["predict", str(class_run.result.save_dir), "--processes", "2"]) == 2
     assert "--processes" in capsys.readouterr().err
+    assert main(["predict", str(class_run.result.save_dir), "--input", "texts.parquet"]) == 2
+    assert "name a folder for its answers as --output" in capsys.readouterr().err
     assert main(["predict", str(class_run.result.save_dir), "--output", str(folder / "out")]) == 2
     assert "--input: missing" in capsys.readouterr().err
 

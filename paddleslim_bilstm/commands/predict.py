@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _answer_files(arguments)
     if arguments.processes > 1:
         raise UserError("--processes: share files, so name their folder as --output")
+    if (arguments.input or "").endswith(".parquet"):
+        raise UserError(f"--input: {arguments.input} is Parquet: name a folder for its answers as --output")
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
     name = arguments.input or "standard input"
     jsonl = arguments.jsonl or is_jsonl(name)
