@@ -50,7 +50,7 @@ def test_classes_keep_the_order_of_the_dataset(tickets):
 def test_the_teachers_names_win(tickets):
     data = load_dataset(GlobalConfig(dataset=("tickets",)), 2, ["bill", "card"])
     assert data.train_labels.tolist() == [1, 0, 1]
-    with pytest.raises(UserError, match="tickets train: .*bill, card.*teacher"):
+    with pytest.raises(UserError, match=r"tickets train\[0\]: .*bill, card.*teacher"):
         load_dataset(GlobalConfig(dataset=("tickets",)), 2, ["x", "y"])
 
 
