@@ -197,10 +197,7 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
     They are judged by thresholds of the teacher's own where the settings ask for them.
     """
     task = own = settings.global_.chosen_task
-    each, notes = [], ()
-    for member in teacher.members:
-        each.append(member.logits(text.dev))
-        member.teacher.release()  # or the memory would have to hold all of them
+    each, notes = [member.logits(text.dev) for member in teacher.members], ()
     if each:
         logits = np.mean(each, axis=0, dtype=np.float32)
     elif teacher.chunk_sentences is None:
@@ -286,8 +283,7 @@ def examples_of(settings: Config, teacher: Teacher, text: TrainingText, transfer
     changed = Sentences.concatenate([samples.take(np.array([row])) for row in made_of for _, samples in by_hook])
     answers = teacher.logits(changed) if teacher.answers_anything else [None] * len(changed)
     teacher.release()
-    by_itself = iter([Variant(name, text, answer) for name, text, answer
-                      in zip([name for name, _ in by_hook] * len(made_of), speller.spell(changed), answers)])
+    by_itself = map(Variant, [name for name, _ in by_hook] * len(made_of), speller.spell(changed), answers)
     examples = []
     for made in made_of.values():
         original, *others = zip(speller.spell(transfer_set.sentences.take(made)), labels.logits[made])

@@ -40,13 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
             remove(entry.path)
         else:
             print(f"{entry.size_bytes / 1e6:10.1f} MB  {entry.age_days:6.1f} days  {entry.kind}/{entry.path.name}")
-    if arguments.action == "clear":
-        left = [entry for entry in entries if entry.path.exists()]
-        entries = [entry for entry in entries if not entry.path.exists()]
+    left = [entry for entry in entries if arguments.action == "clear" and entry.path.exists()]
+    entries = [entry for entry in entries if entry not in left]
     total = sum(entry.size_bytes for entry in entries)
     done = "removed" if arguments.action == "clear" else "cached"
     print(f"{done}: {len(entries)} entries, {total / 1e6:.1f} MB in {root}")
-    if arguments.action == "clear" and left:
+    if left:
         raise UserError(f"{left[0].path}: can't be removed, nor can {len(left) - 1} others; whoever wrote them can")
     return 0
 

@@ -358,7 +358,7 @@ def _text_column(names: Sequence[str], sample: Sequence[Sequence[Any]], label_co
     Raises:
         UserError: usual names don't say whether these are pairs.
     """
-    pair = known_pair([name for name in names if name.strip() != label_column], f"{file}:1", "--text-column")
+    pair = known_pair(names, f"{file}:1", "--text-column", label_column)
     lower = [name.strip().lower() for name in names]
     usual = next((name for name in TEXT_COLUMNS if name in lower), None)
     if pair or usual:

@@ -120,8 +120,8 @@ def _curves(report: Report) -> list[dict[str, Any]]:
         known = [(step, value * factor) for step, value, *_ in training["evaluations"]
                  if value is not None and math.isfinite(value)]  # a user's own metric may be anything
         if known:
-            chosen = [place for place, (step, _) in enumerate(known) if step == training["chosen"]]
-            lines.append(Line(name, known, _look(name), next(iter(chosen), None)))
+            chosen = next((place for place, (step, _) in enumerate(known) if step == training["chosen"]), None)
+            lines.append(Line(name, known, _look(name), chosen))
     if lines:
         what = report.evaluated_by or metric.title + " in %" * (factor == 100)
         charts.append({"caption": f"On the dev set: {what}", "lines": lines, "svg": line_chart(lines, "steps", what)})

@@ -17,7 +17,7 @@ from ..errors import UserError, reason_in_short
 from ..export.inference_file import save_inference_model
 from ..host.versions import need_paddlenlp
 from ..old_programs import old_programs
-from ..scopes import own_scope
+from ..scopes import mode_kept, own_scope
 from ..storage import is_write_error
 from .encoder import EncoderClassifier
 from .families import OTHER_WAYS, read_encoder
@@ -112,13 +112,9 @@ def _save(build: Callable[[], paddle.nn.Layer], arrays: Mapping[str, np.ndarray]
 @contextmanager
 def dynamic_mode() -> Iterator[None]:
     """Dynamic mode; the mode that was on before comes back afterwards."""
-    was_dynamic = paddle.in_dynamic_mode()
-    paddle.disable_static()
-    try:
+    with mode_kept():
+        paddle.disable_static()
         yield
-    finally:
-        if not was_dynamic:
-            paddle.enable_static()
 
 
 @contextmanager

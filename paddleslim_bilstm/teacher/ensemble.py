@@ -107,11 +107,7 @@ class Ensemble(Teacher):
 
     def logits(self, sentences: Sentences, progress: Callable[[int], object] | None = None, bf16: bool = False,
                threads: int | None = None) -> np.ndarray:
-        each = []
-        for one in self.members:
-            each.append(one.logits(sentences, None, bf16, threads))
-            one.teacher.release()  # or the memory would have to hold all of them
-        return np.mean(each, axis=0, dtype=np.float32)
+        return np.mean([one.logits(sentences, None, bf16, threads) for one in self.members], axis=0, dtype=np.float32)
 
     def release(self) -> None:
         for one in self.members:

@@ -151,8 +151,13 @@ class Member(NamedTuple):
     columns: tuple[int, ...]
 
     def logits(self, *args: Any) -> np.ndarray:
-        """Return its logits, see `Teacher.logits`, in the order of the classes that all have in common."""
-        return self.teacher.logits(*args)[:, self.columns]
+        """Return its logits, see `Teacher.logits`, in the order of the classes that all have in common.
+
+        Its network is given back, or the memory would have to hold those of all.
+        """
+        logits = self.teacher.logits(*args)[:, self.columns]
+        self.teacher.release()
+        return logits
 
 
 @dataclass(frozen=True)

@@ -44,20 +44,21 @@ def find_columns(names: Sequence[str], where: str, text_column: TextColumn | Non
         UserError: no such column, or columns that could be a pair as well as not.
     """
     if text_column is None:
-        text_column = known_pair([name for name in names if name.strip() != label_column], where, settings[0])
+        text_column = known_pair(names, where, settings[0], label_column)
     wanted = text_column if isinstance(text_column, tuple) else (text_column,)
     texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0]) for name in wanted)
     label = _find(names, where, label_column, LABEL_COLUMNS, "label", settings[1]) if with_labels else None
     return Columns(texts, label)
 
 
-def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_column") -> tuple[str, str] | None:
+def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_column",
+               label_column: str | None = None) -> tuple[str, str] | None:
     """Return the two columns that usual pair data sets have, as they are written here; None if there are none.
 
     Raises:
         UserError: there are two such pairs, or half of one beside a single text.
     """
-    written = {name.strip().lower(): name.strip() for name in names}
+    written = {name.strip().lower(): name.strip() for name in names if name.strip() != label_column}
     found = [pair for pair in PAIR_COLUMNS if written.keys() >= set(pair)]
     found = [pair for place, pair in enumerate(found) if pair[0] not in [first for first, _ in found[:place]]]
     sides = {name for pair in found for name in pair}
