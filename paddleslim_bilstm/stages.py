@@ -132,6 +132,10 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
     if settings.distill.wants_hints and not teacher.tells_hints:
         raise UserError("bert_to_bilstm.hint_weight: this teacher tells nothing but its answers (hidden states are "
                         "read of checkpoints, inference models and ONNX files with layer normalisation); remove it")
+    sizes = settings.distill.student
+    if teacher.embeddings is None and sizes.unseen_tokens not in (0, type(sizes)().unseen_tokens):
+        raise UserError("bert_to_bilstm.student.unseen_tokens: is of tokens that start from the teacher's embeddings, "
+                        "and this teacher's can't be had; remove it")
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text
 
 

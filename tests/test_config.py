@@ -309,6 +309,9 @@ def test_inside_paddleslim_a_slip_in_task_or_metric_is_refused(key, value, meant
         load_config({"Global": {key: value}, "bert_to_bilstm": None}, inside_paddleslim=True, has_loader=True)
 
 
+BOTH_DECAYS = {"optimizer": {"type": "Adam"}, "weight_decay": 0.01, "regularizer": {"type": "L2Decay", "coeff": 0.1}}
+
+
 def decays(name):
     return "bias" not in name
 
@@ -335,13 +338,16 @@ def test_inside_paddleslim_an_optimizer_builder_may_hold_what_the_host_ignores(c
     assert config.train.optimizer_builder == {"optimizer": {"type": "AdamW"}, "weight_decay": 0.01}
     assert load_config(json.loads(json.dumps(config.to_dict()))) == config
     assert builder["apply_decay_param_fun"] is decays
+    source["TrainConfig"]["optimizer_builder"] = {**BOTH_DECAYS}
+    assert "weight_decay" not in load_config(source, inside_paddleslim=True).train.optimizer_builder
     with pytest.raises(UserError, match="must be {optimizer"):
         load_config({"bert_to_bilstm": None, "TrainConfig": {"optimizer_builder": {"optimzer": {"type": "Adam"}}}},
                     inside_paddleslim=True)
 
 
 @pytest.mark.parametrize("key, value", [("amp_config", {"use_pure_fp16": True}), ("sparse_model", True),
-                                        ("recompute_config", {"checkpoints": []}), ("sharding_config", {})])
+                                        ("recompute_config", {"checkpoints": []}), ("sharding_config", {}),
+                                        ("optimizer_builder", BOTH_DECAYS)])
 @pytest.mark.parametrize("strategies", [{}, {"UnstructurePrune": {"ratio": 0.5}}])
 def test_settings_that_would_do_nothing_are_refused(key, value, strategies):
     assert f"TrainConfig.{key}: " in error_of({"bert_to_bilstm": None, "TrainConfig": {key: value}, **strategies})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -15,6 +16,7 @@ import safetensors.numpy
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.finetune import finetune as finetuning
 from paddleslim_bilstm.finetune import training
 from paddleslim_bilstm.finetune.finetune import best_dev_metric, finetune, teacher_is_missing
 from paddleslim_bilstm.finetune.training import warmup_and_decay
@@ -175,6 +177,19 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(config, tm
     records = [json.loads(files["finetune.json"])["dev_metric_by_epoch"] for files in (resumed, straight)]
     assert records[0] == records[1]
     assert not list((tmp_path / "cache" / "finetune").iterdir())
+
+
+@pytest.mark.parametrize("writes", [(training, "write_arrays"), (finetuning, "save_classifier")])
+def test_a_full_disk_is_told_with_its_folder(config, monkeypatch, writes):
+    def fill(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training, "_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(*writes, fill)
+    with pytest.raises(UserError, match=f"^{re.escape(str(Path(config['Global']['model_dir']).parent))}.*: no room is "
+                                        "left on this disk, or for this user; make some, then give the same command"):
+        finetune(config, ["Finetune.epochs=1"])
+    assert not Path(config["Global"]["model_dir"]).exists()
 
 
 class Killed(Exception):

@@ -64,6 +64,8 @@ def test_labels_from_a_file_give_the_student_of_the_teacher_itself(config, tiny_
         random.Random(0).shuffle(answers)
         write_rows(tmp_path / f"{name}.jsonl", answers)
     labelled = with_global(config, teacher_labels=[str(tmp_path / f"{name}.jsonl") for name in ("part-00000", "dev")])
+    with pytest.raises(UserError, match="student.unseen_tokens: is of tokens that start from the teacher's embeddings"):
+        compress(labelled, overrides=["bert_to_bilstm.student.unseen_tokens=9"])
     elsewhere = compress(labelled)
     here = compress(with_global(config, tokenizer_dir=None, model_dir=str(folder), save_dir=str(tmp_path / "here"),
                                 cache_dir=str(tiny_teacher.seed(tmp_path / "another", folder))))

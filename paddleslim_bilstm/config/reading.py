@@ -189,7 +189,9 @@ def _leave_to_the_script(written: Source, has_loader: bool) -> None:
         left.append(f"Global.{key} ({_shown(value)}{hint})")
         del global_[key]
     if isinstance(train, dict) and isinstance(train.get("optimizer_builder"), dict):
-        leave(train["optimizer_builder"], ("TrainConfig", "optimizer_builder"), list(OPTIMIZER_PARTS))
+        builder = train["optimizer_builder"]
+        used = [part for part in OPTIMIZER_PARTS if part != "weight_decay" or "regularizer" not in builder]
+        leave(builder, ("TrainConfig", "optimizer_builder"), used)
     if left:
         _log.warning("%s: bert_to_bilstm does not use %s", written.place(()), ", ".join(left))
 
@@ -309,6 +311,9 @@ def _check_use(config: Config, written: Source) -> None:
     for key, reason in reasons.items():
         if getattr(train, key) != getattr(defaults, key):
             raise written.error(("TrainConfig", key), reason)
+    if {"regularizer", "weight_decay"} <= train.optimizer_builder.keys():
+        raise written.error(("TrainConfig", "optimizer_builder"), "has both a regularizer and a weight_decay, and "
+                            "PaddleSlim uses the regularizer alone; remove one")
 
 
 def _with_labels_kept(config: Config, written: Source) -> Config:

@@ -221,7 +221,7 @@ OptimizerBuilder = Annotated[Dict[str, Any], PlainValidator(_optimizer_builder),
     type="object", required=["optimizer"], additionalProperties=False,
     properties={"optimizer": {**_CLASS, "description": "Of paddle.optimizer."},
                 "grad_clip": {**_CLASS, "description": "Of paddle.nn, such as ClipGradByNorm."},
-                "regularizer": {**_CLASS, "description": "Of paddle.regularizer; wins over weight_decay."},
+                "regularizer": {**_CLASS, "description": "Of paddle.regularizer, in place of weight_decay."},
                 "weight_decay": {"type": "number", "minimum": 0, "description": "Of all weights."}})]
 LearningRate = Annotated[Any, PlainValidator(_learning_rate), _schema(
     anyOf=[{"type": "number", "exclusiveMinimum": 0}, _CLASS, {"type": "null"}])]

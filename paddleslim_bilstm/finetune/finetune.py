@@ -18,7 +18,7 @@ from ..curves import check_visualdl, curves
 from ..errors import UserError
 from ..host.versions import before_paddle, check_zlib
 from ..run import cache_root
-from ..storage import checksum, make_writable_folder, whole_folder, write_json
+from ..storage import checksum, explained_write_errors, make_writable_folder, whole_folder, write_json
 from ..task import task_code
 from ..teacher.checkpoint import dynamic_mode
 from ..teacher.encoder import EncoderClassifier
@@ -80,12 +80,13 @@ def _finetune(config: Config, train: Any, dev: Any) -> Path:
             output_layer(network).bias.set_value(bias)
         checkpoint = _checkpoint(config, network, labelled)
         ranks.check_agreement("what is to be fine-tuned, or on what,", checkpoint.name)
-        with curves(config, "finetune") as show:
+        disks = folder.parent, checkpoint.parent
+        with explained_write_errors(*disks), curves(config, "finetune") as show:
             scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
                                       global_.seed, checkpoint, show)
         if ranks.keeper_of(folder.parent) != ranks.rank():
             return folder
-        with whole_folder(folder) as partial:
+        with explained_write_errors(*disks), whole_folder(folder) as partial:
             save_classifier(network, dataset.label_names, tokenizer_folder, partial)
             write_json(partial / RECORD_FILE, {
                 "finetune": config.to_dict()["Finetune"], "metric": global_.chosen_metric,
