@@ -33,3 +33,11 @@ def mode_kept() -> Iterator[None]:
             paddle.disable_static()
         else:
             paddle.enable_static()
+
+
+@contextmanager
+def static_mode() -> Iterator[None]:
+    """Static mode; the mode that was on before comes back afterwards."""
+    with mode_kept():
+        paddle.enable_static()
+        yield

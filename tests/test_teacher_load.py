@@ -57,6 +57,19 @@ def test_all_forms_of_one_teacher_answer_alike(folders, tmp_path):
     np.testing.assert_allclose(logits["exported"], logits["paddlenlp"], atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_script_in_dynamic_mode_loads_it_too_and_stays_there(folders, tmp_path, kind):
+    in_static = load_teacher(folders[kind], tmp_path / "static")
+    paddle.disable_static()
+    try:
+        teacher = load_teacher(folders[kind], tmp_path / "dynamic")
+        np.testing.assert_array_equal(answers(teacher), answers(in_static))
+        np.testing.assert_array_equal(teacher.embeddings, in_static.embeddings)
+        assert paddle.in_dynamic_mode()
+    finally:
+        paddle.enable_static()
+
+
 @pytest.mark.parametrize("architecture", ["bert", "ernie"])
 def test_the_answers_are_those_of_paddlenlp(architecture, tiny_teacher, tmp_path):
     folder = tiny_teacher(architecture=architecture)

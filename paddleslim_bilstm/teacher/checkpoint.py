@@ -91,7 +91,6 @@ def _load(folder: Path, config_file: Path, from_torch: bool) -> paddle.nn.Layer:
 def _save(build: Callable[[], paddle.nn.Layer], arrays: Mapping[str, np.ndarray], feed_names: Sequence[str],
           prefix: Path) -> None:
     """Build the network in static mode, with the weights ``arrays``, and save it."""
-    paddle.enable_static()
     program, startup, executor = paddle.static.Program(), paddle.static.Program(), paddle.static.Executor()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard(), \
             own_scope() as scope, warnings.catch_warnings():

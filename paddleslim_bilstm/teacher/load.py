@@ -11,6 +11,7 @@ import paddle
 
 from ..errors import UserError
 from ..export.inference_file import NEW_PROGRAM, ends_whole, program_file
+from ..scopes import static_mode
 from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 _COPY_FORMAT = 7  # counts up when the same files would give another copy
 
 
+@static_mode()
+@static_mode()
 def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | None = None,
                  params_filename: str | None = None, tokenizer_dir: str | Path | None = None) -> Teacher:
     """Load the classifier in ``model_dir`` without changing anything there.
@@ -33,7 +36,7 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     ones there, or those named), or else a checkpoint of Hugging Face (``model.safetensors``) or PaddleNLP
     (``model_state.pdparams``) with its ``config.json``, or else an ONNX file (``model.onnx``, or the only one); or it
     is an ONNX file. A ``model_filename`` that ends in ``.onnx`` names one beside other models. What ``work_dir`` holds
-    of an earlier call with the same files is used again.
+    of an earlier call with the same files is used again. Paddle may be in either mode, and stays in it.
 
     Raises:
         UserError: no folder, no model or tokenizer in it, damaged files, or a model that can't be a teacher.

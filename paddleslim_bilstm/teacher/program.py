@@ -13,7 +13,7 @@ import paddle
 from ..errors import UserError
 from ..export.inference_file import NEW_PROGRAM, program_file, save_inference_model
 from ..old_programs import old_programs
-from ..scopes import own_scope
+from ..scopes import own_scope, static_mode
 from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed
 from .new_program import NewProgram
 
@@ -122,6 +122,7 @@ class Signature:
     max_length: int | None
 
 
+@static_mode()
 @old_programs()
 def read_signature(model_file: Path) -> Signature:
     """Read the interface of an exported classifier from its ``.pdmodel``, or its ``.json`` beside its ``.pdiparams``.
@@ -172,6 +173,7 @@ def save_logits_only(prefix: Path, signature: Signature) -> None:
         save_inference_model(prefix, feeds, logits, executor, program)
 
 
+@static_mode()
 @old_programs()
 def read_parameter(prefix: Path, name: str) -> np.ndarray:
     """Return one parameter of the inference model at ``prefix`` as float32.
