@@ -126,14 +126,14 @@ def run_strategies(settings: Config, run: RunFolder, student: Student, exported:
     return steps
 
 
-def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, models: list[PaddleModel],
+def write_onnx_models(settings: Config, run: RunFolder, student: Student, models: list[PaddleModel],
                       dev_set: DevSet) -> Models:
     """Write the student as ONNX and, where the config has ``QuantBiLSTM``, as int8 ONNX and with an int8 embedding.
 
     They hold the weights of the last step that trained: calibration (``QuantPost``) leaves weights as they were.
     """
     dev_set = _fitted(settings, models[-1], dev_set)
-    spec = replace(spec, thresholds=_of_each(dev_set.task.thresholds, spec.num_classes))
+    spec = replace(student.spec, thresholds=_of_each(dev_set.task.thresholds, student.spec.num_classes))
     prefix = next(model.folder for model in reversed(models) if model.name != "QuantPost") / MODEL_NAME
     weights = read_paddle_model(prefix, spec)
     float_model = OnnxModel("ONNX", run.onnx_dir / "model.onnx")
@@ -143,7 +143,8 @@ def write_onnx_models(settings: Config, run: RunFolder, spec: StudentSpec, model
         return Models(tuple(models), (), spec, weights, dev_set)
     truth = dev_set.teacher_predictions if dev_set.labels is None else dev_set.labels
     result = quantize_student(run.onnx_dir / "model.int8.onnx", weights, spec, dev_set.sentences, truth,
-                              dev_set.reader, metric=dev_set.metric, **settings.strategies[QUANT_BILSTM])
+                              dev_set.reader, metric=dev_set.metric, row_counts=student.text.row_counts,
+                              **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
     notes = (spec.task.quantized_note(result.agreement), *kept)
     int8 = []

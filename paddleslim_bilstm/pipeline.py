@@ -199,7 +199,7 @@ def _compress(job: Job, run: RunFolder) -> CompressionResult:
 
     exported = stage("export", export_students, run, student.spec, alone, distilled, dev_set)
     steps = stage("chain", run_strategies, settings, run, student, exported[-1], job.train_dataloader, evaluate)
-    models = stage("onnx", write_onnx_models, settings, run, student.spec, [*exported, *steps], dev_set)
+    models = stage("onnx", write_onnx_models, settings, run, student, [*exported, *steps], dev_set)
     rows = stage("measure", _measured, job, run, teacher, examined, models)
     comparison = stage("compare", _compared, teacher, text, examined, models)
     examples = stage("examples", examples_of, settings, teacher, text, transfer_set, labels)

@@ -3,9 +3,11 @@
 import numpy as np
 
 from paddleslim_bilstm.export.int8 import round_layers
-from paddleslim_bilstm.export.onnx_model import write_onnx
+from paddleslim_bilstm.export.onnx_model import build_onnx, write_onnx
+from paddleslim_bilstm.predict.runtimes import onnx_logits, sentence_logits
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import first_weights, num_features, save_student
+from paddleslim_bilstm.tokens import load_tokenizer
 
 
 def random_student(seed=0, rows=50, vocab=80, embed_dim=12, hidden_size=8, num_layers=1, classes=3, pad_id=0,
@@ -114,3 +116,13 @@ def output_folder(folder, **sizes):
 def random_texts(count, seed=0, longest=40):
     rng = np.random.default_rng(seed)
     return [" ".join(rng.choice(WORDS[5:], rng.integers(0, longest))) for _ in range(count)]
+
+
+def dev_set(folder, spec, weights, count=200):
+    """Texts with the float student's own answers as their labels: float accuracy is 1."""
+    tokenizer = load_tokenizer(folder)
+    sentences = tokenizer.encode(random_texts(count)).truncate(spec.max_seq_length - 2)
+    run = onnx_logits(build_onnx(weights, spec).SerializeToString())
+    token_ids = [one.tolist() for one in sentences]
+    framing = tokenizer.framing
+    return sentences, sentence_logits(run, token_ids, framing, spec.max_seq_length, 32).argmax(axis=1), framing

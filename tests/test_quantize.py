@@ -4,14 +4,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from student_reference import output_folder, random_student, random_texts
+from student_reference import dev_set, output_folder, random_student
 
 from paddleslim_bilstm.export.int8 import int8_layers, quantize_student, round_layers, table_to_int8, to_int8
 from paddleslim_bilstm.export.onnx_model import build_onnx, probe
 from paddleslim_bilstm.predict.runtimes import onnx_logits, sentence_logits
 from paddleslim_bilstm.student.graph import Int8Array
 from paddleslim_bilstm.student.weights import weight_shapes
-from paddleslim_bilstm.tokens import load_tokenizer
 
 
 def test_rounding_is_symmetric_and_within_half_a_step():
@@ -106,16 +105,6 @@ def test_300_units_shrink_to_27_percent():
     exact, rounded = (build_onnx(one, spec).ByteSize()
                       for one in (weights, round_layers(weights, spec)))
     assert rounded < 0.27 * exact
-
-
-def dev_set(folder, spec, weights, count=200):
-    """Texts with the float student's own answers as their labels: float accuracy is 1."""
-    tokenizer = load_tokenizer(folder)
-    sentences = tokenizer.encode(random_texts(count)).truncate(spec.max_seq_length - 2)
-    run = onnx_logits(build_onnx(weights, spec).SerializeToString())
-    token_ids = [one.tolist() for one in sentences]
-    framing = tokenizer.framing
-    return sentences, sentence_logits(run, token_ids, framing, spec.max_seq_length, 32).argmax(axis=1), framing
 
 
 def test_the_result_says_what_was_gained_and_lost(tmp_path):

@@ -459,6 +459,8 @@ class QuantBiLSTMConfig(Section):
 
     max_accuracy_drop: Share = 0.005
     """Layers stay float where the metric would fall by more."""
+    units_per_byte: Annotated[int, Field(ge=1, le=8), Whole] = 3
+    """Of the embedding: one of 256 vectors stands for so many units; 1: int8."""
 
 
 SECTIONS = {"Global": ("global_", GlobalConfig), "bert_to_bilstm": ("distill", DistillConfig),

@@ -15,9 +15,10 @@ from ..predict.runtimes import batch_logits, onnx_logits
 from ..scopes import own_scope
 from ..storage import whole_file
 from ..student.encoders import encoder_named
-from ..student.graph import LARGEST_ROUNDED, MATCH, Int8Array, Weights
+from ..student.graph import CODES, LARGEST_ROUNDED, MATCH, CodedArray, Int8Array, Weights
 from ..student.spec import MODEL_NAME, StudentSpec
 from ..tokens import Reader, Sentences
+from .codebooks import find_vectors, recode
 from .inference_file import save_inference_model
 from .onnx_model import build_onnx
 from .paddle_model import parameter_names
@@ -38,11 +39,15 @@ def int8_layers(spec: StudentSpec) -> dict[str, list[str]]:
     return {"embedding": ["embedding"], **encoder, "hidden": ["hidden.weight"]}
 
 
-def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | None = None) -> Weights:
+def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | None = None,
+                 coded: CodedArray | None = None) -> Weights:
     """Return ``weights`` with the arrays of ``layers`` (all that can be) as int8.
 
     Each embedding row, gate unit or output has a scale of its own; all rows have one where the encoder rounds what it
     reads of them.
+
+    Args:
+        coded: stands in place of an int8 embedding.
     """
     rounded, arrays = dict(weights), int8_layers(spec)
     chosen = list(arrays if layers is None else layers)
@@ -50,11 +55,30 @@ def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | No
         if layer != "embedding":
             for name in arrays[layer]:
                 rounded[name] = to_int8(weights[name], 0 if layer == "hidden" else 1, _LARGEST_MULTIPLIED)
-    if "embedding" in chosen:
+    if "embedding" in chosen and coded is not None:
+        rounded["embedding"] = coded
+    elif "embedding" in chosen:
         in_one = encoder_named(spec.encoder).rounds_inputs(rounded)
         reach = MATCH if spec.matches else 0.0
         rounded["embedding"] = table_to_int8(weights["embedding"], reach) if in_one else to_int8(weights["embedding"])
     return rounded
+
+
+def table_to_codes(table: np.ndarray, units_per_byte: int, row_weights: np.ndarray,
+                   reach: float = 0.0) -> CodedArray | None:
+    """Code a table, see `find_vectors`; None where that takes no fewer bytes than an int8 table.
+
+    Args:
+        reach: as of `table_to_int8`.
+    """
+    rows, units = table.shape
+    groups = -(-units // units_per_byte)
+    if groups * (rows + CODES * units_per_byte) >= rows * units:
+        return None
+    vectors = find_vectors(table, units_per_byte, row_weights)
+    rounded = table_to_int8(vectors.reshape(-1, units_per_byte), reach)
+    vectors = Int8Array(rounded.values.reshape(vectors.shape), rounded.scale.reshape(1, 1, 1))
+    return CodedArray(recode(table, vectors.to_float()), vectors, units)
 
 
 def table_to_int8(table: np.ndarray, reach: float = 0.0) -> Int8Array:
@@ -89,6 +113,7 @@ def to_int8(array: np.ndarray, axis: int = 1, largest: int = LARGEST_ROUNDED) ->
 
 
 _BATCH_SIZE = 32
+_PRUNED = 0.05  # share of zeros; they are to stay zero
 _log = logging.getLogger(__name__)
 
 
@@ -98,12 +123,14 @@ class QuantizationResult:
 
     Attributes:
         path: the int8 ONNX file.
+        units_per_byte: of the embedding; 1: int8, as wished, as it saves no bytes or as the accuracy guard chose.
         float_layers: layers that the accuracy guard kept in float; empty is best.
         metric_before, metric_after: of the float and the int8 student on the dev set.
         agreement: likeness of both models' answers: the share of equal classes, 0 to 1, or what the task has.
     """
 
     path: Path
+    units_per_byte: int
     float_layers: tuple[str, ...]
     metric_before: float
     metric_after: float
@@ -111,12 +138,14 @@ class QuantizationResult:
 
 
 def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sentences: Sentences, labels: np.ndarray,
-                     reader: Reader, max_accuracy_drop: float = 0.005,
-                     metric: str = "accuracy") -> QuantizationResult:
+                     reader: Reader, max_accuracy_drop: float = 0.005, metric: str = "accuracy",
+                     units_per_byte: int = 1, row_counts: np.ndarray | None = None) -> QuantizationResult:
     """Write the student with int8 weights and rounded activations to ``path``.
 
-    All of `int8_layers` become int8. If that costs more of the metric than allowed, layers go back to float, those
-    that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8 again.
+    All of `int8_layers` become int8, the embedding with `table_to_codes` where that is smaller and no pruning has made
+    zeros in it. If that costs more of the metric than allowed, the embedding is int8 alone, and then layers go back to
+    float, those that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8
+    again.
 
     Args:
         weights: the float student, as `student.weights.load_student` returns it; zeros stay zero.
@@ -124,8 +153,14 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
         reader: feeds ``sentences`` to the student.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.
         metric: a name of the task's.
+        units_per_byte: of the embedding, 1 to 8.
+        row_counts: how often the student reads each embedding row, ``[rows]``; by its root a row's error counts.
     """
-    task = spec.task
+    task, table = spec.task, weights["embedding"]
+    coded = None
+    if units_per_byte > 1 and (table == 0).mean() < _PRUNED:
+        counts = np.zeros(len(table)) if row_counts is None else row_counts
+        coded = table_to_codes(table, units_per_byte, np.sqrt(1 + counts), MATCH if spec.matches else 0.0)
 
     def answers(model: bytes) -> np.ndarray:
         return task.answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
@@ -133,9 +168,9 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     float_answers = answers(build_onnx(weights, spec).SerializeToString())
     metric_before = task.score(metric, labels, float_answers, spec.num_classes)
 
-    def attempt(float_layers: list[str]) -> _Attempt:
+    def attempt(float_layers: list[str], coded: CodedArray | None = None) -> _Attempt:
         rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
-        model = build_onnx(round_layers(weights, spec, rounded), spec).SerializeToString()
+        model = build_onnx(round_layers(weights, spec, rounded, coded), spec).SerializeToString()
         found = answers(model)
         return _Attempt(tuple(float_layers), model, task.score(metric, labels, found, spec.num_classes),
                         task.likeness.of(float_answers, found, spec.num_classes))
@@ -145,7 +180,11 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     arrays = int8_layers(spec)
     by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
-    best = attempt([])
+    best = attempt([], coded)
+    if coded is not None and not holds(best):
+        _log.warning("QuantBiLSTM: the embedding has a byte for each unit, units_per_byte: %d would cost more than %g "
+                     "%s", units_per_byte, max_accuracy_drop, metric)
+        coded, best = None, attempt([])
     while not holds(best):
         best = attempt(by_bytes[:len(best.float_layers) + 1])
     for layer in reversed(best.float_layers[:-1]):
@@ -157,7 +196,8 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
                      ", ".join(best.float_layers), max_accuracy_drop, metric)
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
-    return QuantizationResult(Path(path), best.float_layers, metric_before, best.metric, best.agreement)
+    return QuantizationResult(Path(path), 1 if coded is None else units_per_byte, best.float_layers, metric_before,
+                              best.metric, best.agreement)
 
 
 @dataclass(frozen=True)

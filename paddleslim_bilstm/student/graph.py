@@ -29,7 +29,35 @@ class Int8Array:
         return self.values * self.scale
 
 
-Weight = Union[np.ndarray, Int8Array]
+CODES = 256  # that a byte tells apart
+
+
+@dataclass(frozen=True)
+class CodedArray:
+    """A table whose rows are put together: a byte chooses one of `CODES` vectors for each group of units.
+
+    Attributes:
+        codes: uint8 ``[rows, groups]``.
+        vectors: values int8 ``[groups, CODES, units of a group]``, one scale; behind the last unit they are 0.
+        units: of a row.
+    """
+
+    codes: np.ndarray
+    vectors: Int8Array
+    units: int
+
+    @property
+    def scale(self) -> np.ndarray:
+        """One step for all values, float32 ``[1, 1]``."""
+        return self.vectors.scale.reshape(1, 1)
+
+    def to_float(self) -> np.ndarray:
+        """Return the weights that the codes stand for, float32 ``[rows, units]``."""
+        groups = np.arange(self.codes.shape[1])
+        return self.vectors.to_float()[groups, self.codes].reshape(len(self.codes), -1)[:, :self.units]
+
+
+Weight = Union[np.ndarray, Int8Array, CodedArray]
 Weights = Mapping[str, Weight]  # a student's, by name; some of them int8
 
 
@@ -88,6 +116,7 @@ class Graph:
 LARGEST_ROUNDED = 127  # of an activation's 8 bits; one more fits below zero
 _ZERO_POINT = 128
 GUARDS = 2
+_INT8_GUARDS = np.array([-1 - LARGEST_ROUNDED, LARGEST_ROUNDED], np.int8)
 MATCH = 1.0  # what a token's first unit is where it occurs on the other side of a pair, too
 
 
@@ -96,13 +125,13 @@ def add_embedding(graph: Graph, weight: Weight, rows: str, guarded: bool = False
 
     Args:
         guarded: `GUARDS` more units hold the least and the largest value that any can have, so that who rounds all by
-            their range does it alike for every batch. Of an int8 table, which has one scale then, the integers come
-            as they are: rounding them by that range changes none.
+            their range does it alike for every batch. Of an int8 or coded table, which has one scale then, the
+            integers come as they are: rounding them by that range changes none.
         matched: name of what stands before the embeddings, float32 of their shape with one unit, 0 or `MATCH`.
     """
     if matched is None:
         return _looked_up(graph, weight, rows, guarded)
-    if guarded and isinstance(weight, Int8Array):
+    if guarded and not isinstance(weight, np.ndarray):
         steps = graph.constant("match_steps", np.array(np.rint(MATCH / weight.scale.item()), np.float32))
         matched = graph.add("Mul", "matched_rounded", [matched, steps])
     embedded = _looked_up(graph, weight, rows, guarded, MATCH)
@@ -110,18 +139,45 @@ def add_embedding(graph: Graph, weight: Weight, rows: str, guarded: bool = False
 
 
 def _looked_up(graph: Graph, weight: Weight, rows: str, guarded: bool, least_bound: float = 0.0) -> str:
-    if not isinstance(weight, Int8Array):
+    if isinstance(weight, np.ndarray):
         bound = max(np.abs(weight).max(), least_bound)
         table = _with_guards(weight, bound * np.array([-1, 1], np.float32)) if guarded else weight
         return graph.add("Gather", "embedded", [graph.constant("embedding", table), rows])
-    table = _with_guards(weight.values, np.array([-1 - LARGEST_ROUNDED, LARGEST_ROUNDED], np.int8)) if guarded \
-        else weight.values
-    values = graph.add("Gather", "embedded_int8", [graph.constant("embedding.int8", table), rows])
+    coded = isinstance(weight, CodedArray)
+    if coded:
+        values = _decoded(graph, weight, rows, guarded)
+    else:
+        table = _with_guards(weight.values, _INT8_GUARDS) if guarded else weight.values
+        values = graph.add("Gather", "embedded_int8", [graph.constant("embedding.int8", table), rows])
     values = graph.add("Cast", "embedded_rounded", [values], to=TensorProto.FLOAT)
     if guarded:
         return values
-    scales = graph.add("Gather", "embedded_scale", [graph.constant("embedding.scale", weight.scale), rows])
-    return graph.add("Mul", "embedded", [values, scales])
+    scales = graph.constant("embedding.scale", weight.scale)
+    return graph.add("Mul", "embedded",
+                     [values, scales if coded else graph.add("Gather", "embedded_scale", [scales, rows])])
+
+
+def _decoded(graph: Graph, weight: CodedArray, rows: str, guarded: bool) -> str:
+    """Put the rows ``[length, batch]`` of a coded table together, int8 with an axis more, guards behind the units."""
+    size, width = weight.vectors.values.shape[2], weight.units + GUARDS * guarded
+    groups = -(-width // size)
+    more = ((0, 0), (0, groups - weight.codes.shape[1]))
+    codes = graph.constant("embedding.codes", np.pad(weight.codes, more))
+    vectors = weight.vectors.values.transpose(1, 0, 2).reshape(CODES, -1)  # a row holds those of one code
+    vectors = np.pad(vectors, ((0, 0), (0, groups * size - vectors.shape[1])))
+    vectors[:, weight.units:width] = _INT8_GUARDS[:width - weight.units]
+    vectors = vectors.reshape(CODES, groups, size).transpose(1, 0, 2).reshape(-1, size)
+    found = graph.add("Cast", "embedded_codes", [graph.add("Gather", "embedded_bytes", [codes, rows])],
+                      to=TensorProto.INT32)
+    firsts = graph.constant("embedding.first_vectors", np.arange(groups, dtype=np.int32) * CODES)
+    found = graph.add("Gather", "embedded_groups", [graph.constant("embedding.vectors", vectors),
+                                                    graph.add("Add", "embedded_vectors", [found, firsts])])
+    shape = graph.constant("embedded_shape", np.array([0, 0, groups * size], np.int64))
+    found = graph.add("Reshape", "embedded_int8", [found, shape])
+    if groups * size == width:
+        return found
+    begin, end = graph.axes(0), graph.constant("embedded_width", np.array([width], np.int64))
+    return graph.add("Slice", "embedded_units", [found, begin, end, graph.axes(2)])
 
 
 def _with_guards(table: np.ndarray, guards: np.ndarray) -> np.ndarray:

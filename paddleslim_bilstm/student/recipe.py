@@ -64,6 +64,12 @@ class StudentText:
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
 
+    @property
+    def row_counts(self) -> np.ndarray:
+        """How often the originals have each embedding row, int64 ``[rows]``."""
+        token_map = self.vocabulary.token_map
+        return np.bincount(token_map[self.train.tokens], minlength=int(token_map.max()) + 1)
+
 
 @dataclass(frozen=True)
 class Student:

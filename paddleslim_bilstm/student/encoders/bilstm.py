@@ -44,7 +44,7 @@ class BiLSTM(RecurrentEncoder):
             graph.add("LSTM", name, [inputs, *matrices, self.add_bias(graph, weights, name), lengths], outputs, **shape)
             return States(*outputs, units)
         if name == "lstm.0":
-            step = weights["embedding"].scale.item() if isinstance(weights["embedding"], Int8Array) else 1.0
+            step = 1.0 if isinstance(weights["embedding"], np.ndarray) else weights["embedding"].scale.item()
         else:
             inputs, step = _guarded(graph, name, inputs), 1.0
         matrices, scales = [], []

@@ -1,0 +1,68 @@
+"""An embedding of a byte for several units: each byte chooses among 256 vectors (product quantization)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..student.graph import CODES
+
+_PASSES = 20  # of k-means
+_ROWS_AT_ONCE = 8192
+_SEED = 0
+
+
+def find_vectors(table: np.ndarray, units_per_byte: int, row_weights: np.ndarray) -> np.ndarray:
+    """Cut the units into groups of ``units_per_byte`` and find `CODES` vectors for each that stand for all rows' parts.
+
+    Source: Jegou et al. 2011, Product Quantization for Nearest Neighbor Search; the vectors are found by k-means with
+    weights. The same table gives the same codes on one machine; no random state of others is touched.
+
+    Args:
+        table: float32 ``[rows, units]``.
+        row_weights: how much a row's squared error counts, above 0, ``[rows]``.
+
+    Returns:
+        vectors, float32 ``[groups, CODES, units_per_byte]``; units that the last group has too many are 0.
+    """
+    rows, units = table.shape
+    groups = -(-units // units_per_byte)
+    padded = np.pad(table.astype(np.float32), ((0, 0), (0, groups * units_per_byte - units)))
+    parts = padded.reshape(rows, groups, units_per_byte).transpose(1, 0, 2)
+    rng = np.random.default_rng(_SEED)
+    vectors = np.stack([_means(np.ascontiguousarray(part), row_weights, rng) for part in parts])
+    return vectors
+
+
+def recode(table: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return for each row and group which of ``vectors`` is nearest, uint8 ``[rows, groups]``; see `find_vectors`."""
+    groups, _, size = vectors.shape
+    padded = np.pad(table.astype(np.float32), ((0, 0), (0, groups * size - table.shape[1])))
+    return np.stack([_nearest(padded[:, group * size:(group + 1) * size], vectors[group])
+                     for group in range(groups)], axis=1).astype(np.uint8)
+
+
+def _means(points: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return `CODES` means of ``points``, float32 ``[CODES, units]``; fewer points are their own, the rest is 0."""
+    distinct, place = np.unique(points, axis=0, return_inverse=True)
+    weights = np.bincount(place.reshape(-1), weights, len(distinct))
+    if len(distinct) <= CODES:
+        return np.pad(distinct, ((0, CODES - len(distinct)), (0, 0)))
+    share = weights / weights.sum()
+    means = distinct[rng.choice(len(distinct), CODES, replace=False, p=share)]
+    for _ in range(_PASSES):
+        nearest = _nearest(distinct, means)
+        total = np.bincount(nearest, weights, CODES)
+        sums = np.stack([np.bincount(nearest, weights * unit, CODES) for unit in distinct.T], axis=1)
+        used = total > 0
+        means = np.where(used[:, None], sums / np.where(used, total, 1)[:, None], means).astype(np.float32)
+        if not used.all():  # a vector that stands for nothing goes where the error is largest
+            error = weights * np.square(distinct - means[nearest]).sum(1)
+            means[~used] = distinct[np.argsort(-error, kind="stable")[:(~used).sum()]]
+    return means
+
+
+def _nearest(points: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Return the number of the nearest of ``means`` for each point, int64 ``[points]``."""
+    size = np.square(means).sum(1)
+    return np.concatenate([(size - 2 * points[first:first + _ROWS_AT_ONCE] @ means.T).argmin(1)
+                           for first in range(0, len(points), _ROWS_AT_ONCE)])
