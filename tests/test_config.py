@@ -78,7 +78,8 @@ def test_yaml_is_read_with_defaults_for_the_rest(written):
     assert config.train.learning_rate == {"type": "PolynomialDecay", "learning_rate": 0.001, "decay_steps": 100}
     assert config.train.optimizer_builder["weight_decay"] == 0.01 and config.train.eval_iter is None
     assert list(config.strategies.items()) == [
-        ("UnstructurePrune", {"ratio": 0.5}), ("QuantPost", {}), ("QuantBiLSTM", {"max_accuracy_drop": 0.01, "units_per_byte": 2})]
+        ("UnstructurePrune", {"ratio": 0.5}), ("QuantPost", {}),
+        ("QuantBiLSTM", {"max_accuracy_drop": 0.01, "units_per_byte": 2})]
 
 
 def test_an_empty_section_takes_the_defaults():
