@@ -54,6 +54,7 @@ VARIANTS = {  # name -> (config, overrides)
     "tutorial": ("tutorial_sst2.yaml", []),
     "300 units": _student(embed_dim=300, hidden_size=300),
     "75 units": _student(embed_dim=300, hidden_size=75),
+    "two layers": _student(num_layers=2),
     "last states alone": _student(pooling="last"),
     "random embeddings": _student(embeddings="random"),
     "no hints": ("sst2.yaml", ["bert_to_bilstm.hint_weight=0"]),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 
 import numpy as np
+import onnx
 import pytest
 from student_reference import dev_set, output_folder, random_student
 
+from paddleslim_bilstm import compress
 from paddleslim_bilstm.export.codebooks import find_vectors, recode
 from paddleslim_bilstm.export.int8 import quantize_student, round_layers, table_to_codes
 from paddleslim_bilstm.export.onnx_model import build_onnx, probe
@@ -128,6 +132,29 @@ def test_a_pruned_embedding_keeps_its_zeros(tmp_path):
     keep = np.random.default_rng(0).random(weights["embedding"].shape) < 0.5
     weights["embedding"] = weights["embedding"] * keep.astype(np.float32)
     assert quantize_student(tmp_path / "a.onnx", weights, spec, *dev, 1.0, units_per_byte=3).units_per_byte == 1
+
+
+def test_a_run_codes_the_embedding_and_says_so(tiny_teacher, review_files, tmp_path):
+    teacher, more = tmp_path / "teacher", 3000
+    known = (tiny_teacher("huggingface") / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    shutil.copytree(tiny_teacher("huggingface", vocab_size=len(known) + more), teacher)
+    (teacher / "vocab.txt").write_text("\n".join([*known, *(f"word{number}" for number in range(more))]) + "\n")
+    config = {"Global": {"model_dir": str(teacher), "train_file": str(review_files / "train.tsv"),
+                         "dev_file": str(review_files / "dev.tsv"), "save_dir": str(tmp_path / "out"),
+                         "cache_dir": str(tmp_path / "cache"), "max_seq_length": 64},
+              "bert_to_bilstm": {"train_alone": False, "student": {"embed_dim": 16, "hidden_size": 16}},
+              "DataAugmentation": {"n_iter": 1}, "TrainConfig": {"epochs": 1},
+              "QuantBiLSTM": {"max_accuracy_drop": 0.5}}
+    folder = compress(config).save_dir
+    model = onnx.load(str(folder / "model.int8.onnx"))
+    codes, = (one for one in model.graph.initializer if one.name == "embedding.codes")
+    rows, groups = codes.dims
+    assert more <= rows <= more + len(known) and groups == 6  # of 16 units
+    row = json.loads((folder / "report.json").read_text())["models"][-1]
+    assert "3 units of the embedding share a byte." in row["notes"] and row["agreement"] > 0.9
+    coded = row["size_bytes"]
+    again = compress(config, overrides=["QuantBiLSTM.units_per_byte=1"]).report.models[-1]
+    assert again.size_bytes > coded and not any("share a byte" in note for note in again.notes)
 
 
 def test_a_coded_array_is_what_its_codes_say():

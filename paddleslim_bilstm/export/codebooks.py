@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..progress import progress_bar
 from ..student.graph import CODES
 
 _PASSES = 20  # of k-means
@@ -29,7 +30,11 @@ def find_vectors(table: np.ndarray, units_per_byte: int, row_weights: np.ndarray
     padded = np.pad(table.astype(np.float32), ((0, 0), (0, groups * units_per_byte - units)))
     parts = padded.reshape(rows, groups, units_per_byte).transpose(1, 0, 2)
     rng = np.random.default_rng(_SEED)
-    vectors = np.stack([_means(np.ascontiguousarray(part), row_weights, rng) for part in parts])
+    vectors = np.empty((groups, CODES, units_per_byte), np.float32)
+    with progress_bar("code embedding", groups, "groups of units") as bar:
+        for group, part in enumerate(parts):
+            vectors[group] = _means(np.ascontiguousarray(part), row_weights, rng)
+            bar.update(1)
     return vectors
 
 
