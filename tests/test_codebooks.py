@@ -124,7 +124,9 @@ def test_the_embedding_is_int8_where_codes_cost_too_much(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         result = quantize_student(tmp_path / "a.onnx", weights, spec, *dev, 0.02, units_per_byte=8)
     assert result.units_per_byte == 1 and result.float_layers == () and result.metric_after >= 0.98
-    assert "the embedding has a byte for each unit, units_per_byte: 8 would cost more than 0.02 accuracy" in caplog.text
+    assert "no units of the embedding share a byte, since units_per_byte: 8 would cost more than 0.02" in caplog.text
+    fewer = quantize_student(tmp_path / "b.onnx", weights, spec, *dev, 0.15, units_per_byte=8)
+    assert 1 < fewer.units_per_byte < 8 and fewer.metric_after >= 0.85
 
 
 def test_a_pruned_embedding_keeps_its_zeros(tmp_path):

@@ -143,9 +143,9 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     """Write the student with int8 weights and rounded activations to ``path``.
 
     All of `int8_layers` become int8, the embedding with `table_to_codes` where that is smaller and no pruning has made
-    zeros in it. If that costs more of the metric than allowed, the embedding is int8 alone, and then layers go back to
-    float, those that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8
-    again.
+    zeros in it. If that costs more of the metric than allowed, half as many units share a byte, until none do; then
+    layers go back to float, those that save the fewest bytes first, until it doesn't; then layers that needn't have
+    gone back are int8 again.
 
     Args:
         weights: the float student, as `student.weights.load_student` returns it; zeros stay zero.
@@ -157,10 +157,12 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
         row_counts: how often the student reads each embedding row, ``[rows]``; by its root a row's error counts.
     """
     task, table = spec.task, weights["embedding"]
-    coded = None
-    if units_per_byte > 1 and (table == 0).mean() < _PRUNED:
-        counts = np.zeros(len(table)) if row_counts is None else row_counts
-        coded = table_to_codes(table, units_per_byte, np.sqrt(1 + counts), MATCH if spec.matches else 0.0)
+    row_weights = np.ones(len(table)) if row_counts is None else np.sqrt(1 + row_counts)
+
+    def coded_by(units: int) -> CodedArray | None:
+        if units == 1 or (table == 0).mean() >= _PRUNED:
+            return None
+        return table_to_codes(table, units, row_weights, MATCH if spec.matches else 0.0)
 
     def answers(model: bytes) -> np.ndarray:
         return task.answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
@@ -180,11 +182,15 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     arrays = int8_layers(spec)
     by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
+    units, coded = units_per_byte, coded_by(units_per_byte)
     best = attempt([], coded)
-    if coded is not None and not holds(best):
-        _log.warning("QuantBiLSTM: the embedding has a byte for each unit, units_per_byte: %d would cost more than %g "
-                     "%s", units_per_byte, max_accuracy_drop, metric)
-        coded, best = None, attempt([])
+    while coded is not None and not holds(best):
+        units //= 2
+        coded = coded_by(units)
+        best = attempt([], coded)
+        _log.warning("QuantBiLSTM: %s share a byte, since units_per_byte: %d would cost more than %g %s",
+                     "no units of the embedding" if coded is None else f"{units} units of the embedding",
+                     units_per_byte, max_accuracy_drop, metric)
     while not holds(best):
         best = attempt(by_bytes[:len(best.float_layers) + 1])
     for layer in reversed(best.float_layers[:-1]):
@@ -196,7 +202,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
                      ", ".join(best.float_layers), max_accuracy_drop, metric)
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
-    return QuantizationResult(Path(path), 1 if coded is None else units_per_byte, best.float_layers, metric_before,
+    return QuantizationResult(Path(path), 1 if coded is None else units, best.float_layers, metric_before,
                               best.metric, best.agreement)
 
 
