@@ -146,9 +146,7 @@ def write_onnx_models(settings: Config, run: RunFolder, student: Student, models
                               dev_set.reader, metric=dev_set.metric, row_counts=student.text.row_counts,
                               **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
-    units = result.units_per_byte
-    shared = (f"{units} units of the embedding share a byte.",) if units > 1 else ()
-    notes = (spec.task.quantized_note(result.agreement), *shared, *kept)
+    notes = (spec.task.quantized_note(result.agreement), *([result.coding] if result.coding else ()), *kept)
     int8 = []
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
         int8 = [_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights)]

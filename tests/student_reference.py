@@ -126,3 +126,14 @@ def dev_set(folder, spec, weights, count=200):
     token_ids = [one.tolist() for one in sentences]
     framing = tokenizer.framing
     return sentences, sentence_logits(run, token_ids, framing, spec.max_seq_length, 32).argmax(axis=1), framing
+
+
+def break_hidden_layer(weights):
+    """Give each column of a 16-unit student's hidden layer a weight so large that rounding loses the others."""
+    weights["hidden.weight"] = weights["hidden.weight"].copy()
+    weights["hidden.weight"][0] = 300 * np.sign(weights["hidden.weight"][0])
+    for direction in ("forward", "backward"):  # unit 0 of the summary is always 0: its output gate is shut
+        weights[f"lstm.0.{direction}.bias_ih"] = weights[f"lstm.0.{direction}.bias_ih"].copy()
+        weights[f"lstm.0.{direction}.bias_ih"][3 * 16] = -100
+    weights["hidden.bias"] = np.zeros_like(weights["hidden.bias"])
+    weights["output.bias"] = np.zeros_like(weights["output.bias"])

@@ -216,10 +216,12 @@ def test_quality_shows_a_table_and_the_frontier(monkeypatch, capsys, task, tmp_p
                  "bert_to_bilstm.student.embed_dim=8", "Global.max_seq_length=32"]
     results = {}
     paddle.disable_static()  # as in the benchmark's own process
-    for name in ("default", "last states alone"):
-        quality._run_one(name, 3, [*overrides, "bert_to_bilstm.student.hidden_size=8"], tmp_path)
-        results[f"{name}, seed 3"] = json.loads((tmp_path / "last.json").read_text())
-    paddle.enable_static()
+    try:
+        for name in ("default", "last states alone"):
+            quality._run_one(name, 3, [*overrides, "bert_to_bilstm.student.hidden_size=8"], tmp_path)
+            results[f"{name}, seed 3"] = json.loads((tmp_path / "last.json").read_text())
+    finally:
+        paddle.enable_static()
     (tmp_path / "results.json").write_text(json.dumps(results))
     monkeypatch.setattr("sys.argv", ["quality.py", "--output", str(tmp_path), "--seeds", "3", "--only", "default",
                                      "last states alone"])

@@ -9,14 +9,15 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from student_reference import dev_set, output_folder, random_student
+from student_reference import break_hidden_layer, dev_set, output_folder, random_student
 
-from paddleslim_bilstm import compress
+from paddleslim_bilstm import compress, models
 from paddleslim_bilstm.export.codebooks import find_vectors, recode
 from paddleslim_bilstm.export.int8 import quantize_student, round_layers, table_to_codes
 from paddleslim_bilstm.export.onnx_model import build_onnx, probe
 from paddleslim_bilstm.predict.runtimes import onnx_logits
 from paddleslim_bilstm.student.graph import MATCH, CodedArray
+from paddleslim_bilstm.tokens import load_tokenizer
 
 
 def table_of(rows=4000, units=64):
@@ -115,28 +116,55 @@ def test_the_coded_student_is_smaller_and_answers_alike(tmp_path):
     assert all(one.float_layers == () and one.metric_after > 0.95 for one in results)
 
 
-def test_the_embedding_is_int8_where_codes_cost_too_much(tmp_path, caplog):
+def test_fewer_units_share_a_byte_or_none_where_codes_cost_too_much(tmp_path, caplog):
     """Units that have nothing to do with one another, as random ones, are not told by an eighth of a byte each."""
     weights, spec, *_ = student(tmp_path)
     rng = np.random.default_rng(0)
     weights["embedding"] = rng.normal(size=weights["embedding"].shape).astype(np.float32)
     dev = dev_set(tmp_path, spec, weights)
     with caplog.at_level(logging.WARNING):
-        result = quantize_student(tmp_path / "a.onnx", weights, spec, *dev, 0.02, units_per_byte=8)
-    assert result.units_per_byte == 1 and result.float_layers == () and result.metric_after >= 0.98
-    assert "no units of the embedding share a byte, since units_per_byte: 8 would cost more than 0.02" in caplog.text
+        result = quantize_student(tmp_path / "a.onnx", weights, spec, *dev, 0.005, units_per_byte=8)
+    assert result.units_per_byte == 1 and result.float_layers == () and result.metric_after >= 0.995
+    assert result.coding == "No units of the embedding share a byte: 8 would cost more than 0.005 accuracy."
+    assert result.coding in caplog.text and len(caplog.records) == 1
     fewer = quantize_student(tmp_path / "b.onnx", weights, spec, *dev, 0.15, units_per_byte=8)
     assert 1 < fewer.units_per_byte < 8 and fewer.metric_after >= 0.85
+    assert fewer.coding == f"{fewer.units_per_byte} units of the embedding share a byte: 8 would cost more than 0.15 " \
+                           "accuracy."
+
+
+def test_codes_stay_where_another_layer_is_what_costs(tmp_path):
+    """A hidden layer that rounding breaks goes back to float, and the embedding is coded all the same."""
+    weights, spec = output_folder(tmp_path, rows=3000, embed_dim=64, hidden_size=16)
+    break_hidden_layer(weights)
+    result = quantize_student(tmp_path / "a.onnx", weights, spec, *dev_set(tmp_path, spec, weights), 0.08,
+                              units_per_byte=3)
+    assert result.float_layers == ("hidden",) and result.units_per_byte > 1 and result.metric_after >= 0.92
+
+
+def test_no_more_units_share_a_byte_than_there_are(tmp_path):
+    weights, spec = output_folder(tmp_path, rows=3000, embed_dim=2)
+    result = quantize_student(tmp_path / "a.onnx", weights, spec, *dev_set(tmp_path, spec, weights), 1.0,
+                              units_per_byte=8)
+    assert result.units_per_byte == 2
 
 
 def test_a_pruned_embedding_keeps_its_zeros(tmp_path):
     weights, spec, *dev = student(tmp_path)
     keep = np.random.default_rng(0).random(weights["embedding"].shape) < 0.5
     weights["embedding"] = weights["embedding"] * keep.astype(np.float32)
-    assert quantize_student(tmp_path / "a.onnx", weights, spec, *dev, 1.0, units_per_byte=3).units_per_byte == 1
+    result = quantize_student(tmp_path / "a.onnx", weights, spec, *dev, 1.0, units_per_byte=3)
+    assert result.units_per_byte == 1 and result.coding.endswith(": its zeros are to stay zero.")
 
 
-def test_a_run_codes_the_embedding_and_says_so(tiny_teacher, review_files, tmp_path):
+def test_a_run_codes_the_embedding_and_says_so(tiny_teacher, review_files, tmp_path, monkeypatch):
+    quantize, given = models.quantize_student, {}
+
+    def keep_and_quantize(*args, **options):
+        given.update(options)
+        return quantize(*args, **options)
+
+    monkeypatch.setattr(models, "quantize_student", keep_and_quantize)
     teacher, more = tmp_path / "teacher", 3000
     known = (tiny_teacher("huggingface") / "vocab.txt").read_text(encoding="utf-8").splitlines()
     shutil.copytree(tiny_teacher("huggingface", vocab_size=len(known) + more), teacher)
@@ -154,6 +182,10 @@ def test_a_run_codes_the_embedding_and_says_so(tiny_teacher, review_files, tmp_p
     assert more <= rows <= more + len(known) and groups == 6  # of 16 units
     row = json.loads((folder / "report.json").read_text())["models"][-1]
     assert "3 units of the embedding share a byte." in row["notes"] and row["agreement"] > 0.9
+    counts, tokenizer = given["row_counts"], load_tokenizer(folder)
+    texts = [line.rsplit("\t", 1)[0] for line in (review_files / "train.tsv").read_text().splitlines()[1:]]
+    assert len(counts) == rows and counts.max() > 100
+    assert counts.sum() == len(tokenizer.encode(texts).truncate(62).tokens)
     coded = row["size_bytes"]
     again = compress(config, overrides=["QuantBiLSTM.units_per_byte=1"]).report.models[-1]
     assert again.size_bytes > coded and not any("share a byte" in note for note in again.notes)

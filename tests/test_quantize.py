@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from student_reference import dev_set, output_folder, random_student
+from student_reference import break_hidden_layer, dev_set, output_folder, random_student
 
 from paddleslim_bilstm.export.int8 import int8_layers, quantize_student, round_layers, table_to_int8, to_int8
 from paddleslim_bilstm.export.onnx_model import build_onnx, probe
@@ -119,17 +119,6 @@ def test_the_result_says_what_was_gained_and_lost(tmp_path):
     assert abs(result.metric_after - 0.9) <= 1 - result.agreement < 0.1
     assert (tmp_path / "small.onnx").stat().st_size < (tmp_path / "model.onnx").stat().st_size
     onnx.checker.check_model(onnx.load(str(result.path)))
-
-
-def break_hidden_layer(weights):
-    """Give each column of a 16-unit student's hidden layer a weight so large that rounding loses the others."""
-    weights["hidden.weight"] = weights["hidden.weight"].copy()
-    weights["hidden.weight"][0] = 300 * np.sign(weights["hidden.weight"][0])
-    for direction in ("forward", "backward"):  # unit 0 of the summary is always 0: its output gate is shut
-        weights[f"lstm.0.{direction}.bias_ih"] = weights[f"lstm.0.{direction}.bias_ih"].copy()
-        weights[f"lstm.0.{direction}.bias_ih"][3 * 16] = -100
-    weights["hidden.bias"] = np.zeros_like(weights["hidden.bias"])
-    weights["output.bias"] = np.zeros_like(weights["output.bias"])
 
 
 def test_layers_stay_in_float_where_int8_costs_too_much(tmp_path, caplog):

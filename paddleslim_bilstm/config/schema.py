@@ -458,7 +458,7 @@ class QuantBiLSTMConfig(Section):
     """The int8 Bi-LSTM for ONNX Runtime, model.int8.onnx."""
 
     max_accuracy_drop: Share = 0.005
-    """Layers stay float where the metric would fall by more."""
+    """Where the metric would fall by more, fewer units share a byte, and layers stay float."""
     units_per_byte: Annotated[int, Field(ge=1, le=8), Whole] = 3
     """Of the embedding: one of 256 vectors stands for so many units; 1: int8."""
 

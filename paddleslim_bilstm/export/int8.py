@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Iterable
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 import paddle
@@ -123,7 +124,8 @@ class QuantizationResult:
 
     Attributes:
         path: the int8 ONNX file.
-        units_per_byte: of the embedding; 1: int8, as wished, as it saves no bytes or as the accuracy guard chose.
+        units_per_byte: of the embedding; 1: int8.
+        coding: why, a sentence for the report; empty where 1 was wished.
         float_layers: layers that the accuracy guard kept in float; empty is best.
         metric_before, metric_after: of the float and the int8 student on the dev set.
         agreement: likeness of both models' answers: the share of equal classes, 0 to 1, or what the task has.
@@ -131,6 +133,7 @@ class QuantizationResult:
 
     path: Path
     units_per_byte: int
+    coding: str
     float_layers: tuple[str, ...]
     metric_before: float
     metric_after: float
@@ -142,13 +145,14 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
                      units_per_byte: int = 1, row_counts: np.ndarray | None = None) -> QuantizationResult:
     """Write the student with int8 weights and rounded activations to ``path``.
 
-    All of `int8_layers` become int8, the embedding with `table_to_codes` where that is smaller and no pruning has made
-    zeros in it. If that costs more of the metric than allowed, half as many units share a byte, until none do; then
-    layers go back to float, those that save the fewest bytes first, until it doesn't; then layers that needn't have
-    gone back are int8 again.
+    All of `int8_layers` become int8, the embedding with `table_to_codes` where that is smaller and few of its weights
+    are zero. If that costs more of the metric than allowed, the embedding gets a byte a unit, and layers go back to
+    float, those that save the fewest bytes first, until it doesn't; then layers that needn't have gone back are int8
+    again, and as many units share a byte, ``units_per_byte`` or about half as many and so on, as the metric allows.
 
     Args:
-        weights: the float student, as `student.weights.load_student` returns it; zeros stay zero.
+        weights: the float student, as `student.weights.load_student` returns it; zeros stay zero, but those of an
+            embedding that has less than 5 % of them.
         sentences, labels: the dev set, cut to what is served; such as class numbers, int ``[n]``.
         reader: feeds ``sentences`` to the student.
         max_accuracy_drop: how much of the metric may be lost, 0 to 1.
@@ -157,12 +161,15 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
         row_counts: how often the student reads each embedding row, ``[rows]``; by its root a row's error counts.
     """
     task, table = spec.task, weights["embedding"]
+    wished = min(units_per_byte, table.shape[1])
     row_weights = np.ones(len(table)) if row_counts is None else np.sqrt(1 + row_counts)
+    pruned = (table == 0).mean() >= _PRUNED
+    others = round_layers(weights, spec, [layer for layer in int8_layers(spec) if layer != "embedding"])
+    reach = MATCH if spec.matches and encoder_named(spec.encoder).rounds_inputs(others) else 0.0
 
+    @lru_cache(maxsize=None)
     def coded_by(units: int) -> CodedArray | None:
-        if units == 1 or (table == 0).mean() >= _PRUNED:
-            return None
-        return table_to_codes(table, units, row_weights, MATCH if spec.matches else 0.0)
+        return None if units == 1 or pruned else table_to_codes(table, units, row_weights, reach)
 
     def answers(model: bytes) -> np.ndarray:
         return task.answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
@@ -170,7 +177,7 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     float_answers = answers(build_onnx(weights, spec).SerializeToString())
     metric_before = task.score(metric, labels, float_answers, spec.num_classes)
 
-    def attempt(float_layers: list[str], coded: CodedArray | None = None) -> _Attempt:
+    def attempt(float_layers: Sequence[str], coded: CodedArray | None = None) -> _Attempt:
         rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
         model = build_onnx(round_layers(weights, spec, rounded, coded), spec).SerializeToString()
         found = answers(model)
@@ -182,28 +189,41 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
 
     arrays = int8_layers(spec)
     by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
-    units, coded = units_per_byte, coded_by(units_per_byte)
-    best = attempt([], coded)
-    while coded is not None and not holds(best):
-        units //= 2
-        coded = coded_by(units)
-        best = attempt([], coded)
-        _log.warning("QuantBiLSTM: %s share a byte, since units_per_byte: %d would cost more than %g %s",
-                     "no units of the embedding" if coded is None else f"{units} units of the embedding",
-                     units_per_byte, max_accuracy_drop, metric)
-    while not holds(best):
-        best = attempt(by_bytes[:len(best.float_layers) + 1])
-    for layer in reversed(best.float_layers[:-1]):
-        without = attempt([kept for kept in best.float_layers if kept != layer])
-        best = without if holds(without) else best
+    best, units = attempt([], coded_by(wished)), 1 if coded_by(wished) is None else wished
+    if not holds(best):
+        best, units = attempt([]), 1
+        while not holds(best):
+            best = attempt(by_bytes[:len(best.float_layers) + 1])
+        for layer in reversed(best.float_layers[:-1]):
+            without = attempt([kept for kept in best.float_layers if kept != layer])
+            best = without if holds(without) else best
+        for fewer in () if "embedding" in best.float_layers else _fewer_and_fewer(wished):
+            coded = coded_by(fewer)
+            if coded is not None and holds(smaller := attempt(best.float_layers, coded)):
+                best, units = smaller, fewer
+                break
     if best.float_layers:
         _log.warning("QuantBiLSTM: %s stay in float, int8 would cost more than %g %s; raise "
                      "QuantBiLSTM.max_accuracy_drop for a smaller, faster student",
                      ", ".join(best.float_layers), max_accuracy_drop, metric)
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
-    return QuantizationResult(Path(path), 1 if coded is None else units, best.float_layers, metric_before,
-                              best.metric, best.agreement)
+    coding = ""
+    if wished > 1:
+        reason = "" if units == wished else ": its zeros are to stay zero" if pruned else \
+            ": codes would take more bytes" if coded_by(wished) is None else \
+            f": {wished} would cost more than {max_accuracy_drop:g} {metric}"
+        coding = f"{units if units > 1 else 'No'} units of the embedding share a byte{reason}."
+        if units < wished and not pruned and coded_by(wished) is not None:
+            _log.warning("QuantBiLSTM: %s", coding)
+    return QuantizationResult(Path(path), units, coding, best.float_layers, metric_before, best.metric, best.agreement)
+
+
+def _fewer_and_fewer(units: int) -> Iterator[int]:
+    """Yield ``units``, about half of them, ... and 2: ``5 -> 5, 3, 2``."""
+    while units > 1:
+        yield units
+        units = (units + 1) // 2 if units > 2 else 1
 
 
 @dataclass(frozen=True)

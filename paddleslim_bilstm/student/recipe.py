@@ -37,7 +37,7 @@ from .train import (
     closeness_to,
     train_student,
 )
-from .vocabulary import TokenVocabulary, WordVocabulary, build_word_vocabulary, cut_vocabulary
+from .vocabulary import TokenVocabulary, WordVocabulary, build_word_vocabulary, cut_vocabulary, token_counts
 from .weights import Weights, first_weights, size_bytes
 
 _log = logging.getLogger(__name__)
@@ -66,9 +66,9 @@ class StudentText:
 
     @property
     def row_counts(self) -> np.ndarray:
-        """How often the originals have each embedding row, int64 ``[rows]``."""
+        """How often the originals have each embedding row, float64 ``[rows]``."""
         token_map = self.vocabulary.token_map
-        return np.bincount(token_map[self.train.tokens], minlength=int(token_map.max()) + 1)
+        return np.bincount(token_map, token_counts(self.train, len(token_map)))
 
 
 @dataclass(frozen=True)

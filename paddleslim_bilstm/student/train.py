@@ -35,7 +35,7 @@ from .program import (
 )
 from .recurrent import DIRECTIONS
 from .spec import StudentSpec
-from .vocabulary import tokens_that_occur
+from .vocabulary import token_counts
 from .weights import Weights
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
         keep_freed_memory()
         with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
-            occurs = tokens_that_occur(data.sentences, len(first[TOKEN_MAP]))
+            occurs = token_counts(data.sentences, len(first[TOKEN_MAP])) > 0
             occurs[0] = True  # it fills batches up, see `padded_rows`
             occurring = first[TOKEN_MAP][occurs]
             hint_units = 0 if data.hints is None else data.hints.shape[1]

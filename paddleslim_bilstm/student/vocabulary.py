@@ -83,12 +83,12 @@ class TokenVocabulary:
         return kept_tokens(self.token_map, self.tokenizer.unk_id)
 
 
-def tokens_that_occur(sentences: Sentences, vocabulary: int) -> np.ndarray:
-    """Return which of so many tokens occur, bool ``[vocabulary]``, without a copy of them all."""
-    occurs = np.zeros(vocabulary, bool)
+def token_counts(sentences: Sentences, vocabulary: int) -> np.ndarray:
+    """Return how often each of so many tokens occurs, int64 ``[vocabulary]``, without a copy of them all."""
+    counts = np.zeros(vocabulary, np.int64)
     for start in range(0, len(sentences.tokens), _TOKENS_PER_BLOCK):
-        occurs[sentences.tokens[start:start + _TOKENS_PER_BLOCK]] = True
-    return occurs
+        counts += np.bincount(sentences.tokens[start:start + _TOKENS_PER_BLOCK], minlength=vocabulary)
+    return counts
 
 
 def cut_vocabulary(tokenizer: Tokenizer, sentences: Sentences, unseen: int = 0) -> np.ndarray:
@@ -103,7 +103,7 @@ def cut_vocabulary(tokenizer: Tokenizer, sentences: Sentences, unseen: int = 0) 
     Example: a vocabulary of 5 with ``[UNK]`` = 1, in which only 1, 3 and 4 occur: ``[0, 0, 0, 1, 2]``, and with one
     unseen token ``[3, 0, 0, 1, 2]``.
     """
-    occurs = tokens_that_occur(sentences, len(tokenizer.vocab))
+    occurs = token_counts(sentences, len(tokenizer.vocab)) > 0
     occurs[tokenizer.unk_id] = True
     rows = np.cumsum(occurs, dtype=np.int32) - 1
     token_map = np.where(occurs, rows, rows[tokenizer.unk_id]).astype(np.int32)

@@ -27,7 +27,6 @@ _COPY_FORMAT = 7  # counts up when the same files would give another copy
 
 
 @static_mode()
-@static_mode()
 def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | None = None,
                  params_filename: str | None = None, tokenizer_dir: str | Path | None = None) -> Teacher:
     """Load the classifier in ``model_dir`` without changing anything there.

@@ -55,9 +55,9 @@ class Encoder(ABC):
         """Add the ONNX nodes from the embeddings to a sentence's vector.
 
         Args:
-            weights: some of them `Int8Array` (see `int8_arrays`).
+            weights: some of them `Int8Array` (see `int8_arrays`), the embedding perhaps a `CodedArray`.
             embedded: name of float32 ``[length, batch, embed_dim]``; with guards behind them (`student.graph`) and of
-                an int8 table as integers, where `rounds_inputs`.
+                an int8 or coded table as integers, steps of its ``scale``, where `rounds_inputs`.
             lengths: name of int32 ``[batch]``, one or more.
 
         Returns:
