@@ -208,15 +208,19 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
                      ", ".join(best.float_layers), max_accuracy_drop, metric)
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
-    coding = ""
-    if wished > 1:
-        reason = "" if units == wished else ": its zeros are to stay zero" if pruned else \
-            ": codes would take more bytes" if coded_by(wished) is None else \
-            f": {wished} would cost more than {max_accuracy_drop:g} {metric}"
-        coding = f"{units if units > 1 else 'No'} units of the embedding share a byte{reason}."
-        if units < wished and not pruned and coded_by(wished) is not None:
-            _log.warning("QuantBiLSTM: %s", coding)
+    why = "its zeros are to stay zero" if pruned else "codes would take more bytes"
+    if coded_by(wished) is not None and units < wished:
+        why = f"{wished} would cost more than {max_accuracy_drop:g} {metric}"
+        _log.warning("QuantBiLSTM: %s", _coding(units, wished, why))
+    coding = _coding(units, wished, why)
     return QuantizationResult(Path(path), units, coding, best.float_layers, metric_before, best.metric, best.agreement)
+
+
+def _coding(units: int, wished: int, why: str) -> str:
+    """Return a sentence of how many units share a byte, and why not as many as wished; empty where that is 1."""
+    if wished == 1:
+        return ""
+    return f"{units if units > 1 else 'No'} units of the embedding share a byte{f': {why}' if units < wished else ''}."
 
 
 def _fewer_and_fewer(units: int) -> Iterator[int]:
