@@ -369,7 +369,7 @@ def _join_group(core: Any, store: Any) -> None:
     """Have Paddle make its group over ``store`` in place of one of its own, whose making has no time limit."""
     import paddle
 
-    from .teacher.checkpoint import dynamic_mode
+    from .scopes import dynamic_mode
     own = core.create_or_get_global_tcp_store
     core.create_or_get_global_tcp_store = lambda: store
     try:
@@ -397,7 +397,7 @@ def _collectives() -> Iterator[Any]:
     """
     import paddle
 
-    from .teacher.checkpoint import dynamic_mode
+    from .scopes import dynamic_mode
     _meet()
     try:
         with dynamic_mode(), paddle.no_grad():

@@ -41,3 +41,11 @@ def static_mode() -> Iterator[None]:
     with mode_kept():
         paddle.enable_static()
         yield
+
+
+@contextmanager
+def dynamic_mode() -> Iterator[None]:
+    """Dynamic mode, likewise."""
+    with mode_kept():
+        paddle.disable_static()
+        yield

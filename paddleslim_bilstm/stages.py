@@ -133,7 +133,7 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
         raise UserError("bert_to_bilstm.hint_weight: this teacher tells nothing but its answers (hidden states are "
                         "read of checkpoints, inference models and ONNX files with layer normalisation); remove it")
     sizes = settings.distill.student
-    if teacher.embeddings is None and sizes.unseen_tokens not in (0, type(sizes)().unseen_tokens):
+    if sizes.unseen_tokens not in (0, type(sizes)().unseen_tokens) and teacher.embeddings is None:
         raise UserError("bert_to_bilstm.student.unseen_tokens: is of tokens that start from the teacher's embeddings, "
                         "and this teacher's can't be had; remove it")
     return teacher.reading(text.train, text.train_texts).reading(text.dev, text.dev_texts), text

@@ -25,25 +25,25 @@ def find_vectors(table: np.ndarray, units_per_byte: int, row_weights: np.ndarray
     Returns:
         vectors, float32 ``[groups, CODES, units_per_byte]``; units that the last group has too many are 0.
     """
-    rows, units = table.shape
-    groups = -(-units // units_per_byte)
-    padded = np.pad(table.astype(np.float32), ((0, 0), (0, groups * units_per_byte - units)))
-    parts = padded.reshape(rows, groups, units_per_byte).transpose(1, 0, 2)
-    rng = np.random.default_rng(_SEED)
-    vectors = np.empty((groups, CODES, units_per_byte), np.float32)
-    with progress_bar("code embedding", groups, "groups of units") as bar:
+    parts, rng = _parts(table, units_per_byte), np.random.default_rng(_SEED)
+    vectors = np.empty((len(parts), CODES, units_per_byte), np.float32)
+    with progress_bar("code embedding", len(parts), "groups of units") as bar:
         for group, part in enumerate(parts):
-            vectors[group] = _means(np.ascontiguousarray(part), row_weights, rng)
+            vectors[group] = _means(part, row_weights, rng)
             bar.update(1)
     return vectors
 
 
 def recode(table: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Return for each row and group which of ``vectors`` is nearest, uint8 ``[rows, groups]``; see `find_vectors`."""
-    groups, _, size = vectors.shape
-    padded = np.pad(table.astype(np.float32), ((0, 0), (0, groups * size - table.shape[1])))
-    return np.stack([_nearest(padded[:, group * size:(group + 1) * size], vectors[group])
-                     for group in range(groups)], axis=1).astype(np.uint8)
+    return np.stack(list(map(_nearest, _parts(table, vectors.shape[2]), vectors)), axis=1).astype(np.uint8)
+
+
+def _parts(table: np.ndarray, size: int) -> np.ndarray:
+    """Return the rows' parts of ``size`` units, float32 ``[groups, rows, size]``, the last ones filled up with 0."""
+    rows, units = table.shape
+    padded = np.pad(table.astype(np.float32), ((0, 0), (0, -units % size)))
+    return np.ascontiguousarray(padded.reshape(rows, -1, size).transpose(1, 0, 2))
 
 
 def _means(points: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ from paddle import nn
 
 from ..errors import UserError
 from ..old_programs import old_programs
+from ..scopes import static_mode
 from ..storage import copy_whole
 from ..student.network import TOKEN_MAP, StudentNetwork, rows_of_feeds
 from ..student.spec import READING_FILES, StudentSpec
@@ -113,11 +114,10 @@ class BiLSTMClassifier(nn.Layer):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.int8.onnx").unlink(missing_ok=True)
         was_training = self.training
-        paddle.enable_static()
         try:
-            export_paddle_model(folder, self.spec, weights)
+            with static_mode():
+                export_paddle_model(folder, self.spec, weights)
         finally:
-            paddle.disable_static()
             self.training = was_training
         write_onnx(folder / "model.onnx", weights, self.spec)
         save_student(folder, weights, self.spec)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterable, Iterator, Sequence
+from typing import Iterable, Iterator
 
 import numpy as np
 import paddle
@@ -59,10 +59,14 @@ def round_layers(weights: Weights, spec: StudentSpec, layers: Iterable[str] | No
     if "embedding" in chosen and coded is not None:
         rounded["embedding"] = coded
     elif "embedding" in chosen:
-        in_one = encoder_named(spec.encoder).rounds_inputs(rounded)
-        reach = MATCH if spec.matches else 0.0
-        rounded["embedding"] = table_to_int8(weights["embedding"], reach) if in_one else to_int8(weights["embedding"])
+        in_one, table = encoder_named(spec.encoder).rounds_inputs(rounded), weights["embedding"]
+        rounded["embedding"] = table_to_int8(table, _reach(rounded, spec)) if in_one else to_int8(table)
     return rounded
+
+
+def _reach(weights: Weights, spec: StudentSpec) -> float:
+    """Return what the embedding's largest whole number has to stand for at least: a match rounded in its steps."""
+    return MATCH if spec.matches and encoder_named(spec.encoder).rounds_inputs(weights) else 0.0
 
 
 def table_to_codes(table: np.ndarray, units_per_byte: int, row_weights: np.ndarray,
@@ -164,12 +168,14 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     wished = min(units_per_byte, table.shape[1])
     row_weights = np.ones(len(table)) if row_counts is None else np.sqrt(1 + row_counts)
     pruned = (table == 0).mean() >= _PRUNED
-    others = round_layers(weights, spec, [layer for layer in int8_layers(spec) if layer != "embedding"])
-    reach = MATCH if spec.matches and encoder_named(spec.encoder).rounds_inputs(others) else 0.0
+    arrays = int8_layers(spec)
 
     @lru_cache(maxsize=None)
     def coded_by(units: int) -> CodedArray | None:
-        return None if units == 1 or pruned else table_to_codes(table, units, row_weights, reach)
+        if units == 1 or pruned:
+            return None
+        others = round_layers(weights, spec, [layer for layer in arrays if layer != "embedding"])
+        return table_to_codes(table, units, row_weights, _reach(others, spec))
 
     def answers(model: bytes) -> np.ndarray:
         return task.answers_of(batch_logits(onnx_logits(model), sentences, reader, _BATCH_SIZE))
@@ -177,30 +183,29 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     float_answers = answers(build_onnx(weights, spec).SerializeToString())
     metric_before = task.score(metric, labels, float_answers, spec.num_classes)
 
-    def attempt(float_layers: Sequence[str], coded: CodedArray | None = None) -> _Attempt:
-        rounded = [layer for layer in int8_layers(spec) if layer not in float_layers]
-        model = build_onnx(round_layers(weights, spec, rounded, coded), spec).SerializeToString()
+    @lru_cache(maxsize=None)
+    def attempt(float_layers: tuple[str, ...] = (), units: int = 1) -> _Attempt:
+        rounded = [layer for layer in arrays if layer not in float_layers]
+        model = build_onnx(round_layers(weights, spec, rounded, coded_by(units)), spec).SerializeToString()
         found = answers(model)
-        return _Attempt(tuple(float_layers), model, task.score(metric, labels, found, spec.num_classes),
+        return _Attempt(float_layers, units, model, task.score(metric, labels, found, spec.num_classes),
                         task.likeness.of(float_answers, found, spec.num_classes))
 
     def holds(one: _Attempt) -> bool:
         return metric_before - one.metric <= max_accuracy_drop
 
-    arrays = int8_layers(spec)
     by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
-    best, units = attempt([], coded_by(wished)), 1 if coded_by(wished) is None else wished
+    best = attempt(units=1 if coded_by(wished) is None else wished)
     if not holds(best):
-        best, units = attempt([]), 1
+        best = attempt()
         while not holds(best):
-            best = attempt(by_bytes[:len(best.float_layers) + 1])
+            best = attempt(tuple(by_bytes[:len(best.float_layers) + 1]))
         for layer in reversed(best.float_layers[:-1]):
-            without = attempt([kept for kept in best.float_layers if kept != layer])
+            without = attempt(tuple(kept for kept in best.float_layers if kept != layer))
             best = without if holds(without) else best
-        for fewer in () if "embedding" in best.float_layers else _fewer_and_fewer(wished):
-            coded = coded_by(fewer)
-            if coded is not None and holds(smaller := attempt(best.float_layers, coded)):
-                best, units = smaller, fewer
+        for units in () if "embedding" in best.float_layers else _fewer_and_fewer(wished):
+            if coded_by(units) is not None and holds(attempt(best.float_layers, units)):
+                best = attempt(best.float_layers, units)
                 break
     if best.float_layers:
         _log.warning("QuantBiLSTM: %s stay in float, int8 would cost more than %g %s; raise "
@@ -209,11 +214,13 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
     with whole_file(path) as partial:
         partial.write_bytes(best.model)
     why = "its zeros are to stay zero" if pruned else "codes would take more bytes"
-    if coded_by(wished) is not None and units < wished:
+    if coded_by(wished) is not None:
         why = f"{wished} would cost more than {max_accuracy_drop:g} {metric}"
-        _log.warning("QuantBiLSTM: %s", _coding(units, wished, why))
-    coding = _coding(units, wished, why)
-    return QuantizationResult(Path(path), units, coding, best.float_layers, metric_before, best.metric, best.agreement)
+    coding = _coding(best.units, wished, why)
+    if best.units < wished and coded_by(wished) is not None:
+        _log.warning("QuantBiLSTM: %s", coding)
+    return QuantizationResult(Path(path), best.units, coding, best.float_layers, metric_before, best.metric,
+                              best.agreement)
 
 
 def _coding(units: int, wished: int, why: str) -> str:
@@ -233,6 +240,7 @@ def _fewer_and_fewer(units: int) -> Iterator[int]:
 @dataclass(frozen=True)
 class _Attempt:
     float_layers: tuple[str, ...]
+    units: int
     model: bytes
     metric: float
     agreement: float

@@ -124,8 +124,8 @@ def write_onnx(path: str | Path, weights: Weights, spec: StudentSpec, reference:
     ``[batch, length]`` and ``lengths`` ``[batch]`` instead.
 
     Args:
-        weights: as `student.weights.load_student` returns them; arrays may be `Int8Array`s,
-            the embedding a `CodedArray`.
+        weights: as `student.weights.load_student` returns them; arrays may be `Int8Array`s, the embedding a
+            `CodedArray`.
         reference: the same student elsewhere, an array a feed to logits, such as Paddle Inference. If given, both
             answer a padded batch of lengths 1 to 128 before the file is put in place.
 

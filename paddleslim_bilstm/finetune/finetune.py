@@ -18,9 +18,9 @@ from ..curves import check_visualdl, curves
 from ..errors import UserError
 from ..host.versions import before_paddle, check_zlib
 from ..run import cache_root
+from ..scopes import dynamic_mode
 from ..storage import checksum, explained_write_errors, make_writable_folder, whole_folder, write_json
 from ..task import task_code
-from ..teacher.checkpoint import dynamic_mode
 from ..teacher.encoder import EncoderClassifier
 from ..teacher.families import EncoderSpec
 from ..teacher.load import label_names_in

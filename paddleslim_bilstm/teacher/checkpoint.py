@@ -17,7 +17,7 @@ from ..errors import UserError, reason_in_short
 from ..export.inference_file import save_inference_model
 from ..host.versions import need_paddlenlp
 from ..old_programs import old_programs
-from ..scopes import mode_kept, own_scope
+from ..scopes import dynamic_mode, own_scope
 from ..storage import is_write_error
 from .encoder import EncoderClassifier
 from .families import OTHER_WAYS, read_encoder
@@ -106,14 +106,6 @@ def _save(build: Callable[[], paddle.nn.Layer], arrays: Mapping[str, np.ndarray]
         for name, parameter in network.state_dict().items():  # the startup program would draw them all first
             scope.var(parameter.name).get_tensor().set(arrays[name], paddle.CPUPlace())
         save_inference_model(prefix, feeds, [logits], executor, program)
-
-
-@contextmanager
-def dynamic_mode() -> Iterator[None]:
-    """Dynamic mode; the mode that was on before comes back afterwards."""
-    with mode_kept():
-        paddle.disable_static()
-        yield
 
 
 @contextmanager

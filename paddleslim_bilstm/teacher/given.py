@@ -13,12 +13,12 @@ import paddle
 from ..augment import TransferSet
 from ..config import Config
 from ..errors import UserError, short
+from ..scopes import dynamic_mode
 from ..storage import checksum
 from ..text import Dataset
 from ..text.rows import Text
 from ..tokens import Sentences, Tokenizer, load_tokenizer
 from ..tokens.word_level import write_word_tokenizer
-from .checkpoint import dynamic_mode
 from .function_content import content_of
 from .label_files import SETTING, GivenAnswers, LabelTable, missing_note
 from .spelling import Speller
