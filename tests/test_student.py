@@ -121,11 +121,12 @@ def test_largest_states_ignore_what_lies_behind_a_sentence(in_training):
 
 @pytest.mark.parametrize("encoder", ["bilstm", "bigru"])
 @pytest.mark.parametrize("pooling", ["last", "max", "attention"])
-def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(pooling, encoder):
-    spec = replace(SPEC, pooling=pooling, encoder=encoder)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_training_form_answers_and_learns_as_the_inference_form_and_shares_its_parameters(layers, pooling, encoder):
+    spec = replace(SPEC, pooling=pooling, encoder=encoder, num_layers=layers)
     rng = np.random.default_rng(1)
     rows, lengths = rng.integers(0, VOCABULARY, (5, 9)), np.array([9, 1, 4, 9, 2], np.int32)
-    executor, logits, names = paddle.static.Executor(), [], []
+    executor, found, names = paddle.static.Executor(), [], []
     with paddle.static.scope_guard(paddle.static.Scope()):
         for training in (False, True):
             program, startup = paddle.static.Program(), paddle.static.Program()
@@ -133,12 +134,16 @@ def test_training_form_answers_as_the_inference_form_and_shares_its_parameters(p
                 feeds = paddle.static.data("rows", [-1, -1], "int64"), paddle.static.data("lengths", [-1], "int32")
                 network = StudentNetwork(spec, VOCABULARY, training=training)
                 output = network(*feeds)
+                gradients = dict((parameter.name, gradient) for parameter, gradient in
+                                 paddle.static.append_backward(paddle.sum(output * output)))
             names.append(network.weight_names())
             if not training:
                 executor.run(startup)
-            logits.append(executor.run(program, feed={"rows": rows, "lengths": lengths}, fetch_list=[output])[0])
+            found.append(executor.run(program, feed={"rows": rows, "lengths": lengths},
+                                      fetch_list=[output, *(gradients[name] for name in names[0].values())]))
     assert names[0] == names[1]
-    np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
+    for inference, train in zip(*found):
+        np.testing.assert_allclose(inference, train, atol=1e-5)
 
 
 def test_training_reads_the_padding_of_a_sentence_without_tokens_as_the_exported_student_does():

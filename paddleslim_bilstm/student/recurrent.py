@@ -91,7 +91,7 @@ class RecurrentEncoder(Encoder):
         return rng.uniform(-1, 1, shape) / np.sqrt(spec.hidden_size)
 
     def layer(self, spec: StudentSpec, dropout: float, training: bool) -> nn.Layer:
-        side_by_side = training and spec.num_layers == 1 and not pooling_of(spec).joint
+        side_by_side = training and not pooling_of(spec).joint
         return (_SideBySide if side_by_side else _OneOperator)(self, spec, dropout)
 
     def add_nodes(self, graph: Graph, weights: Weights, spec: StudentSpec, embedded: str, lengths: str) -> str:
@@ -157,7 +157,7 @@ class _OneOperator(nn.Layer):
 
 
 class _SideBySide(_OneOperator):
-    """The same for training one layer: two operators, which Paddle's executor runs at the same time.
+    """The same for training: two operators a layer, which Paddle's executor runs at the same time.
 
     Paddle's bidirectional operator works through one direction after the other and gains little from a second core;
     side by side, each on half of the cores, the two take about two thirds of the time. They need initial states with
@@ -169,22 +169,32 @@ class _SideBySide(_OneOperator):
 
     def __init__(self, kind: RecurrentEncoder, spec: StudentSpec, dropout: float):
         nn.Layer.__init__(self)
-        self._kind, self._spec = kind, spec
-        self.directions = nn.LayerList([kind.cell(spec.embed_dim, spec.hidden_size, time_major=True)
-                                        for _ in DIRECTIONS])
+        self._kind, self._spec, self._dropout = kind, spec, dropout
+        self.cells = nn.LayerList([kind.cell(2 * spec.hidden_size if layer else spec.embed_dim, spec.hidden_size,
+                                             time_major=True)
+                                   for layer in range(spec.num_layers) for _ in DIRECTIONS])
         self.pooling = None  # has no weights
 
     def forward(self, rows, lengths, embed):
         """As `_OneOperator.forward`."""
         both = paddle.transpose(paddle.stack((rows, _reversed(rows, lengths))), (0, 2, 1))
         embedded = embed(both)
-        pooled = [pooling_of(self._spec).taken(self._run(cell, embedded[index]), lengths)
-                  for index, cell in enumerate(self.directions)]
+        states = [self._run(cell, embedded[index]) for index, cell in enumerate(self._cells_of(0))]
+        for layer in range(1, self._spec.num_layers):
+            forward, backward = states
+            turned = _turned(backward, lengths), _turned(forward, lengths)
+            inputs = paddle.concat((forward, turned[0]), axis=2), paddle.concat((turned[1], backward), axis=2)
+            states = [self._run(cell, nn.functional.dropout(one, self._dropout))
+                      for cell, one in zip(self._cells_of(layer), inputs)]
+        pooled = [pooling_of(self._spec).taken(one, lengths) for one in states]
         return paddle.concat([vector for of_both in zip(*pooled) for vector in of_both], axis=1)
 
     def embedded_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the embeddings of a batch: forward and backward, time first."""
         return len(DIRECTIONS), length, batch, self._spec.embed_dim
+
+    def _cells_of(self, layer: int) -> list:
+        return list(self.cells)[len(DIRECTIONS) * layer:][:len(DIRECTIONS)]
 
     def _run(self, cell, embedded):
         """Return all states of one direction, ``[length, batch, units]``."""
@@ -195,14 +205,26 @@ class _SideBySide(_OneOperator):
         return cell(embedded, tuple(first) if len(first) > 1 else first[0])[0]
 
     def _parameter(self, layer: int, direction: str, part: str):
-        return getattr(self.directions[DIRECTIONS.index(direction)], f"{part}_l0")
+        return getattr(self._cells_of(layer)[DIRECTIONS.index(direction)], f"{part}_l0")
 
 
 def _reversed(rows, lengths):
     """Turn the first ``lengths`` ids of each row round, as ``[5, 6, 7, 0] -> [7, 6, 5, 5]``; nobody reads the rest."""
-    position = paddle.arange(paddle.shape(rows)[1], dtype="int32")
-    mirrored = paddle.subtract(paddle.unsqueeze(lengths, axis=1) - 1, position)
-    return paddle.take_along_axis(rows, paddle.clip(mirrored, min=0), axis=1)
+    return paddle.take_along_axis(rows, _mirrored(paddle.shape(rows)[1], lengths), axis=1)
+
+
+def _turned(states, lengths):
+    """Turn states ``[length, batch, units]`` round likewise."""
+    length, batch = paddle.shape(states)[0], paddle.shape(states)[1]
+    rows = paddle.transpose(_mirrored(length, lengths), (1, 0)) * batch
+    rows = paddle.add(rows, paddle.arange(batch, dtype="int32"))
+    return paddle.reshape(paddle.gather(paddle.flatten(states, 0, 1), paddle.flatten(rows)), paddle.shape(states))
+
+
+def _mirrored(length, lengths):
+    """Return where each place of a turned sentence comes from, int32 ``[batch, length]``."""
+    position = paddle.arange(length, dtype="int32")
+    return paddle.clip(paddle.subtract(paddle.unsqueeze(lengths, axis=1) - 1, position), min=0)
 
 
 def directions_of(weights: Weights, name: str, part: str) -> list:

@@ -84,7 +84,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
     progress, state, best = checkpoint_of_first(checkpoint) or (Progress(), {}, dict(first))
     show(progress)
     if not progress.finished:
-        use_all_cores(at_once=len(DIRECTIONS) if spec.num_layers == 1 else 1)
+        use_all_cores(at_once=len(DIRECTIONS))
         keep_freed_memory()
         with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
