@@ -142,8 +142,18 @@ def test_training_form_answers_and_learns_as_the_inference_form_and_shares_its_p
             found.append(executor.run(program, feed={"rows": rows, "lengths": lengths},
                                       fetch_list=[output, *(gradients[name] for name in names[0].values())]))
     assert names[0] == names[1]
-    for inference, train in zip(*found):
-        np.testing.assert_allclose(inference, train, atol=1e-5)
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes, dropout, operators", [
+    ({}, 0.0, 4), ({}, 0.2, 1), ({"num_layers": 1}, 0.2, 2), ({"pooling": "attention"}, 0.0, 1)])
+def test_directions_train_side_by_side_unless_dropout_or_pooling_needs_one_operator(changes, dropout, operators):
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        network = StudentNetwork(replace(SPEC, **{"num_layers": 2, **changes}), VOCABULARY, dropout, training=True)
+        network(paddle.static.data("rows", [-1, -1], "int64"), paddle.static.data("lengths", [-1], "int32"))
+    assert [operator.type for operator in program.global_block().ops].count("rnn") == operators
 
 
 def test_training_reads_the_padding_of_a_sentence_without_tokens_as_the_exported_student_does():

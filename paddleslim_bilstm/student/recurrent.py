@@ -91,7 +91,7 @@ class RecurrentEncoder(Encoder):
         return rng.uniform(-1, 1, shape) / np.sqrt(spec.hidden_size)
 
     def layer(self, spec: StudentSpec, dropout: float, training: bool) -> nn.Layer:
-        side_by_side = training and not pooling_of(spec).joint
+        side_by_side = training and operators_at_once(spec, dropout) > 1
         return (_SideBySide if side_by_side else _OneOperator)(self, spec, dropout)
 
     def add_nodes(self, graph: Graph, weights: Weights, spec: StudentSpec, embedded: str, lengths: str) -> str:
@@ -107,6 +107,13 @@ class RecurrentEncoder(Encoder):
                   for bias_ih, bias_hh in zip(directions_of(weights, name, "bias_ih"),
                                               directions_of(weights, name, "bias_hh"))]
         return graph.constant(f"{name}.bias", stacked(arrays))
+
+
+def operators_at_once(spec: StudentSpec, dropout: float) -> int:
+    """Return how many operators run at the same time in training: one a direction, or one for all layers where that
+    alone will do: for pooling of both directions' states, and for dropout between layers.
+    """
+    return 1 if pooling_of(spec).joint or (dropout and spec.num_layers > 1) else len(DIRECTIONS)
 
 
 class _OneOperator(nn.Layer):
@@ -167,9 +174,9 @@ class _SideBySide(_OneOperator):
     They run on behind a sentence's end, where nobody looks: to stop there costs the operator a tenth of its time.
     """
 
-    def __init__(self, kind: RecurrentEncoder, spec: StudentSpec, dropout: float):
+    def __init__(self, kind: RecurrentEncoder, spec: StudentSpec, _dropout: float):
         nn.Layer.__init__(self)
-        self._kind, self._spec, self._dropout = kind, spec, dropout
+        self._kind, self._spec = kind, spec
         self.cells = nn.LayerList([kind.cell(2 * spec.hidden_size if layer else spec.embed_dim, spec.hidden_size,
                                              time_major=True)
                                    for layer in range(spec.num_layers) for _ in DIRECTIONS])
@@ -184,8 +191,7 @@ class _SideBySide(_OneOperator):
             forward, backward = states
             turned = _turned(backward, lengths), _turned(forward, lengths)
             inputs = paddle.concat((forward, turned[0]), axis=2), paddle.concat((turned[1], backward), axis=2)
-            states = [self._run(cell, nn.functional.dropout(one, self._dropout))
-                      for cell, one in zip(self._cells_of(layer), inputs)]
+            states = [self._run(cell, one) for cell, one in zip(self._cells_of(layer), inputs)]
         pooled = [pooling_of(self._spec).taken(one, lengths) for one in states]
         return paddle.concat([vector for of_both in zip(*pooled) for vector in of_both], axis=1)
 

@@ -33,7 +33,7 @@ from .program import (
     TrainingProgram,
     TrainingSet,
 )
-from .recurrent import DIRECTIONS
+from .recurrent import operators_at_once
 from .spec import StudentSpec
 from .vocabulary import token_counts
 from .weights import Weights
@@ -84,7 +84,7 @@ def train_student(spec: StudentSpec, first: Weights, data: TrainingSet, plan: Tr
     progress, state, best = checkpoint_of_first(checkpoint) or (Progress(), {}, dict(first))
     show(progress)
     if not progress.finished:
-        use_all_cores(at_once=len(DIRECTIONS))
+        use_all_cores(operators_at_once(spec, plan.dropout))
         keep_freed_memory()
         with own_scope():
             program = TrainingProgram if ranks.count() == 1 else SharedTrainingProgram
