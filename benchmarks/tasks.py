@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="output/tasks", help="folder for data, teachers and students (%(default)s)")
     parser.add_argument("--json", help="file for the figures")
-    parser.add_argument("-o", "--override", nargs="+", default=[], help="settings as paddleslim-bilstm takes them")
+    parser.add_argument("-o", "--override", nargs="+", action="extend", default=[],
+                        help="settings as paddleslim-bilstm takes them")
     return parser
 
 
