@@ -142,6 +142,7 @@ def test_training_form_answers_and_learns_as_the_inference_form_and_shares_its_p
             found.append(executor.run(program, feed={"rows": rows, "lengths": lengths},
                                       fetch_list=[output, *(gradients[name] for name in names[0].values())]))
     assert names[0] == names[1]
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-6)
     for one, other in zip(*found):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
