@@ -14,7 +14,8 @@ own.
 `--held-out N` judges on N sentences taken out of the training file instead of the dev file, whole ones: none is a piece
 of another (SST-2's training texts are sentences and their phrases). What is only a piece of those is taken out of
 training as well. Their words are as new to the student as the dev file's. Decide by those, report by the dev file.
-With `--rows N` only N rows of the rest are left to train on, as of a task with little data.
+With `--rows N` only N rows of the rest are left to train on, as of a task with little data, and with `--unlabeled M`
+the texts of M others beside them, whose labels nobody sees.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def main() -> None:
     """Run what isn't done yet and print the table."""
     parser = _parser()
     arguments = parser.parse_args()
-    if arguments.rows and not arguments.held_out:
-        parser.error("--rows: takes from what --held-out leaves; give that, too")
+    for option, wants in (("rows", "held_out"), ("unlabeled", "rows")):
+        if getattr(arguments, option) and not getattr(arguments, wants):
+            parser.error(f"--{option}: takes from what --{wants.replace('_', '-')} leaves; give that, too")
     arguments.output.mkdir(parents=True, exist_ok=True)
     results_file = arguments.output / "results.json"
     results = json.loads(results_file.read_text()) if results_file.is_file() else {}
@@ -181,18 +183,25 @@ def _held_out(arguments: argparse.Namespace) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         for name, chosen in (("train.tsv", keep), ("dev.tsv", [lines[row] for row in sorted(held)])):
             (folder / name).write_text("\n".join([header, *chosen]) + "\n", encoding="utf-8")
-    train = folder / "train.tsv"
+    train, unlabeled = folder / "train.tsv", []
     if arguments.rows:
         header, *lines = train.read_text(encoding="utf-8").splitlines()
-        chosen = np.sort(np.random.default_rng(0).permutation(len(lines))[:arguments.rows])
+        order = np.random.default_rng(0).permutation(len(lines))
         train = folder / f"train_{arguments.rows}.tsv"
-        train.write_text("\n".join([header, *(lines[row] for row in chosen)]) + "\n", encoding="utf-8")
-    return [f"Global.train_file={train}", f"Global.dev_file={folder / 'dev.tsv'}"]
+        labelled = [lines[row] for row in np.sort(order[:arguments.rows])]
+        train.write_text("\n".join([header, *labelled]) + "\n", encoding="utf-8")
+        if arguments.unlabeled:
+            texts = [lines[row].rsplit("\t", 1)[0] for row in order[arguments.rows:][:arguments.unlabeled]]
+            file = folder / f"unlabeled_{arguments.unlabeled}.txt"
+            file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+            unlabeled = [f"Global.unlabeled_file={file}"]
+    return [f"Global.train_file={train}", f"Global.dev_file={folder / 'dev.tsv'}", *unlabeled]
 
 
 def _suffix(arguments: argparse.Namespace) -> str:
     """Return what is behind the seed in the key of a run."""
     rows = f", of {arguments.rows} rows" if arguments.rows else ""
+    rows += f" and {arguments.unlabeled} unlabelled" if arguments.unlabeled else ""
     held_out = f", held out {arguments.held_out}{rows}" if arguments.held_out else ""
     return f"{held_out}, same text" if arguments.same_text else held_out
 
@@ -251,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="these rows instead of all")
     parser.add_argument("--held-out", type=int, help="judge on so many held-out training sentences")
     parser.add_argument("--rows", type=int, help="train on so many of the rows that --held-out leaves")
+    parser.add_argument("--unlabeled", type=int, help="so many of the rows that --rows leaves, without their labels")
     parser.add_argument("--override", action="append", default=[], help="a setting for all rows, Section.key=value")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)

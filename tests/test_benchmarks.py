@@ -165,7 +165,7 @@ def test_held_out_texts_are_whole_and_no_piece_of_others(monkeypatch, tmp_path):
     pieces = ["film of this year", "film", "is good and", "dull film", "the dull film of", "odd again", "film of"]
     rows = [f"{text}\t{number % 2}" for number, text in enumerate([*pieces, *wholes, wholes[1]])]
     (tmp_path / "data" / "sst2" / "train.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
-    quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2, rows=None))
+    quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2, rows=None, unlabeled=None))
     (header, *kept), (_, *held) = [(tmp_path / "out" / "held_out_2" / name).read_text().splitlines()
                                    for name in ("train.tsv", "dev.tsv")]
     assert header == "sentence\tlabel" and len(held) == 2 and {text.split("\t")[0] for text in held} < set(wholes)
@@ -173,18 +173,24 @@ def test_held_out_texts_are_whole_and_no_piece_of_others(monkeypatch, tmp_path):
     assert not any(one.split("\t")[0] in text for one in held for text in texts)
     others = [whole for whole in wholes if whole not in {text.split("\t")[0] for text in held}]
     assert set(texts) == {text for text in [*pieces, *wholes] if any(text in whole for whole in others)}
-    train, dev = quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2, rows=3))
+    train, dev, unlabeled = quality._held_out(SimpleNamespace(output=tmp_path / "out", held_out=2, rows=3, unlabeled=2))
     _, *few = (tmp_path / "out" / "held_out_2" / "train_3.tsv").read_text().splitlines()
     assert train.endswith("train_3.tsv") and dev.endswith("dev.tsv") and len(few) == 3 and set(few) < set(kept)
+    others = (tmp_path / "out" / "held_out_2" / "unlabeled_2.txt").read_text().splitlines()
+    assert unlabeled == f"Global.unlabeled_file={tmp_path / 'out' / 'held_out_2' / 'unlabeled_2.txt'}"
+    assert len(others) == 2 and set(others) <= set(texts) - {text.split("\t")[0] for text in few}
 
 
-def test_rows_without_held_out_text_are_refused(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize(("options", "message"), [
+    (["--rows", "5"], "--rows: takes from what --held-out leaves"),
+    (["--held-out", "5", "--unlabeled", "5"], "--unlabeled: takes from what --rows leaves")])
+def test_parts_of_text_that_is_not_there_are_refused(monkeypatch, capsys, tmp_path, options, message):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     quality = importlib.import_module("quality")
-    monkeypatch.setattr("sys.argv", ["quality.py", "--output", str(tmp_path / "out"), "--rows", "5"])
+    monkeypatch.setattr("sys.argv", ["quality.py", "--output", str(tmp_path / "out"), *options])
     with pytest.raises(SystemExit):
         quality.main()
-    assert "--rows: takes from what --held-out leaves" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_students_of_the_same_text_have_a_seed_of_their_own(monkeypatch, tmp_path):
