@@ -68,9 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     _show_messages()
     _quieten_libraries()
+    _make_output_writable()
     try:
         arguments = _parser(argv).parse_args(argv)
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()  # here, where what fails is told
+        return code
     except UserError as error:
         return _fail(f"{error}{_without_fresh(argv)}")
     except ranks.OtherRankFailed as other:
@@ -87,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"interrupted{f'; this goes on: {_again(argv)}' if _goes_on(argv) else ''}", file=sys.stderr)
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader, such as `| head`, has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return USER_ERROR if _goes_on(argv) else 0
     except ImportError as error:
         if "cannot open shared object file" not in str(error):
@@ -99,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                      "Finetune (--batch-size of predict and evaluate), or take a machine with more")
     except OSError as error:  # a name that is too long, no permission, a full disk
         if error.filename is None and is_write_error(error):
+            _drop_output()
             return _fail(f"{error.strerror} where this command writes; make room, or restore access, and give it again")
         return _fail(str(UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error))))
 
@@ -133,6 +137,22 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     return parser
+
+
+def _make_output_writable() -> None:
+    """Let standard output take any name or label, whatever its encoding, also where it is closed (``>&-``)."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", errors="backslashreplace")
+    elif hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Drop what standard output can't take, or Python would fail once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> int:

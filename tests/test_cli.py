@@ -162,6 +162,36 @@ def test_a_reader_that_is_gone_is_no_success_of_a_long_run(command, monkeypatch)
         assert cli.main(["test"]) == code
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cant_be_written_is_one_line_and_no_success(tmp_path):
+    (tmp_path / "run.yaml").write_text("bert_to_bilstm: {}\n")
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "paddleslim_bilstm", "config", str(tmp_path / "run.yaml")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith("error: No space left on device") and \
+        done.stderr.count("\n") == 1
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=buffered, timeout=60)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_are_printed_in_any_encoding(command, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stdout", open(os.dup(1), "w", encoding="latin-1"))
+    command(lambda arguments: print("\u597d caf\udce9") or 0)
+    assert cli.main(["test"]) == 0 and capfd.readouterr().out == "\\u597d caf\\udce9\n"
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["test"]) == 0
+
+
+def test_closed_standard_input_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli.main(["predict", "anywhere"]) == 2
+    assert "standard input is closed" in capsys.readouterr().err
+
+
 def test_overrides_may_be_given_together_or_apart():
     from paddleslim_bilstm.commands import compress as compress_command
     parser = cli._parser(["compress"])

@@ -94,6 +94,15 @@ def test_damaged_files_are_named(output, tmp_path, name, content, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("bytes_left_out", [1, 3_000])
+def test_weights_that_were_cut_are_named_not_read_from_whatever_is_in_memory(class_run, tmp_path, bytes_left_out):
+    folder = shutil.copytree(class_run.result.save_dir, tmp_path / "output")
+    weights = folder / "model.pdiparams"
+    weights.write_bytes(weights.read_bytes()[:-bytes_left_out])
+    with pytest.raises(UserError, match="Paddle can't load it with its .pdiparams .*copy both files again"):
+        Predictor(folder, "paddle")
+
+
 def test_a_model_of_other_classes_than_student_json_is_named(output, tmp_path):
     folder = shutil.copytree(output[0], tmp_path / "output")
     spec = json.loads((folder / "student.json").read_text())

@@ -135,6 +135,14 @@ def test_layers_stay_in_float_where_int8_costs_too_much(tmp_path, caplog):
     assert "hidden stay in float" in caplog.text
 
 
+def test_a_metric_that_is_no_number_guards_nothing_but_ends(tmp_path, monkeypatch):
+    weights, spec = output_folder(tmp_path)
+    sentences, labels, framing = dev_set(tmp_path, spec, weights)
+    monkeypatch.setattr(type(spec.task), "score", lambda *_: float("nan"))
+    result = quantize_student(tmp_path / "a.onnx", weights, spec, sentences, labels, framing, units_per_byte=2)
+    assert set(result.float_layers) == set(int8_layers(spec)) and result.agreement == 1
+
+
 def test_the_guard_watches_the_metric_that_is_named(tmp_path):
     """Rounding loses a class of four sentences among many: accuracy hardly notices, macro-F1 does."""
     weights, spec = output_folder(tmp_path, hidden_size=16)

@@ -118,6 +118,8 @@ def test_a_users_own_metric_may_be_no_number(tmp_path):
     rows = [replace(row, accuracy=None, f1=None, metric=metric) for row, metric in zip(ROWS, (0.5, float("nan"), 1, 2))]
     label, values = quality_axis(rows, "accuracy")
     assert "agree" in label and np.isfinite(values).all()
+    of_a_plug_in = [replace(row, accuracy=float("nan")) for row in ROWS]
+    assert "agree" in quality_axis(of_a_plug_in, "accuracy")[0]
     assert "own evaluation" in quality(rows[0]) and "own evaluation" not in quality(rows[1])
 
 

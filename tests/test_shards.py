@@ -145,6 +145,44 @@ def test_answers_never_take_the_place_of_a_file_of_the_users(class_run, folder, 
     assert (folder / file).read_text() == before and not (folder / "in" / ".done").exists()
 
 
+def test_a_file_of_the_users_is_kept_where_other_answers_are_already(folder, predict):
+    predict(pattern="in/part-0.jsonl")
+    (folder / "out" / "part-1.jsonl").write_text("mine")
+    code, _, errors = predict(pattern="in/part-1.jsonl")
+    assert code == 2 and "part-1.jsonl is there and holds no answers of ours" in errors
+    assert (folder / "out" / "part-1.jsonl").read_text() == "mine"
+
+
+def test_answers_without_a_record_are_ours_where_a_kill_came_between(folder, predict, monkeypatch):
+    def killed(path, value, write=shards.write_sealed_json):
+        if value:
+            raise KeyboardInterrupt
+        write(path, value)
+    with monkeypatch.context() as changed:
+        changed.setattr(shards, "write_sealed_json", killed)
+        assert predict()[0] == 130 and (folder / "out" / "part-0.jsonl").is_file()
+    assert predict()[1]["texts"] == 12
+
+
+@pytest.mark.parametrize("pattern", ["in", "in/*"])
+def test_the_same_command_goes_on_where_answers_stand_beside_their_inputs(folder, predict, pattern):
+    for file in (folder / "in").iterdir():
+        file.rename(file.with_suffix(".txt"))
+    options = ("--jsonl", "--output", str(folder / "in"))
+    before = predict(*options, pattern=pattern)
+    (folder / "in" / "more.txt").write_text('{"text": "good"}\n')
+    code, summary, _ = predict(*options, pattern=pattern)
+    assert code == 0 and (summary["files"], summary["texts"]) == (before[1]["files"] + 1, before[1]["texts"] + 1)
+
+
+def test_a_file_name_may_be_of_any_bytes(folder, predict):
+    (folder / "in" / "caf\udce9.txt").write_text("good\n")
+    for _ in range(2):
+        code, summary, errors = predict(pattern="in/*.txt")
+        assert code == 0 and summary["texts"] == 1, errors
+    assert (folder / "out" / "caf\udce9.jsonl").is_file()
+
+
 def test_another_student_answers_anew(class_run, folder, tmp_path):
     student = tmp_path / "student"
     shutil.copytree(class_run.result.save_dir, student)

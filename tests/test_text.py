@@ -130,6 +130,8 @@ def test_a_second_text_is_not_ignored_silently(written):
     ("nul.tsv", b"sentence\tlabel\na\0\t1\n", 2, "NUL"),
     ("nul.jsonl", '{"text": "a\\u0000", "label": 1}\n', 1, "NUL"),
     ("surrogate.jsonl", '{"text": "\\ud800", "label": 1}\n', 1, "surrogate"),
+    ("name.jsonl", '{"text": "a", "label": "\\ud800"}\n', 1, "the label: has half of a surrogate"),
+    ("nul_name.jsonl", '{"text": "a", "label": "b\\u0000"}\n', 1, "the label: has a NUL"),
     ("quote.csv", 'text,label\na,1\n"b,1\nc,1\n', 3, "no valid CSV"),
     ("json.jsonl", '{"text": "a", "label": 1}\n{"text": \n', 2, "no valid JSON"),
     ("deep.jsonl", "[" * 100_000 + "\n", 1, "JSON"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,17 +58,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--processes: share files, so name their folder as --output")
     if (arguments.input or "").endswith(".parquet"):
         raise UserError(f"--input: {arguments.input} is Parquet: name a folder for its answers as --output")
+    if arguments.input is None and sys.stdin is None:
+        raise UserError("--input: missing, and standard input is closed; name a file of texts")
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
     name = arguments.input or "standard input"
     jsonl = arguments.jsonl or is_jsonl(name)
     reader = LineReader(name, jsonl, predictor.pairs, arguments.text_key)
     with ExitStack() as stack:
         stream = stack.enter_context(open_input(name)) if arguments.input else sys.stdin.buffer
-        try:
-            for first_line, lines in chunks_of(stream):
-                _write(predictor, reader.texts(first_line, lines), arguments.batch_size)
-        except BrokenPipeError:  # the reader, such as `head`, has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for first_line, lines in chunks_of(stream):
+            _write(predictor, reader.texts(first_line, lines), arguments.batch_size)
     return 0
 
 
@@ -81,7 +79,7 @@ def _answer_files(arguments: argparse.Namespace) -> int:
     end_on_sigterm()
     job = ShardJob(arguments.output, arguments.runtime, arguments.threads, arguments.batch_size, arguments.jsonl,
                    tuple(arguments.text_key), Path(arguments.answers))
-    summary = answer_shards(job, inputs_of(arguments.input), arguments.processes)
+    summary = answer_shards(job, inputs_of(arguments.input, job.folder), arguments.processes)
     if summary is not None:  # the last of several ranks
         print(json.dumps(summary, ensure_ascii=False))
     return 0

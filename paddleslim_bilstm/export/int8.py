@@ -191,8 +191,8 @@ def quantize_student(path: str | Path, weights: Weights, spec: StudentSpec, sent
         return _Attempt(float_layers, units, model, task.score(metric, labels, found, spec.num_classes),
                         task.likeness.of(float_answers, found, spec.num_classes))
 
-    def holds(one: _Attempt) -> bool:
-        return metric_before - one.metric <= max_accuracy_drop
+    def holds(one: _Attempt) -> bool:  # all in float always does, even where the metric is no number
+        return len(one.float_layers) == len(arrays) or metric_before - one.metric <= max_accuracy_drop
 
     by_bytes = sorted(arrays, key=lambda layer: sum(weights[name].size for name in arrays[layer]))
     best = attempt(units=1 if coded_by(wished) is None else wished)

@@ -108,7 +108,7 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor
 
-    from ..export.inference_file import NEW_PROGRAM, program_file
+    from ..export.inference_file import NEW_PROGRAM, ends_whole, program_file
     program = program_file(prefix)
     config = Config(str(program), f"{prefix}.pdiparams")
     config.disable_gpu()
@@ -120,6 +120,8 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     try:
         parse = json.loads if program.suffix == NEW_PROGRAM else ProgramDesc.FromString
         parse(program.read_bytes())  # garbage would crash Inference
+        if not ends_whole(Path(f"{prefix}.pdiparams")):
+            raise ValueError
         predictor, turn = create_predictor(config), Lock()
     except Exception as error:  # Paddle raises ValueError, RuntimeError and others, by what is damaged
         raise UserError(f"{program}: Paddle can't load it with its .pdiparams ({type(error).__name__}); copy "

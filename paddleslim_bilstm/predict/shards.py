@@ -54,8 +54,10 @@ class ShardJob:
     folder: Path
 
 
-def inputs_of(pattern: str) -> list[Path]:
+def inputs_of(pattern: str, answers: Path) -> list[Path]:
     """Return the files that a pattern, a folder or a name stands for, in order.
+
+    Not those in the folder ``answers`` that an earlier run has written, which a pattern or a folder may hold, too.
 
     Raises:
         UserError: there is none, or two of them have one name.
@@ -63,7 +65,8 @@ def inputs_of(pattern: str) -> list[Path]:
     place = Path(pattern)  # which may have brackets in its name
     found = (sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file()
              else map(Path, sorted(glob.glob(pattern))))
-    files = [file for file in found if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in found if file.is_file() and not file.name.startswith(".")
+             and (place.is_file() or not _is_ours(file, answers))]
     if not files:
         raise UserError(f"--input: no file is called {pattern}; put a pattern in quotes, such as 'shards/*.jsonl'")
     twice = [name for name, times in Counter(_answers_name(file) for file in files).items() if times > 1]
@@ -103,14 +106,20 @@ def answer_shards(job: ShardJob, inputs: Sequence[Path], processes: int = 1) -> 
 
 
 def _check_targets(job: ShardJob, inputs: Sequence[Path]) -> None:
-    """Refuse to write over an input, or over what was there before the first answer; later all there is ours."""
+    """Refuse to write over an input, or over what isn't ours."""
     theirs = {file.resolve() for file in inputs}
-    begun = (job.folder / _RECORDS).is_dir()
     for target in (*(job.folder / _answers_name(file) for file in inputs), job.folder / SUMMARY_FILE):
         if target.resolve() in theirs:
             raise UserError(f"--output: the answers would take the place of {target}, an input; name another folder")
-        if target.exists() and not begun:
+        if target.exists() and not _is_ours(target, job.folder):
             raise UserError(f"--output: {target} is there and holds no answers of ours; name another folder")
+
+
+def _is_ours(file: Path, folder: Path) -> bool:
+    """Return whether a file holds answers that were written into ``folder``, or is the summary of such."""
+    records = folder / _RECORDS
+    known = records.is_dir() if file.name == SUMMARY_FILE else _record_file(folder, file.name).exists()
+    return known and file.parent.resolve() == folder.resolve()
 
 
 def _student_files(job: ShardJob) -> list[Path]:
@@ -150,14 +159,16 @@ def _begin() -> None:
 
 
 def _answer(job: ShardJob, file: Path, identity: str, predictor: Predictor | None = None) -> None:
-    """Answer a file and write its record."""
+    """Answer a file and write its record, before the answers one that says whose they will be."""
     if predictor is None:
         if not _own:
             _own.append(Predictor(job.student, job.runtime, job.threads))
         predictor = _own[0]
     started, counts, texts = time.perf_counter(), Counter(), 0
     target = job.folder / _answers_name(file)
-    before = _state(file)
+    before, record = _state(file), _record_file(job.folder, target.name)
+    if not record.exists():
+        write_sealed_json(record, {})
     of_file = (_parquet_texts if file.suffix == _PARQUET else _line_texts)(job, file, predictor.pairs)
     with whole_file(target) as partial, _writer(partial, target.suffix) as write:
         for some in of_file:
@@ -167,7 +178,7 @@ def _answer(job: ShardJob, file: Path, identity: str, predictor: Predictor | Non
                 counts.update(row.get("labels") or ([row["label"]] if "label" in row else []))
             texts += len(rows)
             write(rows)
-    write_sealed_json(job.folder / _RECORDS / f"{target.name}.json", {
+    write_sealed_json(record, {
         "identity": identity, "input": before, "texts": texts, "answers": dict(sorted(counts.items())),
         "seconds": round(time.perf_counter() - started, 3)})
 
@@ -245,15 +256,19 @@ def _answers_name(file: Path) -> str:
 
 def _state(file: Path) -> list:
     """Return what tells whether a file has changed; reading a billion texts to find out would take too long."""
-    found = file.stat()
-    return [str(file.resolve()), found.st_size, found.st_mtime_ns]
+    found, name = file.stat(), str(file.resolve())
+    return [name.encode(errors="backslashreplace").decode(), found.st_size, found.st_mtime_ns]
+
+
+def _record_file(folder: Path, answers: str) -> Path:
+    return folder / _RECORDS / f"{answers}.json"
 
 
 def _record(folder: Path, file: Path, identity: str) -> dict[str, Any] | None:
     """Return the record of a file whose answers are there, or None."""
     name = _answers_name(file)
     try:
-        record = read_sealed_json(folder / _RECORDS / f"{name}.json")
+        record = read_sealed_json(_record_file(folder, name))
     except (OSError, ValueError):
         return None
     same = record.get("identity") == identity and record.get("input") == _state(file) and (folder / name).is_file()

@@ -63,7 +63,7 @@ def save_plot(rows: Sequence[ModelRow], path: Path, metric: str = "accuracy") ->
 def quality_axis(rows: Sequence[ModelRow], metric: str) -> tuple[str, list[float]]:
     """Return what an axis of the models' quality is called, and each model's figure on it."""
     scores = [score_of(row, metric) for row in rows]
-    if None not in scores:
+    if all(score is not None and math.isfinite(score) for score in scores):
         figure = metrics_by_name()[metric]
         return _axis(f"{figure.title} on the dev set", figure, scores)
     if all(row.metric is not None and math.isfinite(row.metric) for row in rows):

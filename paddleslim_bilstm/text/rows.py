@@ -163,8 +163,8 @@ class Rows:
         """Take one row in; a row without text is only counted.
 
         Raises:
-            UserError: NUL or half a surrogate pair in the text, a pair among single sentences or the other way round,
-                no label where labels are read, or one that the task can't have.
+            UserError: NUL or half a surrogate pair in a text or label, a pair among single sentences or the other way
+                round, no label where labels are read, or one that the task can't have.
         """
         sides = [side.strip() for side in ([text] if isinstance(text, str) else text)]
         if not any(sides):
@@ -180,6 +180,9 @@ class Rows:
         self.one_side_empty += len(sides) == 2 and not all(sides)
         if self.labels is not None:
             self.labels.append(self.task.read_label(label, self.at(place)))
+            for name in self.labels[-1] if isinstance(self.labels[-1], tuple) else self.labels[-1:]:
+                if isinstance(name, str):
+                    check_characters(name, f"{self.at(place)}: the label")
         self.texts.append(sides[0] if len(sides) == 1 else (sides[0], sides[1]))
         self.places.append(place)
 
@@ -277,7 +280,7 @@ def check_kind(rows: Rows, pairs: bool, others: str, setting: str = "Global.text
 
 
 def check_characters(text: str, where: str) -> None:
-    """Refuse NUL and lone surrogates, which no tokenizer can read.
+    """Refuse NUL and lone surrogates, which no tokenizer can read and no file of ours can hold.
 
     Raises:
         UserError: naming ``where``.
