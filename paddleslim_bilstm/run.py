@@ -219,5 +219,11 @@ class RunFolder:
     def _cache_what_is_fresh(self) -> None:
         for entry in list(self._own_cache.glob("*/*")):
             target = make_writable_folder(self.cache_dir / entry.parent.name, "Global.cache_dir") / entry.name
-            replace_folder(entry, target) if entry.is_dir() else os.replace(entry, target)
+            if entry.parent.name == "labels" and target.is_dir():  # where another run may have files open
+                for file in list(entry.iterdir()):
+                    os.replace(file, target / file.name)
+            elif entry.is_dir():
+                replace_folder(entry, target)
+            else:
+                os.replace(entry, target)
         remove(self._own_cache)

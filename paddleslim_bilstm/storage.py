@@ -82,7 +82,9 @@ def remove_leftovers(folder: Path) -> None:
     number, and a token of its own, as numbers come again.
     """
     own = re.compile(rf"\.{re.escape(_MACHINE)}-(\d+)-([0-9a-f]+)\.partial$")
-    for partial in list(folder.rglob(".*.partial")):
+    found = [Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)
+             if name.startswith(".") and name.endswith(".partial")]  # walks on where another run takes a folder away
+    for partial in found:
         owner = own.search(partial.name)
         with suppress(OSError):  # another user's
             if owner:

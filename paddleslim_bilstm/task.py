@@ -398,6 +398,14 @@ class Classification(Task):
             check_all_classes(train, scheme)
         return scheme
 
+    def of_array(self, values: np.ndarray, rows: int, outputs: int, where: str) -> np.ndarray:
+        labels = super().of_array(values, rows, outputs, where)
+        known = labels[labels != NO_LABEL]
+        if (labels != values.reshape(-1)).any() or known.size and not 0 <= known.min() <= known.max() < outputs:
+            raise UserError(f"{where}: must be the numbers of classes, 0 to {outputs - 1}, or {NO_LABEL} for a text "
+                            "without a label")
+        return labels
+
     def hard_loss(self, logits: Any, labels: Any) -> Any:
         """Mean cross-entropy over the labels that are known; 0 for a batch without any.
 

@@ -20,6 +20,7 @@ from paddleslim_bilstm.finetune import finetune as finetuning
 from paddleslim_bilstm.finetune import training
 from paddleslim_bilstm.finetune.finetune import best_dev_metric, finetune, teacher_is_missing
 from paddleslim_bilstm.finetune.training import warmup_and_decay
+from paddleslim_bilstm.scopes import dynamic_mode
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -211,6 +212,15 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(config, monkeypatch):
         finetune(config, ["Finetune.epochs=1"])
     finetune(config, ["Finetune.epochs=1", "Finetune.learning_rate=0.001"])
     assert taken[3] == 0
+
+
+def test_another_threshold_does_not_go_on_either():
+    with dynamic_mode():
+        network = paddle.nn.Linear(2, 2)
+        names = {finetuning._checkpoint(load_config({"Global": {"task": "multi_label", "threshold": threshold},
+                                                     "Finetune": {"model": "any"}}), network, ()).name
+                 for threshold in (0.2, 0.5, 0.2)}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize(("metric", "best_epoch"), [("accuracy", 0), ("macro_f1", 1)])

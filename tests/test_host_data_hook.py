@@ -10,7 +10,8 @@ from reviews import make_reviews
 from test_teacher_load import export, masked_network
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.data_hook import augmented_loader, loader_batches
+from paddleslim_bilstm.host.data_hook import augmented_loader, loader_batches, read_loader
+from paddleslim_bilstm.task import CLASSIFICATION
 from paddleslim_bilstm.tokens import BERT_FEEDS, Feed, Framing, load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("in_old_programs")
@@ -161,6 +162,32 @@ def test_one_line_says_what_is_changed(plain, caplog):
 def test_a_hook_that_would_do_nothing_is_refused(plain, sections, message):
     with pytest.raises(UserError, match=message):
         augmented_loader({"DataAugmentation": None, **sections}, {"model_dir": str(plain), "train_dataloader": list})
+
+
+def test_rounds_are_refused(plain):
+    config = {**EVERYTHING, "DataAugmentation": {"n_iter": 20}}
+    with pytest.raises(UserError, match="DataAugmentation.n_iter: does nothing without bert_to_bilstm"):
+        augmented_loader(config, {"model_dir": str(plain), "train_dataloader": FORMS["dicts"](plain, BERT_FEEDS)})
+
+
+@pytest.mark.parametrize("labels, message", [
+    ([0, 1, 2, 1, 0, 1, 0, 1], "must be the numbers of classes, 0 to 1, or -1 for a text without a label"),
+    ([0, 1, -100, 1, 0, 1, 0, 1], "0 to 1, or -1"), ([0.2, 0.9, 1, 1, 0, 1, 0, 1], "the numbers of classes")])
+def test_labels_that_are_no_classes_are_refused_before_any_work(plain, labels, message):
+    framing, _ = framed(plain, BERT_FEEDS)
+    with pytest.raises(UserError, match=f"train_dataloader: labels: .*{message}"):
+        read_loader([{**batch, "labels": np.array(labels)} for batch in batches_of(plain, BERT_FEEDS)],
+                    load_tokenizer(plain), framing, CLASSIFICATION, 2)
+
+
+def test_a_loader_whose_labels_are_all_missing_has_none(plain):
+    framing, _ = framed(plain, BERT_FEEDS)
+
+    def labels_of(*known):
+        batches = [{**batch, "labels": np.full((8, 1), -1)} for batch in batches_of(plain, BERT_FEEDS)]
+        batches[0]["labels"][:len(known), 0] = known
+        return read_loader(batches, load_tokenizer(plain), framing, CLASSIFICATION, 2)[1]
+    assert labels_of() is None and sorted(labels_of(1)[labels_of(1) >= 0]) == [1]
 
 
 def test_calibration_sees_the_loaders_own_batches(plain, tmp_path, monkeypatch):

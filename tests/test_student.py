@@ -231,6 +231,12 @@ def test_same_seed_gives_the_same_student():
     assert (one.weights["embedding"] != other.weights["embedding"]).any()
 
 
+def test_any_seed_of_the_schema_will_do():
+    data = token_sum_task(64)
+    student = train_student(SPEC, weights_for(), data, plan(2, seed=2**32 - 1, dropout=0.1), logit_mse, adam, None)
+    assert student.step == 2
+
+
 def base_for(weights, units=16, seed=4):
     """A base whose first columns are the embedding of ``weights``."""
     embedding = weights["embedding"]

@@ -150,6 +150,7 @@ def test_probabilities_and_labels_become_logits_and_it_is_told(tokenizer, tmp_pa
     found = softmax(table.logits_of(tokenizer.encode(TEXTS)))
     assert found[:, 0] == pytest.approx([0.8, 0.99 / 1.01, 1e-4, 0.95, 0.95], rel=1e-3)  # 0 is the class good
     assert [note[:31] for note in table.notes] == ["3 answers came as probabilities", "2 answers came as labels and be"]
+    assert table.notes[1].endswith("of a 95% certain teacher.")
 
 
 def test_a_regressions_answers_are_numbers(tokenizer, tmp_path):

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -23,6 +25,7 @@ from paddleslim_bilstm import storage
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.export.inference_file import ends_whole
 from paddleslim_bilstm.export.paddle_model import export_paddle_model
+from paddleslim_bilstm.run import RunFolder
 from paddleslim_bilstm.storage import (
     Need,
     check_folder,
@@ -110,6 +113,33 @@ def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(t
         remove_leftovers(tmp_path)
         assert sorted(os.listdir(tmp_path)) == sorted([names[os.getppid()], ".file.otherhost-1-2-0a1b.partial",
                                                        partial.name])
+
+
+def test_leftovers_are_looked_for_where_another_run_takes_a_folder_away(tmp_path, monkeypatch):
+    for name in ("goes", "stays"):
+        (tmp_path / name).mkdir()
+    other = tmp_path / "stays" / ".a.elsewhere-1-ab.partial"
+    other.write_text("")
+    os.utime(other, (0, 0))
+
+    def scandir(place, scan=os.scandir):
+        if Path(place).name == "goes":
+            raise FileNotFoundError(place)
+        return scan(place)
+    monkeypatch.setattr(os, "scandir", scandir)
+    remove_leftovers(tmp_path)
+    assert not other.exists()
+
+
+def test_fresh_labels_join_those_that_another_run_is_writing(tmp_path):
+    own, cache = tmp_path / "own", tmp_path / "cache"
+    for folder, name in ((own, "logits.npy"), (cache, ".logits.npy.partial"), (cache, "chunk-0.bin")):
+        (folder / "labels" / "key").mkdir(parents=True, exist_ok=True)
+        (folder / "labels" / "key" / name).write_text(folder.name)
+    RunFolder._cache_what_is_fresh(SimpleNamespace(_own_cache=own, cache_dir=cache))
+    assert {file.name: file.read_text() for file in (cache / "labels" / "key").iterdir()} == {
+        "logits.npy": "own", ".logits.npy.partial": "cache", "chunk-0.bin": "cache"}
+    assert not own.exists()
 
 
 def test_arrays_are_written_as_safetensors(tmp_path):

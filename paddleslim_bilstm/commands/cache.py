@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def cached(root: Path) -> list[Entry]:
     entries = []
     for kind in (*CACHE_KINDS, FRESH):
         for path in (root / kind).iterdir() if (root / kind).is_dir() else ():
-            files = [file for file in (path, *path.rglob("*")) if file.is_file()]
-            age_days = (time.time() - path.stat().st_mtime) / _DAY_S
-            entries.append(Entry(kind, path, sum(file.stat().st_size for file in files), age_days))
+            with suppress(FileNotFoundError):  # a run that is at work has taken it away
+                files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+                age_days = (time.time() - path.stat().st_mtime) / _DAY_S
+                entries.append(Entry(kind, path, sum(file.stat().st_size for file in files), age_days))
     return sorted(entries, key=lambda entry: (entry.kind, entry.age_days))

@@ -33,7 +33,7 @@ _TRAINING = ("Distillation", "MultiTeacherDistillation", "QuantAware", "Unstruct
 def augmented_loader(config: Mapping[str, Any] | Source, arguments: Mapping[str, Any]) -> Callable[[], Iterator[dict]]:
     """Return ``train_dataloader`` as a generator function whose batches passed through the hooks of the config.
 
-    Each epoch draws anew; ``n_iter`` has no meaning here. A batch keeps its shape, whatever the hooks do: rows are cut
+    Each epoch draws anew. A batch keeps its shape, whatever the hooks do: rows are cut
     to its width and padded to it, masks and token types are made for what a row holds now. The labels that a batch may
     hold stay as they are, and so do rows that the loader did not yield in its first epoch.
 
@@ -43,8 +43,8 @@ def augmented_loader(config: Mapping[str, Any] | Source, arguments: Mapping[str,
             ``train_dataloader`` in any form that PaddleSlim takes.
 
     Raises:
-        UserError: a hook is unknown or wrongly set, nothing is trained, the loader is missing or can't be read, or
-            ``model_dir`` holds no text classifier with its tokenizer.
+        UserError: a hook is unknown or wrongly set, or ``n_iter`` is set, nothing is trained, the loader is missing or
+            can't be read, or ``model_dir`` holds no text classifier with its tokenizer.
     """
     written = read_source(config)
     section = written.values.get("Global")
@@ -53,6 +53,9 @@ def augmented_loader(config: Mapping[str, Any] | Source, arguments: Mapping[str,
     settings = load_config(replace(written, values=ours))
     hooks = settings.augmentation.hooks
     check_hooks(hooks)
+    if settings.augmentation.n_iter is not None:
+        raise written.error(("DataAugmentation", "n_iter"), "does nothing without bert_to_bilstm, as each epoch draws "
+                            "anew; leave it out")
     if not any(name in written.values for name in _TRAINING):
         raise UserError(f"DataAugmentation: nothing here trains on its sentences ({_CALIBRATES} only calibrates); "
                         "remove it, or add a strategy that trains")
@@ -140,7 +143,8 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task 
 
     Returns:
         The sentences, or the pairs where a row has a second side, and their labels, as ``task`` has them for a model
-        of so many ``outputs``, where the batches hold an array ``labels`` or ``label``; without a task none are read.
+        of so many ``outputs``, where the batches hold an array ``labels`` or ``label``; without a task none are read,
+        and None where all are missing.
 
     Raises:
         UserError: a batch has no token ids, or labels that the task can't have, or the loader is empty.
@@ -159,5 +163,6 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task 
     pairs = any(second for _, second in ordered)
     lists = [side for row in ordered for side in (row if pairs else row[:1])]
     sentences = tokenizer.sentences_of(lists)
+    known = None if any(label is None for label in labels) else np.stack(labels)
     return (Sentences.from_sides(sentences) if pairs else sentences,
-            None if any(label is None for label in labels) else np.stack(labels))
+            known if known is not None and task.has_label(known).any() else None)

@@ -119,7 +119,7 @@ class TrainingProgram:
 
     def _build_training(self, spec, plan, loss, make_optimizer):
         self._program, startup = paddle.static.Program(), paddle.static.Program()
-        self._program.random_seed = startup.random_seed = plan.seed
+        self._program.random_seed = startup.random_seed = plan.seed % 2**31  # an operator's attribute, int32
         with paddle.static.program_guard(self._program, startup), paddle.utils.unique_name.guard():
             rows = paddle.static.data("rows", [-1, -1], "int64")
             lengths = paddle.static.data("lengths", [-1], "int32")

@@ -167,11 +167,18 @@ class GivenAnswers:
                             f"{_at(self.files, *one)} does; give one answer a text, such as the mean of several")
         first = np.ones(len(hashes), bool)
         first[again] = False
-        notes = tuple(_note(kind, sum(len(ids) for one, ids, _, _ in self._parts if one == kind))
+        notes = tuple(self._note(kind, len(label_names), sum(len(ids) for one, ids, _, _ in self._parts if one == kind))
                       for kind in KINDS if any(one == kind for one, *_ in self._parts) and self._changed(kind))
         for note in notes:
             _log.info("%s", note)
         return LabelTable(hashes[first], logits[first], notes, places[first], self.files)
+
+    def _note(self, kind: str, classes: int, count: int) -> str:
+        if kind == _PROBABILITIES:
+            return (f"{count:,} answers came as probabilities and became logits by their logarithms, those below "
+                    f"{LEAST_PROBABILITY:g} as if they were that.")
+        certain = 1 - SMOOTHING + (SMOOTHING / classes if self.task.has_classes else 0)
+        return f"{count:,} answers came as labels and became logits of a {certain:.0%} certain teacher."
 
     def _changed(self, kind: str) -> bool:
         return kind == _PROBABILITIES or kind == _LABEL and self.task.smooths_labels
@@ -380,13 +387,6 @@ def _at(files: Sequence[Path], file: int, row: int) -> str:
     """Return a place for messages: "labels.jsonl:7", of arrays "part-00000.npy[7]"."""
     path = files[file]
     return f"{path}[{row}]" if path.suffix in _ARRAYS else f"{path}:{row}"
-
-
-def _note(kind: str, count: int) -> str:
-    if kind == _PROBABILITIES:
-        return (f"{count:,} answers came as probabilities and became logits by their logarithms, those below "
-                f"{LEAST_PROBABILITY:g} as if they were that.")
-    return f"{count:,} answers came as labels and became logits of a {1 - SMOOTHING:.0%} certain teacher."
 
 
 def missing_note(answered: np.ndarray) -> str:
