@@ -21,6 +21,7 @@ from task_texts import letter, review, rows, ticket
 from paddleslim_bilstm import compress
 
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+_ROUNDS = "DataAugmentation.n_iter=3"  # will do beside unlabelled text
 TASKS = {  # name -> (config, what makes a row, what the table shows)
     "tickets": (_CONFIGS / "classes.yaml", ticket, {"macro-F1 %": "f1", "accuracy %": "accuracy"}),
     "reviews": (_CONFIGS / "regression.yaml", review, {"Pearson": "pearson", "Spearman": "spearman"}),
@@ -54,7 +55,7 @@ def run(name: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[
     files = {"train_file": "train.csv", "dev_file": "dev.csv", "unlabeled_file": "unlabeled.txt",
              "model_dir": "teacher", "save_dir": "student"}
     overrides = [f"Global.{key}={folder / file}" for key, file in files.items()]
-    report = compress(config, overrides=[*overrides, f"Global.seed={options.seed}",
+    report = compress(config, overrides=[*overrides, f"Global.seed={options.seed}", _ROUNDS,
                                          f"Finetune.model={pretrained}", *options.override]).report
     models = {model.name: model for model in report.models}
     return {title: {model: models[model].figure(figure) for model in MODELS} for title, figure in figures.items()}

@@ -9,9 +9,10 @@ from .config import add_config_arguments, add_verbose, quiet_run
 
 _EXAMPLES = """\
 examples:
-  paddleslim-bilstm augment configs/sst2.yaml --output texts
-  paddleslim-bilstm augment configs/sst2.yaml --output texts --tokens
-  paddleslim-bilstm compress configs/sst2.yaml -o Global.model_dir= Global.teacher_labels=texts
+  paddleslim-bilstm augment elsewhere.yaml --output texts --tokens
+  paddleslim-bilstm compress elsewhere.yaml -o Global.teacher_labels=texts
+
+The YAML is one without model_dir: the texts are then made of words, or of the tokens of Global.tokenizer_dir.
 """
 
 

@@ -51,6 +51,9 @@ Then name the files, or this folder, in place of a model, and leave all else in 
 Global:
   teacher_labels: FOLDER
 ```
+
+(If it had a `model_dir` when these texts were made, name that folder as `tokenizer_dir` instead: the texts are of its
+tokens.)
 """
 _DEV = (", and {count:,} texts of the dev set in\n`dev.jsonl`. Answer these, too, and the report holds the teacher's "
         "quality and how much the student agrees with it")
