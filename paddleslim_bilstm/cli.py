@@ -66,9 +66,9 @@ paddleslim-bilstm COMMAND --help lists the options of a command.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 after an error of the user's, 130 and 143 after a signal."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _make_output_writable()
     _show_messages()
     _quieten_libraries()
-    _make_output_writable()
     try:
         arguments = _parser(argv).parse_args(argv)
         code = arguments.run(arguments)
@@ -141,6 +141,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _make_output_writable() -> None:
     """Let standard output take any name or label, whatever its encoding, also where it is closed (``>&-``)."""
+    sys.stderr = sys.stderr or open(os.devnull, "w", errors="backslashreplace")
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", errors="backslashreplace")
     elif hasattr(sys.stdout, "reconfigure"):

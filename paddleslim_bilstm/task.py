@@ -492,8 +492,8 @@ class Regression(Task):
 
     def read_label(self, label: Any, where: str) -> Hashable:
         """A finite number, as text: 0.5 is "0.5"; written as ``3``, ``-0.5`` or ``1e-3``."""
-        is_number = isinstance(label, numbers.Real) and not isinstance(label, bool)
-        if is_number and not float(label).is_integer():
+        if isinstance(label, numbers.Real) and not isinstance(label, numbers.Integral) and \
+                not float(label).is_integer():
             label = repr(float(label))
         label = super().read_label(label, where)
         if not NUMBER.fullmatch(label) or not math.isfinite(float(label)):

@@ -183,7 +183,10 @@ def test_names_are_printed_in_any_encoding(command, monkeypatch, capfd):
     command(lambda arguments: print("\u597d caf\udce9") or 0)
     assert cli.main(["test"]) == 0 and capfd.readouterr().out == "\\u597d caf\\udce9\n"
     monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
     assert cli.main(["test"]) == 0
+    command(raising(UserError("wrong")))
+    assert cli.main(["test"]) == 2
 
 
 def test_closed_standard_input_is_one_line(monkeypatch, capsys):

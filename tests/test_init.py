@@ -203,6 +203,35 @@ def test_a_column_that_was_named_is_the_one_that_is_read(init, tmp_path, column)
     assert settings.global_.text_column == column and isinstance(data.train_texts[0], str)
 
 
+def test_a_label_column_with_a_texts_name_is_no_text(init, tmp_path):
+    names = {1: "positive", 0: "negative"}
+    rows = "".join(f"{text} {n},{names[int(label)]}\n" for n, (text, label) in enumerate(_rows()))
+    for name in ("train.csv", "dev.csv"):
+        (tmp_path / name).write_text("comment,review\n" + rows)
+    _, settings, data = init(tmp_path / "train.csv", "--label-column", "review")
+    assert (settings.global_.text_column, settings.global_.label_column) == ("comment", "review")
+    assert {*data.label_names} == {"negative", "positive"} and not {*data.train_texts} & {*data.label_names}
+    for name in ("train.csv", "dev.csv"):
+        (tmp_path / name).write_text("target,stars\n" + rows)
+    (tmp_path / "mine.yaml").unlink()
+    _, settings, data = init(tmp_path / "train.csv", "--text-column", "target")
+    assert settings.global_.text_column == "target" and {*data.label_names} == {"negative", "positive"}
+
+
+@pytest.mark.parametrize("config, task", [
+    ({"id2label": {"0": "LABEL_0"}, "problem_type": "regression"}, "regression"), ({"num_labels": 1}, "regression"),
+    ({"id2label": {"0": "0", "1": "1", "2": "2"}, "problem_type": "multi_label_classification"}, "multi_label"),
+    ({"num_labels": 3}, "classification")])
+def test_the_teacher_tells_the_task_where_labels_dont(init, tmp_path, tiny_teacher, config, task):
+    folder = shutil.copytree(tiny_teacher("huggingface"), tmp_path / "teacher")
+    known = json.loads((folder / "config.json").read_text())
+    known = {key: value for key, value in known.items() if key not in ("id2label", "num_labels", "label2id")}
+    (folder / "config.json").write_text(json.dumps({**known, **config}))
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(
+        f"{text} {n},{n % 3}\n" for n, (text, _) in enumerate(_rows())))
+    assert init(tmp_path / "t.csv", "--teacher", folder)[1].global_.task == task
+
+
 def test_blanks_in_the_header_and_small_numbers(init, tmp_path):
     (tmp_path / "t.csv").write_text("text, label\n" + "".join(
         f"{text} {n},{[0.5, 1.0, 1e-05][n % 3]}\n" for n, (text, _) in enumerate(_rows())))

@@ -51,6 +51,8 @@ def test_the_whole_job_on_pairs(output, teacher):
     assert [row.name for row in report.models] == ["teacher", "Bi-LSTM alone", "distilled", "QuantPost",
                                                    "QuantBiLSTM, Paddle", "ONNX", "QuantBiLSTM"]
     assert all(row.accuracy is not None and row.f1 is not None and row.flops > 0 for row in report.models)
+    of = {row.name: row.parameters for row in report.models}
+    assert of["QuantBiLSTM, Paddle"] == of["QuantPost"] == of["distilled"]  # scales are none
     assert report.data["truncated_train"] > 0 and report.data["train_one_side_empty"] == 0
     assert json.loads((output.save_dir / "student.json").read_text())["pairs"] is True
     texts = [pair for pair, _ in ROWS[150:]]

@@ -113,8 +113,10 @@ def test_python_rows_take_the_place_of_files(config):
         del config["Global"][name]
     rows = make_reviews(120, seed=3)
     config["Global"]["metric"] = "matthews"
-    result = compress(config, train=rows[:90], dev=rows[90:], unlabeled=["the acting was fresh .", "a weak plot ."])
-    assert result.report.data["unlabeled"] == 2
+    unlabeled = ["the acting was fresh .", "a weak plot . " * 40]
+    result = compress(config, train=rows[:90], dev=rows[90:], unlabeled=unlabeled)
+    assert result.report.data["unlabeled"] == 2 and result.report.data["truncated_unlabeled"] == 1
+    assert result.report.data["truncated_train"] == 0
     last = result.report.models[-1]
     assert result.report.metric == "matthews" and "Matthews" in result.table
     assert last.accuracy is not None and -1 <= last.matthews <= 1

@@ -63,7 +63,8 @@ def test_every_output_folder_has_a_card(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in ("0", "1")
     assert in_onnx.shape == in_paddle.shape == (1, 2) and np.abs(in_onnx - in_paddle).max() < 0.5
 
-    compress(config, overrides=["Global.seed=1", "DataAugmentation.n_iter=0"])
+    assert "distilled from a larger classifier" in text and "BERT that it replaces" in text
+    compress(config, overrides=["bert_to_bilstm.seed=1", "DataAugmentation.n_iter=0"])
     text = card.read_text(encoding="utf-8")
     assert "seed 1" in text and "made of them by no augmentation, " in text
     card.write_text("# My project\n", encoding="utf-8")
@@ -88,6 +89,9 @@ def test_the_code_runs_for_every_kind_of_student(tmp_path, monkeypatch, changes)
     write_report(tmp_path, [ROW], {}, {"train": 1.0}, {"train": 5}, {"sentences": 9}, spec=spec, language="zh")
     head, blocks = head_and_blocks(tmp_path / "README.md")
     assert head["language"] == "zh" and "int8" not in head["tags"]
+    pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("README.md", "report.md")]
+    assert "distilled from the answers of others" in pages[0] and "answers from elsewhere" in pages[0]
+    assert not any("BERT that it replaces" in page or "its teacher's tokenizer" in page for page in pages)
     in_onnx, in_paddle = run_in(tmp_path, blocks, monkeypatch)
     np.testing.assert_allclose(in_onnx, in_paddle, atol=1e-5)
     assert in_onnx.shape == (1, spec.num_classes)

@@ -103,6 +103,17 @@ def test_columns_are_found_by_usual_names_or_by_setting(written):
     assert "twice" in read_error(written("d.tsv", "text\ttext\tlabel\nx\tx\t0\n"))
 
 
+def test_no_column_is_text_and_label(written):
+    path = written("a.csv", "comment,review\ngood,positive\nbad,negative\n")  # review is usually a text's
+    assert "no text column is known" in read_error(path, label_column="review")
+    rows = read(path, text_column="comment", label_column="review")
+    assert rows.texts == ["good", "bad"] and rows.labels == ["positive", "negative"]
+    assert read(written("b.csv", "Text,review\ngood,x\n"), label_column="review").texts == ["good"]
+    path = written("c.csv", "target,category\nthe food,1\n")  # target is usually a label's
+    assert read(path, text_column="target").labels == ["1"]
+    assert "both name target; name two columns" in read_error(path, text_column="target", label_column="target")
+
+
 def test_a_second_text_is_not_ignored_silently(written):
     path = written("a.tsv", "sentence\tsentence2\tlabel\na\tb\t1\n")
     assert "sentence, sentence2 could be single sentences or pairs" in read_error(path)
@@ -146,6 +157,11 @@ def test_broken_rows_are_named_with_their_line(written, name, content, line, par
     path = written(name, content)
     message = read_error(path)
     assert message.startswith(f"{path}:{line}: ") and part in message
+
+
+def test_a_score_of_many_digits_is_one_line(written):
+    path = written("a.jsonl", '{"text": "a", "score": 1%s}\n' % ("0" * 400))
+    assert f"{path}:1: the label is 1000" in read_error(path, label_column="score", task=REGRESSION)
 
 
 @pytest.mark.parametrize("name, content", [

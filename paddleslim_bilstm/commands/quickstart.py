@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     code = compress_command.run(argparse.Namespace(config=str(CONFIG), override=arguments.override,
                                                    fresh=arguments.fresh, verbose=arguments.verbose))
     print(f"Configuration: {CONFIG}")
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         _try_out(settings.global_.save_dir)
     return code
 

@@ -135,7 +135,8 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     names, sample = read_sample(file, "DATA", SAMPLE_ROWS)
     label_column = label_column or _label_column(names, sample, text_column)
     text_column = text_column or _text_column(names, sample, label_column, file)
-    task = _task([row[names.index(label_column)] for row in sample if label_column in names], label_column)
+    task = _task([row[names.index(label_column)] for row in sample if label_column in names], label_column,
+                 _teachers_task(teacher))
     rows = read_file(file, "DATA", text_column=text_column, label_column=label_column, task=task)
     chinese = is_chinese("".join(map(_joined, rows.texts[:SAMPLE_ROWS])))
     outputs, classes, kind, reads = _teacher(teacher, chinese)
@@ -310,17 +311,30 @@ def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] |
     return outputs, classes or None, kind, config.get("max_position_embeddings")
 
 
-def _task(labels: Sequence[Any], column: str) -> Task:
-    """Return the task by the look of labels: lists are several, fractions a regression.
+def _teachers_task(folder: str | None) -> Task | None:
+    """Return the task that a teacher's configuration tells of, if it does."""
+    file = Path(folder or "") / "config.json"
+    if folder is None or not file.is_file():
+        return None
+    config = read_json(file, "name the folder of the fine-tuned classifier")
+    if config.get("problem_type") == "multi_label_classification":
+        return MULTI_LABEL
+    outputs = config.get("num_labels") or config.get("num_classes") or len(config.get("id2label") or ())
+    return REGRESSION if config.get("problem_type") == "regression" or outputs == 1 else None
+
+
+def _task(labels: Sequence[Any], column: str, teachers: Task | None = None) -> Task:
+    """Return the task by the look of labels: lists are several, fractions a regression; or ``teachers``, where it fits.
 
     Raises:
         UserError: they are numbers with a decimal comma.
     """
-    if any(isinstance(label, (list, tuple)) for label in labels):
+    if teachers is MULTI_LABEL or any(isinstance(label, (list, tuple)) for label in labels):
         return MULTI_LABEL
     texts = [str(label).strip() for label in labels]
     if texts and all(NUMBER.fullmatch(text) for text in texts):
-        return REGRESSION if any(not float(text).is_integer() for text in texts) else CLASSIFICATION
+        fractions = any(not float(text).is_integer() for text in texts)
+        return REGRESSION if teachers is REGRESSION or fractions else CLASSIFICATION
     if texts and all(re.fullmatch(r"[-+]?\d+(,\d+)?", text) for text in texts):
         odd = next(text for text in texts if "," in text)
         raise UserError(f"DATA: {column} holds {odd}, which may be a decimal or two labels; write decimals with a "
@@ -339,10 +353,11 @@ def _label_column(names: Sequence[str], sample: Sequence[Sequence[Any]], text_co
         UserError: there is none.
     """
     lower = [name.strip().lower() for name in names]
-    usual = next((name for name in LABEL_COLUMNS if name in lower), None)
+    texts = text_column if isinstance(text_column, tuple) else (text_column,)
+    usual = next((name for name in LABEL_COLUMNS if name in lower and names[lower.index(name)].strip() not in texts),
+                 None)
     if usual is not None:
         return names[lower.index(usual)].strip()
-    texts = text_column if isinstance(text_column, tuple) else (text_column,)
     values = {name: {str(row[place]).strip() for row in sample}
               for place, name in enumerate(names) if name not in texts}
     few = [(len(found), -place, name) for place, (name, found) in enumerate(values.items())
@@ -360,7 +375,8 @@ def _text_column(names: Sequence[str], sample: Sequence[Sequence[Any]], label_co
     """
     pair = known_pair(names, f"{file}:1", "--text-column", label_column)
     lower = [name.strip().lower() for name in names]
-    usual = next((name for name in TEXT_COLUMNS if name in lower), None)
+    usual = next((name for name in TEXT_COLUMNS if name in lower and names[lower.index(name)].strip() != label_column),
+                 None)
     if pair or usual:
         return pair or names[lower.index(usual)].strip()
     lengths = {name.strip(): _lengths([str(row[place]).strip() for row in sample])

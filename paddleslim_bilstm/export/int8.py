@@ -22,7 +22,7 @@ from ..tokens import Reader, Sentences
 from .codebooks import find_vectors, recode
 from .inference_file import save_inference_model
 from .onnx_model import build_onnx
-from .paddle_model import parameter_names
+from .paddle_model import EMBEDDING_SCALE, parameter_names
 
 # CPUs without VNNI instructions add pairs of 8-bit products in 16 bits, where 255 * 127 * 2 is cut off.
 # 255 * 64 * 2 isn't: 7 bits give every CPU the same answers.
@@ -271,7 +271,7 @@ def put_int8_embedding(source: Path, folder: Path, spec: StudentSpec, table: Int
         def found(name: str, dtype: str, units: int):
             return block.create_var(name=name, shape=[*ids.shape, units], dtype=dtype)
 
-        values, scale = stored("embedding_int8", table.values), stored("embedding_scale", table.scale)
+        values, scale = stored("embedding_int8", table.values), stored(EMBEDDING_SCALE, table.scale)
         one = stored("embedding_one", np.ones(1, np.float32))
         units = table.values.shape[1]
         int8_rows, row_scale = found("embedding_rows", "int8", units), found("embedding_row_scale", "float32", 1)

@@ -16,6 +16,8 @@ from ..student.network import TOKEN_MAP, StudentNetwork, logits_of_feeds, read_w
 from ..student.spec import MODEL_NAME, StudentSpec
 from .inference_file import save_inference_model
 
+EMBEDDING_SCALE = "embedding_scale"  # the parameter that holds an int8 embedding's
+
 
 def export_paddle_model(folder: Path, spec: StudentSpec, weights: Weights) -> Path:
     """Write ``model.pdmodel`` and ``model.pdiparams`` into ``folder`` and return their common prefix.
@@ -77,7 +79,7 @@ class _Int8Embedding(paddle.nn.Layer):
         super().__init__()
         self._units = embedding.values.shape[1]
         self._table = self._store("embedding_int8", embedding.values, place)
-        self._row_scale = self._store("embedding_scale", embedding.scale, place)
+        self._row_scale = self._store(EMBEDDING_SCALE, embedding.scale, place)
         self._one = self._store("embedding_one", np.ones(1, np.float32), place)
 
     @staticmethod

@@ -30,7 +30,7 @@ def model_card(report: Report, spec: StudentSpec, language: str | None = None) -
     Args:
         language: of its text, as ISO 639-1 has it, where it is known.
     """
-    parts = [_head(report, spec, language), f"# {card_title(report)}\n\n{_what(spec)}\n\n{report.headline}",
+    parts = [_head(report, spec, language), f"# {card_title(report)}\n\n{_what(report, spec)}\n\n{report.headline}",
              f"## How it was made\n\n{_making(report)}",
              f"## How good it is\n\n{markdown_table(report.models)}\n\n{_measured(report)}{_labels(report)}",
              f"## Limits\n\n{_limits(report, spec)}",
@@ -62,15 +62,18 @@ def _teacher_name(report: Report) -> str:
     return " and ".join(path.parent.name or path.stem if path.suffix == ".onnx" else path.name for path in paths)
 
 
-def _what(spec: StudentSpec) -> str:
+def _what(report: Report, spec: StudentSpec) -> str:
     texts = "pairs of texts" if spec.pairs else "texts"
     task = spec.task.what_it_does(texts, spec.num_classes, _shown_names(spec.label_names))
-    reads = "words of its own (`words.txt`)" if spec.reads_words else "the tokens of its teacher's tokenizer"
+    tokenizer = "its teacher's tokenizer" if report.has_teacher_model else "the tokenizer beside it"
+    reads = (f"words of its own (`words.txt`), of texts cut to {spec.max_seq_length} tokens of {tokenizer}"
+             if spec.reads_words else
+             f"the tokens of {tokenizer}, at most {spec.max_seq_length} of them with `[CLS]` and `[SEP]`")
     layers = f"{spec.num_layers} layer{'s' * (spec.num_layers > 1)} of {spec.hidden_size} units a direction"
     return (f"A small recurrent network (`{spec.encoder}`, {layers}, {spec.embed_dim}-dimensional embedding, pooling "
-            f"`{spec.pooling}`) that {task}. It reads {reads}, at most {spec.max_seq_length} of them with "
-            f"`[CLS]` and `[SEP]`, and was distilled from a larger classifier by paddleslim_bilstm {__version__}, "
-            "after [Tang et al. 2019](https://arxiv.org/abs/1903.12136).")
+            f"`{spec.pooling}`) that {task}. It reads {reads}, and was distilled from "
+            f"{'a larger classifier' if report.has_teacher_model else 'the answers of others'} by paddleslim_bilstm "
+            f"{__version__}, after [Tang et al. 2019](https://arxiv.org/abs/1903.12136).")
 
 
 def _shown_names(names: tuple[str, ...]) -> str:
@@ -83,8 +86,8 @@ def _making(report: Report) -> str:
     teacher = report.models[0] if report.models[0].name == TEACHER else None
     if teacher is not None:
         size = "" if teacher.parameters is None else f" of {compact(teacher.parameters)} parameters"
-        lines.append(f"- **Teacher**: `{_teacher_name(report)}`, a fine-tuned classifier{size}: "
-                     f"{quality(teacher, report.metric)}.")
+        what = f", a fine-tuned classifier{size}" if report.has_teacher_model else ", answers from elsewhere"
+        lines.append(f"- **Teacher**: `{_teacher_name(report)}`{what}: {quality(teacher, report.metric)}.")
     counts = [f"{report.data[key]:,} {what}" for key, what in (
         ("train", "labelled rows to train on"), ("unlabeled", "unlabelled texts"), ("dev", "dev rows"))
         if report.data.get(key)]
@@ -97,9 +100,10 @@ def _making(report: Report) -> str:
         lines.append(f"- **Transfer set**: {distinct:,} distinct sentences made of them{in_rounds} by "
                      f"{_hooks(report.config)}, labelled by the teacher.")
     settings = report.config.get("bert_to_bilstm", {})
+    seed = settings.get("seed")
+    seed = report.config.get("Global", {}).get("seed", 0) if seed is None else seed
     lines.append(f"- **Training**: loss `{settings.get('loss', 'logit_mse')}` on the teacher's answers, weight of the "
-                 f"labels {settings.get('alpha', 0):g}, seed {report.config.get('Global', {}).get('seed', 0)}; all "
-                 "settings are in `report.json`.")
+                 f"labels {settings.get('alpha', 0):g}, seed {seed}; all settings are in `report.json`.")
     return "\n".join(lines)
 
 
@@ -144,7 +148,7 @@ def _loading(report: Report, spec: StudentSpec) -> str:
     text = '("He left.", "He went away.")' if spec.pairs else '"a gripping, funny film"'
     answer = f".{spec.task.answer_field}" if spec.task.answer_field else ""
     reads = "words of `words.txt` by line, and their number" if spec.reads_words else \
-        "the ids of the tokenizer beside it, as the BERT that it replaces"
+        "the ids of the tokenizer beside it" + ", as the BERT that it replaces" * report.has_teacher_model
     return f"""\
 In this folder, with `pip install "paddleslim-bilstm[predict]"`:
 

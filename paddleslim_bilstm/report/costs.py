@@ -17,6 +17,7 @@ import onnxruntime
 import paddle
 
 from ..export.inference_file import NEW_PROGRAM, program_file
+from ..export.paddle_model import EMBEDDING_SCALE
 from ..old_programs import old_programs
 from ..scopes import own_scope
 from ..teacher import Teacher
@@ -88,7 +89,7 @@ def parameters(prefix: Path) -> int:
             return program.count_parameters()
     program = _program(prefix)
     scales = {name for op in program.global_block().ops if "quantize" in op.type for slot in op.input_names
-              if slot != "X" for name in op.input(slot)}
+              if slot != "X" for name in op.input(slot)} | {EMBEDDING_SCALE}
     return sum(math.prod(var.shape) for var in program.list_vars()
                if _is_weight(var) and var.name not in scales)
 

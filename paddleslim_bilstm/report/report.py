@@ -61,6 +61,11 @@ class Report:
         return headline(self.models, self.metric)
 
     @property
+    def has_teacher_model(self) -> bool:
+        """Whether the teacher is a model, for which the student can stand in: not answers of others, nor a function."""
+        return bool(self.config.get("Global", {}).get("model_dir"))
+
+    @property
     def table(self) -> str:
         """The models side by side, for a terminal."""
         return text_table(self.models)

@@ -42,10 +42,14 @@ _TOKENS = {
             "serves the teacher runs it unchanged.",
     "tokenizer": "The tokenizer is the teacher's; its files lie beside the model.",
 }
+_TOKENS_WITHOUT_MODEL = {
+    "what": "The model takes the ids of the tokenizer beside it, as a BERT does, and returns logits.",
+    "tokenizer": "The tokenizer's files lie beside the model.",
+}
 _WORDS = {
     "what": "The model takes words of its own and their number, and returns logits of the teacher's shape.",
-    "tokenizer": "`words.txt` holds the words, the first line has id 0. A word is a group of the teacher's tokens, "
-                 "whose tokenizer lies beside it; Chinese words are cut by jieba.",
+    "tokenizer": "`words.txt` holds the words, the first line has id 0. A word is a group of tokens of the tokenizer "
+                 "beside it; Chinese words are cut by jieba.",
 }
 
 
@@ -134,7 +138,7 @@ def _method(report: Report) -> str:
         "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
         "the model's files on disk.",
         f"- **FLOPs**: two for each multiply-add of matrix products, convolutions and LSTMs in the exported program, "
-        f"for one sentence of {flops_tokens} tokens, `[CLS]` and `[SEP]` included.",
+        f"for one sentence of {flops_tokens} tokens{'' if _reads_words(report) else ', `[CLS]` and `[SEP]` included'}.",
         f"- **p50, p99**: milliseconds from token ids to logits at batch 1, over up to {SINGLE_SENTENCES} "
         f"{_sentences(report)} in {runtimes}; each sentence counts with its median of {PASSES} passes after a "
         "warm-up, so p99 shows the long sentences.",
@@ -153,8 +157,7 @@ def _sentences(report: Report) -> str:
 
 def _loading(report: Report, feeds: str) -> str:
     mkl = report.hardware["cpu_settings"].get("MKL_DEBUG_CPU_TYPE")
-    words = report.config.get("bert_to_bilstm", {}).get("student", {}).get("vocabulary") == WORDS
-    parts = _WORDS if words else _TOKENS
+    parts = _WORDS if _reads_words(report) else _TOKENS if report.has_teacher_model else _TOKENS_WITHOUT_MODEL
     name = published_name(report.config.get("Global", {}).get("model_filename"))
     code = _LOADING.replace("FEEDS", feeds).replace("MODEL", name)
     text = f"{parts['what']} In this folder:\n\n{code}\n\n{parts['tokenizer']}"
@@ -162,6 +165,10 @@ def _loading(report: Report, feeds: str) -> str:
         return text
     return (f"{text} The figures above were measured with `MKL_DEBUG_CPU_TYPE={mkl}` in the environment, which "
             "must be there before Paddle loads; without it Paddle is slower on AMD processors.")
+
+
+def _reads_words(report: Report) -> bool:
+    return report.config.get("bert_to_bilstm", {}).get("student", {}).get("vocabulary") == WORDS
 
 
 def _duration(seconds: float) -> str:

@@ -110,7 +110,8 @@ def tokenized(settings: Config, teacher: Teacher, data: Dataset) -> TrainingText
     full_dev = teacher.tokenizer.encode(data.dev_texts)
     limit = _content_tokens(global_.max_seq_length, teacher, full.pairs)
     counts = {"train": len(data.train_texts), "unlabeled": len(data.unlabeled_texts), "dev": len(data.dev_texts),
-              "truncated_train": int((full.lengths > limit).sum()),
+              "truncated_train": int((full.lengths[:len(data.train_texts)] > limit).sum()),
+              "truncated_unlabeled": int((full.lengths[len(data.train_texts):] > limit).sum()),
               "truncated_dev": int((full_dev.lengths > limit).sum()), **data.counts}
     labels = None
     if data.train_labels is not None:

@@ -38,16 +38,20 @@ def find_columns(names: Sequence[str], where: str, text_column: TextColumn | Non
     """Return which of the named columns hold text and label.
 
     Without ``text_column`` the one pair of ``PAIR_COLUMNS``, or else the first of ``TEXT_COLUMNS`` that is there, in
-    capitals or not; likewise the label.
+    capitals or not; likewise the label. None is both.
 
     Raises:
-        UserError: no such column, or columns that could be a pair as well as not.
+        UserError: no such column, one for both, or columns that could be a pair as well as not.
     """
     if text_column is None:
         text_column = known_pair(names, where, settings[0], label_column)
     wanted = text_column if isinstance(text_column, tuple) else (text_column,)
-    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0]) for name in wanted)
-    label = _find(names, where, label_column, LABEL_COLUMNS, "label", settings[1]) if with_labels else None
+    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0], (label_column,)) for name in wanted)
+    if not with_labels:
+        return Columns(texts, None)
+    label = _find(names, where, label_column, LABEL_COLUMNS, "label", settings[1], [names[text] for text in texts])
+    if label in texts:
+        raise UserError(f"{where}: {' and '.join(settings)} both name {names[label].strip()}; name two columns")
     return Columns(texts, label)
 
 
@@ -73,10 +77,10 @@ def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_col
 
 
 def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequence[str], kind: str,
-          setting: str) -> int:
+          setting: str, taken: Sequence[str | None]) -> int:
     names = [name.strip() for name in names]
     if wanted is None:
-        names = [name.lower() for name in names]
+        names = ["" if name in [one and one.strip() for one in taken] else name.lower() for name in names]
         wanted = next((name for name in defaults if name in names), None)
         if wanted is None:
             raise UserError(f"{where}: no {kind} column is known among {', '.join(map(short, names))}; name it with "
