@@ -266,6 +266,10 @@ class Task(ABC):
         """Return the bias of the outputs to start from where the teacher's logits are learned; None for zeros."""
         return None
 
+    def first_scale(self, learned: np.ndarray) -> float:
+        """Return what the outputs' first weights are multiplied by, where ``learned`` are the labels or logits."""
+        return 1.0
+
     # answers of others, in place of a teacher's
 
     def logits_of_probabilities(self, probabilities: np.ndarray) -> np.ndarray | None:
@@ -525,6 +529,10 @@ class Regression(Task):
 
     def first_bias_for(self, logits: np.ndarray) -> np.ndarray | None:
         return self.first_bias(logits)
+
+    def first_scale(self, learned: np.ndarray) -> float:
+        """How far the numbers lie apart: an optimizer would take thousands of steps to reach large ones."""
+        return max(1.0, float(np.nanstd(learned, dtype=np.float64)))
 
     def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
         """The numbers themselves."""

@@ -80,6 +80,9 @@ def test_a_student_that_answers_otherwise_than_the_reference_is_not_written(tmp_
     with pytest.raises(RuntimeError, match="differ from the reference by nan"):
         write_onnx(path, weights, spec, reference=lambda ids, segments: np.full((len(ids), 3), np.nan))
     assert not list(tmp_path.iterdir())
+    years = {**weights, "output.bias": weights["output.bias"] + np.float32(2000)}  # of which a float's last bit is 1e-4
+    write_onnx(path, years, spec, reference=lambda ids, segments: reference_logits(years, spec, ids) + 2e-4)
+    assert path.is_file()
 
 
 def test_a_student_comes_back_from_disk_as_it_was(tmp_path):

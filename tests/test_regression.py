@@ -9,12 +9,14 @@ from reviews import make_reviews
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
+from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.metrics import pearson
 from paddleslim_bilstm.predict import Predictor, Score
 from paddleslim_bilstm.student.losses import logit_mse
+from paddleslim_bilstm.student.recipe import Recipe, Student, StudentText
 from paddleslim_bilstm.student.spec import StudentSpec
-from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, train_student
+from paddleslim_bilstm.student.train import TrainingPlan, TrainingSet, closeness_to, train_student
 from paddleslim_bilstm.student.weights import first_weights
 from paddleslim_bilstm.task import REGRESSION
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
@@ -122,6 +124,25 @@ def test_the_student_learns_from_labels_logits_or_both(loss, labelled, alpha):
     student = train_student(spec, weights, data, plan, loss, lambda steps: (paddle.optimizer.Adam(0.02), None),
                             metric_on(data.sentences, numbers, tokenizer.framing, "pearson"))
     assert student.metric > 0.9
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_large_numbers_are_reached(tmp_path, alone):
+    """Prices: the outputs start as far apart as they are, or Adam's steps would be too short for them."""
+    paddle.enable_static()
+    data, numbers = length_task(False)
+    numbers = (2e5 + 5e4 * (numbers - numbers.mean()) / numbers.std()).astype(np.float32)
+    spec = StudentSpec(12, 8, 1, ("score",), 0, 32)
+    reader = Tokenizer(None, [str(i) for i in range(40)], 0, 1, 2, 3, None).framing
+    weights = first_weights(spec, np.arange(40, dtype=np.int32), None, np.random.default_rng(0))
+    settings = load_config({"Global": {"task": "regression"}, "bert_to_bilstm": {"batch_size": 32},
+                            "TrainConfig": {"train_iter": 300, "eval_iter": 100}})
+    recipe = Recipe(settings, logit_mse, lambda steps: (paddle.optimizer.Adam(0.02), None),
+                    closeness_to(numbers[:, None], data.sentences, reader), "dev", tmp_path)
+    student = Student(spec, weights, StudentText(reader, data.sentences, data.sentences, data.sentences, {}))
+    trained = recipe.train_alone(student, numbers) if alone else recipe.distil(
+        student, TrainingSet(data.sentences, numbers[:, None], None))
+    assert -trained.metric < 0.1 * numbers.var()
 
 
 def test_sentences_without_a_label_do_not_count_in_the_error():

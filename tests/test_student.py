@@ -231,6 +231,16 @@ def test_same_seed_gives_the_same_student():
     assert (one.weights["embedding"] != other.weights["embedding"]).any()
 
 
+@pytest.mark.parametrize("changes", [{}, {"pooling": "attention"}, {"num_layers": 2}])
+def test_a_batch_of_texts_without_a_token_is_trained_on_as_it_is_served(changes):
+    """Such as a zero-width space by itself, which is text and no token; sorted by length, they make a batch."""
+    spec = replace(SPEC, **changes)
+    sentences = Sentences.from_lists([[]] * 8 + [[5, 6]] * 8)
+    data = TrainingSet(sentences, np.tile(np.float32([0.5, -0.5]), (16, 1)), np.zeros(16, np.int64))
+    student = train_student(spec, weights_for(spec), data, plan(200, batch_size=8, dropout=0.1), logit_mse, adam, None)
+    assert all(np.isfinite(value).all() for value in student.weights.values())
+
+
 def test_any_seed_of_the_schema_will_do():
     data = token_sum_task(64)
     student = train_student(SPEC, weights_for(), data, plan(2, seed=2**32 - 1, dropout=0.1), logit_mse, adam, None)

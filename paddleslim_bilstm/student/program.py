@@ -182,6 +182,7 @@ class TrainingProgram:
         tokens, lengths = padded_rows(data.sentences, batch)
         occurring, rows = np.unique(self._token_map[tokens], return_inverse=True)
         rows = rows.reshape(tokens.shape)
+        lengths = lengths if data.sentences.pairs else np.maximum(lengths, 1)  # as served, where no text is empty
         feed = {"rows": rows, "occurring": occurring.astype(np.int64), "lengths": lengths.astype(np.int32)}
         if self._dropout:
             rng = np.random.default_rng([self._seed, number])

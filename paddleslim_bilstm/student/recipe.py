@@ -226,6 +226,9 @@ class Recipe:
         bias = task.first_bias(data.labels) if data.logits is None else task.first_bias_for(data.logits)
         if bias is not None:
             first = {**first, "output.bias": bias}
+        scale = task.first_scale(data.labels if data.logits is None else data.logits)
+        if scale != 1:
+            first = {**first, "output.weight": first["output.weight"] * np.float32(scale)}
         plan = self._plan(steps, data)
         checkpoint = self.folder / f"{name}-{self._key(spec, first, data, plan, base)}.safetensors"
         if ranks.is_first() and not checkpoint.is_file():

@@ -175,8 +175,7 @@ class WordVocabulary:
 
         int64 ``[len(index), longest]``, padded with 0, and int64 ``[len(index)]``.
         """
-        ids = sentences.padded(index, self.pad_id)
-        return (ids if ids.shape[1] else np.zeros((len(index), 1), np.int64)), sentences.lengths_at(index)
+        return sentences.padded(index, self.pad_id), sentences.lengths_at(index)
 
     def special_tokens(self, pairs: bool) -> int:
         """None: a student of words reads the words alone."""

@@ -126,9 +126,9 @@ class Sentences:
         return Sentences(self.tokens[where], offsets_of(lengths), self.word_starts[where])
 
     def padded(self, index: np.ndarray, pad_id: int) -> np.ndarray:
-        """Return the sentences at ``index`` as one padded int64 batch ``[len(index), longest]``."""
+        """Return the sentences at ``index`` as one padded int64 batch ``[len(index), longest]``, one wide at least."""
         lengths = self.lengths_at(index)
-        batch = np.full((len(index), int(lengths.max(initial=0))), pad_id, np.int64)
+        batch = np.full((len(index), int(lengths.max(initial=1))), pad_id, np.int64)
         rows = np.repeat(np.arange(len(index)), lengths)
         columns = spans(np.zeros(len(index), np.int64), lengths)
         batch[rows, columns] = self.tokens[spans(self.offsets[:-1][index], lengths)]
