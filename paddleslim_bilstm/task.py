@@ -53,6 +53,7 @@ NO_LABEL = -1  # the class of a sentence without a label
 _FEWEST = 50  # dev sentences; fewer say nothing about a model
 _CLEARLY_BETTER = 0.1  # accuracy
 LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
+_REACHED = 4.0  # a spread (standard deviation) of numbers that training reaches by itself
 SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
 _SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
 
@@ -531,8 +532,9 @@ class Regression(Task):
         return self.first_bias(logits)
 
     def first_scale(self, learned: np.ndarray) -> float:
-        """How far the numbers lie apart: an optimizer would take thousands of steps to reach large ones."""
-        return max(1.0, float(np.nanstd(learned, dtype=np.float64)))
+        """By how far the numbers lie apart: an optimizer would take thousands of steps to reach large ones."""
+        spread = float(np.nanstd(learned, dtype=np.float64))
+        return spread if spread > _REACHED else 1.0
 
     def logits_of_labels(self, labels: np.ndarray, outputs: int) -> np.ndarray | None:
         """The numbers themselves."""
