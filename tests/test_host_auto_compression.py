@@ -221,6 +221,12 @@ def test_an_argument_that_is_wrong_is_not_blamed_on_the_file(exported, tmp_path)
         AutoCompression(model_dir=str(exported), train_dataloader=None, save_dir=" ", config=str(path))
 
 
+def test_a_generator_which_ends_after_one_epoch_is_no_loader(exported, tmp_path):
+    with pytest.raises(UserError, match="^train_dataloader: is a generator, which can be gone through only once"):
+        AutoCompression(model_dir=str(exported), train_dataloader=(one for one in []), save_dir=str(tmp_path / "out"),
+                        config={"bert_to_bilstm": None})
+
+
 def test_a_function_is_the_teacher_in_place_of_a_folder(review_files, tmp_path):
     def teacher(texts):
         return [[1.0, -1.0] if "bad" in text or "not" in text else [-1.0, 1.0] for text in texts]

@@ -241,6 +241,30 @@ def test_each_kind_of_student_can_be_pruned_and_quantized(tmp_path, kind):
     prepare({**config, "QuantPost": None, "bert_to_bilstm": {"student": {"num_layers": 2, "pooling": "last"}}})
 
 
+def test_another_teacher_may_have_as_many_classes_as_the_student(tmp_path):
+    def exported(classes):
+        folder = tmp_path / f"of_{classes}"
+        folder.mkdir()
+        spec = replace(SPEC, label_names=tuple("abcdef"[:classes]))
+        weights = first_weights(spec, np.arange(40, dtype=np.int32), None, np.random.default_rng(0))
+        return {"Distillation": {"teacher_model_dir": str(export_paddle_model(folder, spec, weights).parent),
+                                 "teacher_model_filename": "model.pdmodel",
+                                 "teacher_params_filename": "model.pdiparams"}}, spec
+    settings, spec = exported(3)
+    settings = load_config({"bert_to_bilstm": None, **settings})
+    check_strategies(settings)
+    check_strategies(settings, spec)
+    with pytest.raises(UserError, match="Distillation.teacher_model_dir: .* can't be used on a Bi-LSTM"):
+        check_strategies(settings, exported(4)[1])
+
+
+def test_the_reason_of_an_operators_error_is_not_the_stack_before_it():
+    from paddleslim_bilstm.host.chain import reason_of
+    error = ValueError("In user code:\n\n    File \"a.py\", line 3, in b\n      c()\n\n"
+                       "    InvalidArgumentError: Input(index[-1)] has wrong value, it is [12]\n      [Hint: ...]\n")
+    assert reason_of(error) == "InvalidArgumentError: Input(index[-1)] has wrong value, it is [12]"
+
+
 def test_nodes_of_pairs_pass_where_the_text_is_not_known_yet(tmp_path):
     prepare({"Global": {"model_dir": "none", "save_dir": str(tmp_path)}, "bert_to_bilstm": None,
              "Distillation": {"node": ["concat_7.tmp_0"]}})  # what compares both sides

@@ -148,6 +148,9 @@ class _Distillation:
                                 has_loader=arguments.get("train_dataloader") is not None,
                                 needs_teacher=teacher is None)
         check_who_teaches(self.settings, teacher)
+        if inspect.isgenerator(arguments.get("train_dataloader")):
+            raise UserError("train_dataloader: is a generator, which can be gone through only once; give the generator "
+                            "function, a data loader or a list of batches")
         self._teacher = teacher
         self._train_dataloader = arguments.get("train_dataloader")
         self._eval_callback = arguments.get("eval_callback")

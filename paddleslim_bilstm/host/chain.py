@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import shutil
 import traceback
 from pathlib import Path
@@ -28,6 +29,8 @@ from .optimizer import DEFAULT_LEARNING_RATE, missing_length
 
 _LONGEST = 200
 _SUMMARY = "Error Message Summary:"  # in Paddle's errors, behind a C++ traceback
+_IN_USER_CODE = "In user code:"  # in errors of an operator, before the Python stack that has made it
+_NAMED_ERROR = re.compile(r"^\s*(\w+Error: .*)", re.MULTILINE)
 
 
 def reason_of(error: BaseException) -> str:
@@ -36,7 +39,9 @@ def reason_of(error: BaseException) -> str:
     Examples: ``AssertionError("dtype can only be int8")`` -> ``"dtype can only be int8"``; an assertion without a
     message, of which PaddleSlim has many -> ``"AssertionError in _parse_distill_loss"``.
     """
-    lines = [line.strip() for line in str(error).rpartition(_SUMMARY)[2].splitlines()]
+    said = str(error).rpartition(_SUMMARY)[2]
+    said = (_IN_USER_CODE in said and _NAMED_ERROR.findall(said) or [said])[-1]
+    lines = [line.strip() for line in said.splitlines()]
     text = next((" ".join(line.split()) for line in lines if line.strip("- ")), "")
     if not text:
         frames = traceback.extract_tb(error.__traceback__)

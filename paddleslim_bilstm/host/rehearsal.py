@@ -56,7 +56,14 @@ def check_strategies(settings: Config, spec: StudentSpec | None = None) -> None:
             return rehearse(strategies, settings.train, kind)
         except UserError as refusal:
             refusals.append(refusal)
+    if spec is None and _other_teacher(strategies) and Path(_other_teacher(strategies)).is_dir():
+        return  # which may have as many classes as the student will: that is rehearsed once they are known
     raise refusals[0]
+
+
+def _other_teacher(strategies: Strategies) -> str | None:
+    """Return the folder of the user's own teacher of the steps behind the student, if there is one."""
+    return strategies.get("Distillation", {}).get("teacher_model_dir")
 
 
 def _possible_kinds(settings: Config, names_nodes: bool) -> list[StudentSpec]:
@@ -80,15 +87,15 @@ def rehearse(strategies: Strategies, train: Any, kind: StudentSpec) -> None:
     Args:
         strategies: keyword arguments by strategy, from `strategies.chained_strategies`.
         train: the ``TrainConfig`` section.
-        kind: what the student is; its sizes don't matter, nor how many classes it has. One that went well before is
-            not run again.
+        kind: what the student is; its sizes don't matter, nor, without another teacher, how many classes it has. One
+            that went well before is not run again.
 
     Raises:
         UserError: a step fails; the message names the section, the key if it is one key's value, and PaddleSlim's
             reason.
     """
     kind = replace(kind, embed_dim=_UNITS, hidden_size=_UNITS, pad_id=0, sep_id=_TOKENS - 1, max_seq_length=_LENGTH,
-                   label_names=kind.task.some_names)
+                   label_names=kind.label_names if _other_teacher(strategies) else kind.task.some_names)
     key = repr((strategies, vars(train), kind))
     if key in _passed:
         return
