@@ -198,10 +198,20 @@ def refused(folder: Path, tmp_path: Path, match: str, **kwargs) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["BertForTokenClassification", "BertForMultipleChoice"])
+def test_a_head_of_another_kind_is_no_classifier(tiny_teacher, tmp_path, kind):
+    folder = shutil.copytree(tiny_teacher("huggingface"), tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": [kind]}))
+    refused(folder, tmp_path, f"config.json: is of a model {kind[4:]}, no classifier of whole texts")
+
+
 def test_what_is_missing_is_named(folders, tmp_path):
     refused(tmp_path / "nowhere", tmp_path, "model_dir.*nowhere is not a folder")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", tmp_path, "holds no model; looked for .*pdmodel.*model.safetensors")
+    (tmp_path / "empty" / "pytorch_model.bin").write_bytes(b"")
+    refused(tmp_path / "empty", tmp_path, r"pytorch_model.bin is a pickle.*save_pretrained\(FOLDER, safe_serial")
     refused(folders["exported"], tmp_path, "other.pdmodel is missing", model_filename="other.pdmodel")
     folder = shutil.copytree(folders["exported"], tmp_path / "bare")
     (folder / "vocab.txt").unlink()

@@ -26,7 +26,7 @@ from ..teacher import batches_by_length
 from ..teacher.checkpoint import quiet_dygraph
 from ..teacher.encoder import EncoderClassifier, make_encoder
 from ..teacher.families import read_encoder
-from ..teacher.weights import checkpoint_files, read_config, read_pdparams, read_weights
+from ..teacher.weights import checkpoint_files, of_pickles, read_config, read_pdparams, read_weights
 from ..tokens import Sentences, Tokenizer, copy_tokenizer, has_tokenizer, load_tokenizer
 from ..tokens.sentences import plan_batches
 
@@ -50,7 +50,7 @@ def load_pretrained(model: str, num_classes: int, scratch: Path) -> tuple[paddle
     files = checkpoint_files(folder)
     if not files:
         raise UserError(f"Finetune.model: {folder} holds no pretrained model; name a folder with config.json and "
-                        "model.safetensors or model_state.pdparams")
+                        f"model.safetensors or model_state.pdparams{of_pickles(folder)}")
     if not has_tokenizer(folder):
         raise UserError(f"Finetune.model: {folder} holds no tokenizer files; copy the model's vocab.txt or "
                         "tokenizer.json there")

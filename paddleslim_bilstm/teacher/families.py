@@ -128,6 +128,9 @@ _DEFAULTS = {"hidden_act": "gelu", "num_hidden_layers": 12, "num_attention_heads
              "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02}
 
 
+_OTHER_HEADS = re.compile("For(TokenClassification|MultipleChoice)")  # whose weights have a classifier's names
+
+
 def family_of(config: Mapping[str, Any]) -> Family | None:
     """Return the family of a checkpoint by its config, or None where we know none."""
     names = config.get("architectures") or config.get("init_class") or config.get("model_type")
@@ -307,6 +310,9 @@ def read_encoder(config_file: Path, config: Mapping[str, Any], weights: Mapping[
     bare = {name[len(next(filter(name.startswith, prefixes), "")):]: value for name, value in weights.items()}
     prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in weights)), "")
     names = max((family.torch, family.paddle), key=lambda names: _found(names, bare))
+    head = _OTHER_HEADS.search(str(config.get("architectures") or config.get("init_class")))
+    if classes is None and head:
+        raise UserError(f"{config_file}: is of a model {head[0]}, no classifier of whole texts; name the folder of one")
     if classes is None and f"{names['classifier']}.bias" not in bare:
         raise UserError(f"{config_file}: no classifier weights beside it, so this is not a fine-tuned classifier; "
                         "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")

@@ -19,7 +19,7 @@ from .hints import hinting_program, write_hinting_program
 from .onnx_teacher import load_onnx_teacher, onnx_file
 from .program import Signature, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
-from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, read_config
+from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, of_pickles, read_config
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _model_files(place: Path, model_filename: str | None, params_filename: str |
     if onnx is None:
         raise UserError(f"{place}: holds no model; looked for an inference model (.pdmodel or .json, with its "
                         f".pdiparams), for a checkpoint ({' or '.join(CONFIG_FILES)} with "
-                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx)")
+                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx){of_pickles(place)}")
     if params_filename:
         raise UserError(f"Global.params_filename: {onnx} says itself where its weights are; leave it out")
     _log.info("the teacher is %s, which ONNX Runtime runs", onnx)

@@ -154,6 +154,15 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return [config, weights]
 
 
+def of_pickles(folder: Path) -> str:
+    """Return what to do where a folder's weights are PyTorch's pickles alone, the end of an error; else nothing."""
+    found = sorted(folder.glob("pytorch_model*.bin"))
+    if not found:
+        return ""
+    return (f"; {found[0].name} is a pickle, which can run code: where you trust it, load it with transformers and "
+            "write it again by save_pretrained(FOLDER, safe_serialization=True)")
+
+
 def _shard(index: Path, name: str) -> Path:
     """Return the file ``name`` beside ``index``; whatever folders the index puts before the name count for nothing."""
     if not (index.parent / name).is_file():
