@@ -379,7 +379,8 @@ def test_the_predictor_goes_by_the_thresholds(finished, capsys, tmp_path):
     assert main(["predict", str(folder / "out"), "--input", str(tmp_path / "in.txt"), "--runtime", "onnx"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert line["labels"] == list(found[0].labels) and list(line["probabilities"]) == list(predictor.label_names)
-    assert main(["evaluate", str(folder / "out"), "--data", str(folder / "train.csv"), "--label-column", "text"]) == 2
+    swapped = ["--text-column", "label", "--label-column", "text"]
+    assert main(["evaluate", str(folder / "out"), "--data", str(folder / "train.csv"), *swapped]) == 2
     assert "train.csv:2: the labels" in capsys.readouterr().err.splitlines()[-1]
 
 

@@ -105,7 +105,7 @@ def test_columns_are_found_by_usual_names_or_by_setting(written):
 
 def test_no_column_is_text_and_label(written):
     path = written("a.csv", "comment,review\ngood,positive\nbad,negative\n")  # review is usually a text's
-    assert "no text column is known" in read_error(path, label_column="review")
+    assert "no text column is known among comment, review" in read_error(path, label_column="review")
     rows = read(path, text_column="comment", label_column="review")
     assert rows.texts == ["good", "bad"] and rows.labels == ["positive", "negative"]
     assert read(written("b.csv", "Text,review\ngood,x\n"), label_column="review").texts == ["good"]

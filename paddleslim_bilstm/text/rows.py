@@ -80,11 +80,13 @@ def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequen
           setting: str, taken: Sequence[str | None]) -> int:
     names = [name.strip() for name in names]
     if wanted is None:
-        names = ["" if name in [one and one.strip() for one in taken] else name.lower() for name in names]
-        wanted = next((name for name in defaults if name in names), None)
+        others = [one and one.strip() for one in taken]
+        lower = ["" if name in others else name.lower() for name in names]
+        wanted = next((name for name in defaults if name in lower), None)
         if wanted is None:
             raise UserError(f"{where}: no {kind} column is known among {', '.join(map(short, names))}; name it with "
                             f"{setting} (a first line must name the columns, such as {defaults[0]})")
+        names = lower
     if wanted not in names:
         hint = nearest(wanted, map(short, names))
         raise UserError(f"{where}: {setting} is {wanted}, which is not among the columns{hint}")
