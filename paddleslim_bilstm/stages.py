@@ -39,7 +39,7 @@ from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenize
 from .teacher.label_files import GivenAnswers, read_answers
 from .teacher.spelling import Speller
 from .teacher.text import TrainingText, read_rows, read_training_text, tokenized
-from .thresholds import HALF
+from .thresholds import in_keys
 from .tokens import Sentences
 
 _log = logging.getLogger(__name__)
@@ -337,8 +337,7 @@ def label_transfer_set(settings: Config, run: RunFolder, teacher: Teacher, trans
 def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, folder: Path,
               user_chooses: bool = False) -> Recipe:
     """Return how the students are trained; they are kept in ``folder``."""
-    thresholds = [one for one in settings.global_.chosen_task.thresholds if one != HALF]
-    dev_key = checksum(dev_set.metric, *thresholds, *dev_set.sentences.content,
+    dev_key = checksum(dev_set.metric, *in_keys(settings.global_.chosen_task.thresholds), *dev_set.sentences.content,
                        [] if dev_set.labels is None else dev_set.labels)
     if user_chooses:
         dev_key = ranks.of_first(lambda: checksum(dev_key, *content_of(evaluate)[0]))

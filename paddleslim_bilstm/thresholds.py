@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
 from .metrics import f1_by_label
@@ -10,6 +12,11 @@ HALF = 0.5
 LOWEST, HIGHEST = 0.1, 0.9
 TRUSTED_AFTER = 10  # texts with a label: so many carry its threshold half the way from 0.5
 _STEPS = 81  # from the lowest to the highest, evenly in log-odds
+
+
+def in_keys(thresholds: Sequence[float]) -> list[float]:
+    """Return what keys of the cache have of thresholds: those that were set."""
+    return [one for one in thresholds if one != HALF]
 
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:

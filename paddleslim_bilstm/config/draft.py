@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -133,13 +133,14 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     """
     file = Path(data)
     names, sample = read_sample(file, "DATA", SAMPLE_ROWS)
+    teacher_config = _teacher_config(teacher)
     label_column = label_column or _label_column(names, sample, text_column)
     text_column = text_column or _text_column(names, sample, label_column, file)
     task = _task([row[names.index(label_column)] for row in sample if label_column in names], label_column,
-                 _teachers_task(teacher))
+                 _teachers_task(teacher_config))
     rows = read_file(file, "DATA", text_column=text_column, label_column=label_column, task=task)
     chinese = is_chinese("".join(map(_joined, rows.texts[:SAMPLE_ROWS])))
-    outputs, classes, kind, reads = _teacher(teacher, chinese)
+    outputs, classes, kind, reads = _teacher(teacher, teacher_config, chinese)
     check_two_labels(rows)
     if outputs is not None:
         task.check_teacher(outputs)
@@ -288,7 +289,22 @@ def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, boo
     return np.ceil(words).astype(int) + 2 + pairs, False
 
 
-def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] | None, str, int | None]:
+def _teacher_config(folder: str | None) -> dict[str, Any] | None:
+    """Return a teacher's config.json, None without one.
+
+    Raises:
+        UserError: the folder is not there, or the file is damaged.
+    """
+    if folder is None:
+        return None
+    if not Path(folder).exists():
+        raise UserError(f"--teacher: {folder} is not there; name the folder of the fine-tuned classifier")
+    file = Path(folder) / "config.json"
+    return read_json(file, "name the folder of the fine-tuned classifier") if file.is_file() else None
+
+
+def _teacher(folder: str | None, config: Mapping[str, Any] | None,
+             chinese: bool) -> tuple[int | None, list[str] | None, str, int | None]:
     """Return a teacher's outputs, the names of its classes, what it is, and the tokens that it reads at most.
 
     None stands for what its configuration doesn't tell.
@@ -296,12 +312,8 @@ def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] |
     if folder is None:
         kind = f"no teacher: {_PRETRAINED[chinese]} will be fine-tuned; name a finished one with --teacher"
         return None, None, kind, None
-    if not Path(folder).exists():
-        raise UserError(f"--teacher: {folder} is not there; name the folder of the fine-tuned classifier")
-    file = Path(folder) / "config.json"
-    if not file.is_file():
+    if config is None:
         return None, None, "a teacher without config.json: its outputs show when the run starts", None
-    config = read_json(file, "name the folder of the fine-tuned classifier")
     names = config.get("id2label") if isinstance(config.get("id2label"), dict) else {}
     classes = [str(names[key]) for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]
     outputs = config.get("num_labels") or config.get("num_classes") or len(classes) or _DEFAULT_OUTPUTS
@@ -311,12 +323,10 @@ def _teacher(folder: str | None, chinese: bool) -> tuple[int | None, list[str] |
     return outputs, classes or None, kind, config.get("max_position_embeddings")
 
 
-def _teachers_task(folder: str | None) -> Task | None:
+def _teachers_task(config: Mapping[str, Any] | None) -> Task | None:
     """Return the task that a teacher's configuration tells of, if it does."""
-    file = Path(folder or "") / "config.json"
-    if folder is None or not file.is_file():
+    if config is None:
         return None
-    config = read_json(file, "name the folder of the fine-tuned classifier")
     if config.get("problem_type") == "multi_label_classification":
         return MULTI_LABEL
     outputs = config.get("num_labels") or config.get("num_classes") or len(config.get("id2label") or ())

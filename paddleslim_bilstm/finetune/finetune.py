@@ -26,7 +26,7 @@ from ..teacher.families import EncoderSpec
 from ..teacher.load import label_names_in
 from ..teacher.weights import read_config
 from ..text import Dataset, load_dataset
-from ..thresholds import HALF
+from ..thresholds import in_keys
 from ..tokens import Tokenizer
 from .training import Labelled, load_pretrained, output_layer, save_classifier, train_classifier
 
@@ -140,9 +140,9 @@ def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labell
     """Return the file for the state on the way, named after all that the result depends on."""
     arrays = [array for part in labelled for array in (*part.sentences.content, part.labels)]
     weights = network.state_dict()
-    thresholds = [one for one in config.global_.chosen_task.thresholds if one != HALF]
-    key = checksum(_FORMAT, config.to_dict()["Finetune"], config.global_.chosen_metric, *thresholds,
-                   config.global_.seed, *task_code(config.global_.task), paddle.__version__, *arrays,
+    key = checksum(_FORMAT, config.to_dict()["Finetune"], config.global_.chosen_metric,
+                   *in_keys(config.global_.chosen_task.thresholds), config.global_.seed,
+                   *task_code(config.global_.task), paddle.__version__, *arrays,
                    *(weights[name].numpy() for name in sorted(weights)))
     folder = make_writable_folder(cache_root(config.global_.cache_dir) / "finetune", "Global.cache_dir")
     return folder / f"{key}.safetensors"

@@ -40,7 +40,8 @@ def reason_of(error: BaseException) -> str:
     message, of which PaddleSlim has many -> ``"AssertionError in _parse_distill_loss"``.
     """
     said = str(error).rpartition(_SUMMARY)[2]
-    said = (_IN_USER_CODE in said and _NAMED_ERROR.findall(said) or [said])[-1]
+    if _IN_USER_CODE in said and (named := _NAMED_ERROR.findall(said)):
+        said = named[-1]
     lines = [line.strip() for line in said.splitlines()]
     text = next((" ".join(line.split()) for line in lines if line.strip("- ")), "")
     if not text:

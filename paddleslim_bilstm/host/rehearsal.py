@@ -56,7 +56,8 @@ def check_strategies(settings: Config, spec: StudentSpec | None = None) -> None:
             return rehearse(strategies, settings.train, kind)
         except UserError as refusal:
             refusals.append(refusal)
-    if spec is None and _other_teacher(strategies) and Path(_other_teacher(strategies)).is_dir():
+    other = _other_teacher(strategies)
+    if spec is None and other and Path(other).is_dir():
         return  # which may have as many classes as the student will: that is rehearsed once they are known
     raise refusals[0]
 
