@@ -313,6 +313,14 @@ def test_a_file_without_our_sections_is_left_to_paddleslim(plain_paddleslim, tmp
     assert reached == [str(path)]
 
 
+@pytest.mark.parametrize("text", ["base: &a\n  bert_to_bilstm: {alpha: 7}\n<<: *a\n",
+                                  "base: &a\n  bert_to_bilstm: {alpha: 7}\n<<: [{QuantPost: null}, *a]\n"])
+def test_a_section_that_a_merge_key_brings_in_is_seen(plain_paddleslim, tmp_path, text):
+    (tmp_path / "merged.yaml").write_text(text)
+    with pytest.raises(UserError, match="merged.yaml:2: bert_to_bilstm.alpha"):
+        plain_paddleslim[0]("model", None, config=str(tmp_path / "merged.yaml"))
+
+
 def test_a_dict_without_our_sections_is_left_to_paddleslim(plain_paddleslim):
     Plain, reached = plain_paddleslim
     config = {"Global": {"plugins": "absent"}, "QuantPost": {"quantize_op_types": ("matmul",)}}

@@ -190,12 +190,13 @@ def test_a_loader_whose_labels_are_all_missing_has_none(plain):
     assert labels_of() is None and sorted(labels_of(1)[labels_of(1) >= 0]) == [1]
 
 
-def test_calibration_sees_the_loaders_own_batches(plain, tmp_path, monkeypatch):
-    """A pruning that trains takes the augmented batches, the QuantPost behind it the plain ones."""
-    from paddleslim.auto_compression import AutoCompression, compressor
+@pytest.mark.parametrize("step, called", [("quant_post", "quant_post"), ("ptq_hpo", "post_quant_hpo.quant_post_hpo")])
+def test_calibration_and_measuring_see_the_loaders_own_batches(plain, tmp_path, monkeypatch, step, called):
+    """What trains takes the augmented batches, the calibration behind it and the measuring the plain ones."""
+    from paddleslim.auto_compression import AutoCompression
     seen = {}
-    monkeypatch.setattr(compressor, "quant_post", lambda *_, data_loader, **__: seen.update(
-        quant_post=next(iter(data_loader()))))
+    monkeypatch.setattr(f"paddleslim.auto_compression.compressor.{called}", lambda *_, **given: seen.update(
+        batch=next(iter((given.get("data_loader") or given["train_dataloader"])()))))
     loader, model_dir = data_loader(plain, BERT_FEEDS), tmp_path / "model"
     shutil.copytree(plain, model_dir)  # PaddleSlim writes into it
     compression = AutoCompression(
@@ -204,9 +205,11 @@ def test_calibration_sees_the_loaders_own_batches(plain, tmp_path, monkeypatch):
         config={**EVERYTHING, "QuantAware": None, "TrainConfig": {"epochs": 1, "eval_iter": 2, "learning_rate": 1e-4,
                 "optimizer_builder": {"optimizer": {"type": "SGD"}}}})
     compression.tmp_dir = str(tmp_path)
-    compression.single_strategy_compress("quant_post", type("Config", (), {
+    compression.single_strategy_compress(step, type("Config", (), {
         "recon_level": None, "__getattr__": lambda self, name: None})(), 0, None)
     own = next(iter(loader()))[0]
-    np.testing.assert_array_equal(np.array(seen["quant_post"][0]["input_ids"]), np.array(own["input_ids"]))
+    for batch in (seen["batch"], next(compression.eval_dataloader())):
+        batch = batch[0] if isinstance(batch, list) else batch
+        np.testing.assert_array_equal(np.array(batch["input_ids"]), np.array(own["input_ids"]))
     augmented = next(compression.train_dataloader())
     assert (augmented["input_ids"] != np.array(own["input_ids"])).any()

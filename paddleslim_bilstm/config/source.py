@@ -94,8 +94,18 @@ def section_names(path: str | Path) -> tuple[str, ...]:
         node = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ()
-    return tuple(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)) \
-        if isinstance(node, yaml.MappingNode) else ()
+    names, mappings, seen = [], [node], set()
+    while mappings:  # the document, and what << brings into it
+        mapping = mappings.pop()
+        if not isinstance(mapping, yaml.MappingNode) or id(mapping) in seen:
+            continue
+        seen.add(id(mapping))
+        for key, value in mapping.value:
+            if key.tag == f"{_TAG}merge":
+                mappings += value.value if isinstance(value, yaml.SequenceNode) else [value]
+            elif isinstance(key, yaml.ScalarNode):
+                names.append(key.value)
+    return tuple(dict.fromkeys(names))
 
 
 def read_sections(path: str | Path, names: Sequence[str]) -> Source:

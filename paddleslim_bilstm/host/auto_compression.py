@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _GLOBAL_ARGUMENTS = ("model_dir", "model_filename", "params_filename", "save_dir")
+_CALIBRATING = ("quant_post", "ptq_hpo")  # PaddleSlim's names of the steps that train nothing
 _REFUSED_ARGUMENTS = {
     "input_shapes": "the student takes batches of any width, at no loss of speed",
     "target_speedup": "PaddleSlim chooses strategies by it where the config names none, and this one names them",
@@ -82,6 +83,8 @@ def extend(cls: type) -> None:
         with paddleslim_at_work():
             original_init(**{**arguments, "train_dataloader": augmented_loader(written, arguments)})
             self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)
+            if arguments.get("eval_dataloader") is None:  # PaddleSlim measures on training batches then
+                self.eval_dataloader = self._get_eval_dataloader(self._plain_dataloader)
 
     @functools.wraps(original_compress)
     def compress(self):
@@ -97,7 +100,7 @@ def extend(cls: type) -> None:
 
     @functools.wraps(original_step)
     def single_strategy_compress(self, strategy, *args, **kwargs):
-        if strategy != "quant_post" or self._plain_dataloader is None:  # calibration sees the loader's own batches
+        if strategy not in _CALIBRATING or self._plain_dataloader is None:  # calibration sees the loader's own batches
             return original_step(self, strategy, *args, **kwargs)
         augmented, self.train_dataloader = self.train_dataloader, self._plain_dataloader
         try:
