@@ -141,11 +141,11 @@ def test_arrays_answer_the_part_beside_them(tokenizer, tmp_path, form):
 
 
 def test_probabilities_and_labels_become_logits_and_it_is_told(tokenizer, tmp_path):
-    rows = [{"probabilities": [0.8, 0.2]}, {"probabilities": {"good": 0.99, "bad": 0.02}}, {"probabilities": [0, 1]},
-            {"label": "Good"}, {"label": 0}]
+    rows = [{"probabilities": {"good": 0.8, "bad": 0.2}}, {"probabilities": {"good": 0.99, "bad": 0.02}},
+            {"probabilities": {"bad": 1, "good": 0}}, {"label": "Good"}, {"label": 0}]
     file = write_rows(tmp_path / "answers.jsonl", [{"id": id_, **row} for id_, row in zip(ids_of(tokenizer), rows)])
     answers = read_answers([file], CLASSIFICATION)
-    assert answers.outputs == 2 and answers.label_names == ("good", "bad")  # named by the second row
+    assert answers.outputs == 2 and answers.label_names == ("good", "bad")  # named by the first row
     table = answers.table(answers.label_names)
     found = softmax(table.logits_of(tokenizer.encode(TEXTS)))
     assert found[:, 0] == pytest.approx([0.8, 0.99 / 1.01, 1e-4, 0.95, 0.95], rel=1e-3)  # 0 is the class good
@@ -179,6 +179,8 @@ def test_the_manifest_names_the_columns(tokenizer, tmp_path):
     write_rows(tmp_path / "answers.jsonl", [{"id": ids_of(tokenizer)[0], "logits": [1, 2]}])
     (tmp_path / "manifest.json").write_text(json.dumps({"label_names": ["good", "bad"]}))
     assert read_answers([str(tmp_path)], CLASSIFICATION).label_names == ("good", "bad")
+    write_rows(tmp_path / "named.jsonl", [{"id": ids_of(tokenizer)[1], "logits": {"bad": 1, "good": 2}}])
+    np.testing.assert_array_equal(logits_of(tokenizer, tmp_path, names=("good", "bad"))[:2], [[1, 2], [2, 1]])
 
 
 GOOD = {"logits": [1, 2]}
@@ -201,6 +203,8 @@ WRONG = [  # rows of a file, what the message says
     ([GOOD, {"id": "-123456789012345", **GOOD}], "answers.jsonl:2: the id is .* must be the 16 hex digits"),
     ([GOOD, {"probabilities": {"bad": 1, "good": 0}}, {"probabilities": {"bad": 1}}],
      "answers.jsonl:3: names the outputs bad where .*answers.jsonl:2 names bad, good"),
+    ([GOOD, {"logits": {"good": 2, "bad": 1}}],
+     "answers.jsonl:1: has bare numbers where .*answers.jsonl:2 has them by name; name them in every row, or give"),
     ([{"text": "x"}, {"label": None}], "teacher_labels: .*answers.jsonl holds no answer; .*logits, prob"),
 ]
 

@@ -177,6 +177,17 @@ def test_paddlenlp_safetensors_are_not_taken_for_hugging_faces(folders, tmp_path
                                answers(load_teacher(folders["paddlenlp"], tmp_path / "work")), atol=1e-6)
 
 
+@pytest.mark.parametrize("wrappers", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "_layers."])
+def test_names_of_wrapped_models_are_read_without_the_wrapper(folders, tmp_path, wrappers):
+    import safetensors.numpy
+    folder = shutil.copytree(folders["huggingface"], tmp_path / "teacher")
+    weights = safetensors.numpy.load_file(str(folder / "model.safetensors"))
+    safetensors.numpy.save_file({wrappers + name: value for name, value in weights.items()},
+                                str(folder / "model.safetensors"))
+    np.testing.assert_array_equal(answers(load_teacher(folder, tmp_path / "work")),
+                                  answers(load_teacher(folders["huggingface"], tmp_path / "work")))
+
+
 class RunsCode:
     def __reduce__(self):
         return os.system, ("touch stolen",)

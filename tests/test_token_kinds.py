@@ -186,6 +186,23 @@ def test_a_tokenizer_whose_files_do_not_tell_how_it_cuts_is_refused(tmp_path):
     assert load_tokenizer(tmp_path).vocab[5] == "学生"
 
 
+@pytest.mark.parametrize("config, text, counts", [
+    ({"do_lower_case": True}, "good Film", True), ({"tokenizer_class": "MPNetTokenizer", "strip_accents": True},
+                                                   "good café", True),
+    ({"do_lower_case": True, "tokenizer_class": "PreTrainedTokenizerFast"}, "good Film", False),
+    ({"do_lower_case": False}, "good Film", False)])
+def test_what_the_config_says_of_berts_normaliser_counts(tmp_path, caplog, config, text, counts):
+    """As in transformers 4 and 5, of BERT and MPNet."""
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "film", "cafe"]
+    (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    load_tokenizer(tmp_path).rust.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    known = load_tokenizer(tmp_path).encode([text]).tokens > 1
+    assert known.tolist() == [True, counts]
+    assert ("counts, not what tokenizer.json says" in caplog.text) == counts
+
+
 def test_a_vocab_txt_of_sentencepiece_is_refused(tmp_path):
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2581", "\u2581the", "\u2581film", "\u2581good", "s"]
     (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")

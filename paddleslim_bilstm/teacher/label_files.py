@@ -92,6 +92,8 @@ class GivenAnswers:
     _open: dict[str, tuple[list, list, list]] = field(default_factory=lambda: {kind: ([], [], []) for kind in KINDS})
     _names_from: str = ""
     _width_from: str = ""
+    _order_from: str = ""  # the first row by name, where no manifest names the numbers
+    _bare_from: str = ""  # the first numbers without names
 
     def add(self, kind: str, ids: np.ndarray, values: Any, places: np.ndarray) -> None:
         """Take in answers of one kind.
@@ -186,14 +188,30 @@ class GivenAnswers:
     def _numbers(self, kind: str, value: Any, where: str) -> list[float]:
         if isinstance(value, dict):
             if self.label_names is None or value.keys() != set(self.label_names):
+                self._order_from = self._order_from or where
                 self.name_outputs(list(value), where)
             value = [value[name] for name in self.label_names]
-        elif type(value) in (int, float):
-            value = [value]
+        else:
+            self.bare_numbers(where)
+            value = [value] if type(value) in (int, float) else value
         if not isinstance(value, list) or not value or not all(map(_is_number, value)):
             raise UserError(f"{where}: {kind} is {short(json.dumps(value))}; it must be a list of numbers, one a class")
         self._check_width(len(value), where)
         return value
+
+    def bare_numbers(self, where: str) -> None:
+        """Note that the numbers at ``where`` have no names."""
+        self._bare_from = self._bare_from or where
+
+    def check_order(self) -> None:
+        """Refuse bare numbers beside numbers by name: the order of the names in a row says nothing of others.
+
+        Raises:
+            UserError: there are both, and no manifest.
+        """
+        if self._order_from and self._bare_from and self.outputs > 1:
+            raise UserError(f"{self._bare_from}: has bare numbers where {self._order_from} has them by name; name them "
+                            "in every row, or give their order as label_names in manifest.json")
 
     def _check_width(self, width: int, where: str) -> None:
         if self.outputs is None:
@@ -269,6 +287,7 @@ def read_answers(paths: Sequence[str], task: Task) -> GivenAnswers:
     if not answers._parts:
         raise UserError(f"{SETTING}: {', '.join(paths)} holds no answer; beside its id a row must hold logits, "
                         "probabilities or label")
+    answers.check_order()
     if answers.outputs is not None:
         task.check_teacher(answers.outputs)
     return answers
@@ -346,6 +365,8 @@ def _read_arrays(path: Path, number: int, answers: GivenAnswers) -> None:
     if kind == _LABEL:
         values = [answers.task.read_label(value, _at(answers.files, number, row))
                   for row, value in enumerate(values.tolist())]
+    else:
+        answers.bare_numbers(_at(answers.files, *places[0]))
     answers.add(kind, ids, values, places)
 
 

@@ -130,6 +130,7 @@ def _arrays(path: Path, state: dict) -> dict[str, np.ndarray]:
 CONFIG_FILES = ("config.json", "model_config.json")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model_state.pdparams")
 _REMEDY = "copy the checkpoint again"
+_WRAPPERS = ("_orig_mod.", "module.", "_layers.")  # of torch.compile, of PyTorch's and of Paddle's DataParallel
 _SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32,
                       "U8": np.uint8, "BOOL": np.bool_, "BF16": np.uint16, "U16": np.uint16}  # U16: PaddleNLP's bf16
 
@@ -188,6 +189,9 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
     weights: dict[str, np.ndarray] = {}
     for file in files:
         weights.update(read_pdparams(file) if file.suffix == ".pdparams" else _read_safetensors(file))
+    for wrapper in _WRAPPERS * 2:  # in either order
+        if weights and all(name.startswith(wrapper) for name in weights):
+            weights = {name.removeprefix(wrapper): value for name, value in weights.items()}
     return {_modern_name(name): _float32(value) for name, value in weights.items()}
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 import tokenizers
+from tokenizers.normalizers import BertNormalizer
 
 from ..errors import UserError
 from ..storage import copy_whole, read_json, write_json
@@ -18,6 +20,8 @@ from . import older_files
 from .framing import Framing
 from .pieces import Pieces, pieces_of
 from .sentences import Sentences
+
+_log = logging.getLogger(__name__)
 
 _OLDER_FILES = {"vocab.txt": older_files.wordpiece, "vocab.json": older_files.byte_level_bpe,
                 "sentencepiece.bpe.model": older_files.xlm_roberta, "spiece.model": older_files.albert,
@@ -28,6 +32,9 @@ TOKENIZER_FILES = (*VOCABULARY_FILES, "merges.txt", "tokenizer_config.json", "sp
 _OTHER_CLASSES = {f"{name}Tokenizer" for name in (
     "BertJapanese", "RoFormer", "Herbert", "Bertweet", "Phobert", "ErnieM", "ErnieTiny", "BertGeneration", "Cpm",
     "CTRL", "Flaubert", "XLM", "TransfoXL", "Luke", "Tapas")}  # whose files are called like those of others
+_GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of these tokenizer.json says all
+_NORMALISING = {"handle_chinese_chars": "tokenize_chinese_chars", "strip_accents": "strip_accents",
+                "lowercase": "do_lower_case"}  # of BERT's normaliser, and the same in tokenizer_config.json
 _ROWS_PER_CALL = 10_000  # even: of a pair the sides come one after the other
 _STRANGE_WORD = "\U0010fffd"
 _REMEDY = "copy the file from the teacher again"
@@ -159,6 +166,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         if file == "tokenizer.json":
             rust = tokenizers.Tokenizer.from_file(str(folder / file))
             rust.no_truncation()
+            _normalise_as_configured(rust, named.config, folder)
         else:
             rust = _OLDER_FILES[file](folder, named.config, named.of)
             _add_tokens(rust, folder / "added_tokens.json")
@@ -251,6 +259,20 @@ def _of_pairs(folder: Path, named: _NamedTokens, frame: _Frame | None, ids: dict
     if (first, last) == (before, behind) and between in (behind, 2 * behind):
         return len(between), frame.second_type
     return 1, 1
+
+
+def _normalise_as_configured(rust: tokenizers.Tokenizer, config: dict[str, Any], folder: Path) -> None:
+    """Let BERT's normaliser do what ``tokenizer_config.json`` says of it, as transformers does."""
+    if not isinstance(rust.normalizer, BertNormalizer) or config.get("tokenizer_class") in _GENERIC_CLASSES:
+        return
+    said = {key: getattr(rust.normalizer, key) for key in ("clean_text", *_NORMALISING)}
+    differ = [name for key, name in _NORMALISING.items() if name in config and config[name] != said[key]]
+    if differ:
+        rust.normalizer = BertNormalizer(**{**said, **{key: config[name] for key, name in _NORMALISING.items()
+                                                       if name in differ}})
+        _log.warning("%s: %s counts, not what tokenizer.json says, as in transformers",
+                     folder / "tokenizer_config.json",
+                     ", ".join(f"{name}: {str(config[name]).lower()}" for name in differ))
 
 
 def _add_tokens(rust: tokenizers.Tokenizer, path: Path) -> None:
