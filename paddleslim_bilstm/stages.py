@@ -13,12 +13,14 @@ import numpy as np
 from . import ranks
 from .augment import Corpus, TransferSet, build_transfer_set, hook_samples, transfer_set_fingerprint
 from .config import Config
-from .config.schema import BEST_ON_DEV
+from .config.schema import BEST_ON_DEV, WORDS
 from .cpu import cores_to_use
 from .errors import UserError
 from .finetune.finetune import finetune, teacher_is_missing
+from .host.chain import check_loader
 from .host.optimizer import make_optimizer_of
 from .host.rehearsal import check_strategies
+from .host.strategies import strategies_of
 from .progress import progress_bar
 from .report.comparison import Said
 from .report.costs import teacher_parameters
@@ -133,6 +135,8 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
         raise UserError("bert_to_bilstm.hint_weight: this teacher tells nothing but its answers (hidden states are "
                         "read of checkpoints, inference models and ONNX files with layer normalisation); remove it")
     sizes = settings.distill.student
+    if job.train_dataloader is not None and sizes.vocabulary != WORDS and strategies_of(settings):
+        check_loader(job.train_dataloader, teacher.framing.feeds)
     if sizes.unseen_tokens not in (0, type(sizes)().unseen_tokens) and teacher.embeddings is None:
         raise UserError("bert_to_bilstm.student.unseen_tokens: is of tokens that start from the teacher's embeddings, "
                         "and this teacher's can't be had; remove it")

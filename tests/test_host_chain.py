@@ -16,9 +16,9 @@ from paddleslim_bilstm.export.inference_file import forget_call_stacks, put_in_o
 from paddleslim_bilstm.export.int8 import put_int8_embedding, round_layers
 from paddleslim_bilstm.export.paddle_model import export_paddle_model, read_paddle_model, student_logits
 from paddleslim_bilstm.host import rehearsal
-from paddleslim_bilstm.host.chain import _tenth_of_rate
 from paddleslim_bilstm.host.optimizer import check_optimizer, make_optimizer_of
 from paddleslim_bilstm.host.rehearsal import check_strategies
+from paddleslim_bilstm.host.step_settings import _tenth_of_rate
 from paddleslim_bilstm.pipeline import prepare
 from paddleslim_bilstm.predict.runtimes import paddle_logits
 from paddleslim_bilstm.student.spec import StudentSpec
@@ -123,6 +123,41 @@ def test_gradual_pruning_reaches_its_ratio(student, tmp_path):
     assert sparsity(pruned) == pytest.approx(0.6, abs=0.05)
 
 
+@pytest.mark.parametrize("epochs, config", [(40, {"pruning_iterations": 4500, "tunning_iterations": 4500,
+                                                  "pruning_steps": 100}), (30, None), (10, None)])
+def test_gradual_pruning_reaches_its_ratio_in_the_batches_there_are(student, tmp_path, caplog, epochs, config):
+    """Of 19 batches an epoch and a tenth of the epochs: 76, 57, and 19, in which only the last ones can prune."""
+    config = config and {"stable_iterations": 0, "resume_iteration": -1, "initial_ratio": 0.15, **config}
+    section = {"prune_strategy": "gmp", "ratio": 0.75, **({"gmp_config": config} if config else {})}
+    steps = run(student, tmp_path, {"UnstructurePrune": section}, epochs=epochs, eval_iter=5)
+    assert sparsity(steps["UnstructurePrune"][1]) == pytest.approx(0.75, abs=0.03)
+    assert ("gmp_config is of 9000 batches, and its step trains on 76 only; pruning_iterations: 34; "
+            in caplog.text) == bool(config)
+
+
+def test_gradual_pruning_that_has_no_time_prunes_at_once(student, tmp_path, caplog):
+    section = {"prune_strategy": "gmp", "ratio": 0.75, "gmp_config": {
+        "stable_iterations": 0, "pruning_iterations": 20, "tunning_iterations": 0, "resume_iteration": -1,
+        "pruning_steps": 1, "initial_ratio": 0.15}}
+    steps = run(student, tmp_path, {"UnstructurePrune": section}, train_iter=50)
+    assert sparsity(steps["UnstructurePrune"][1]) == pytest.approx(0.75, abs=0.03)
+    assert "gmp_config is of 20 batches, and its step trains on 5 only; it prunes at once" in caplog.text
+
+
+@pytest.mark.parametrize("sections", [{"UnstructurePrune": {"ratio": 0.5}, "QuantAware": None},
+                                      {"ASPPrune": None, "QuantAware": None},
+                                      {"ASPPrune": None, "UnstructurePrune": {"ratio": 0.2}}])
+def test_what_trains_behind_pruning_leaves_the_zeros(student, tmp_path, sections):
+    steps = run(student, tmp_path, sections, epochs=20, eval_iter=10)
+    (first, (_, pruned)), (_, (metric, after)) = steps.items()
+    assert metric > student[3] - 0.05
+    zeros = {name: value == 0 for name, value in pruned.items()
+             if value.ndim == 2 and (first == "UnstructurePrune" or name.startswith("linear"))}
+    assert np.concatenate([zero.ravel() for zero in zeros.values()]).mean() == pytest.approx(0.5, abs=0.05)
+    for name, zero in zeros.items():
+        assert not after[name][zero].any()
+
+
 def test_asp_pruning_leaves_two_of_four(student, tmp_path):
     steps = run(student, tmp_path, {"ASPPrune": None}, epochs=20, eval_iter=10)
     metric, pruned = steps["ASPPrune"]
@@ -162,6 +197,31 @@ def test_batches_of_any_form_feed_each_strategy(student, tmp_path, sections, for
     loader = batches if form == "generator of dicts" else [(*batch, np.zeros(32)) for batch in framed]
     steps = run(student, tmp_path, sections, converted_loader(loader, SPEC))
     assert steps[[*sections][0]][0] > student[3] - 0.05
+
+
+@pytest.mark.parametrize("sections", [{"QuantPost": {"batch_nums": 5}}, {"QuantAware": None}])
+@pytest.mark.parametrize("lasts", [0, 2])
+def test_a_loader_that_fails_ends_the_run_with_its_reason(student, tmp_path, sections, lasts):
+    """PaddleSlim alone waits for ever."""
+    from paddleslim_bilstm.host.chain import converted_loader
+
+    def batches():
+        for number in range(5):
+            if number == lasts:
+                raise ValueError("row 7 is odd")
+            yield dict(zip(("input_ids", "token_type_ids"), TOKENIZER.framing.batch(student[1], np.arange(32))))
+
+    with pytest.raises(UserError, match=r"^train_dataloader: fails \(row 7 is odd\); .* kept: mend it") as caught:
+        run(student, tmp_path, sections, converted_loader(batches, SPEC))
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_loader_without_a_feed_is_refused_before_any_work(student):
+    from paddleslim_bilstm.host.chain import check_loader
+    batch = dict(zip(("input_ids", "token_type_ids"), TOKENIZER.framing.batch(student[1], np.arange(32))))
+    check_loader([batch], SPEC.feeds)
+    with pytest.raises(UserError, match="^train_dataloader: a batch has input_ids, but no token_type_ids, which"):
+        check_loader([{"input_ids": batch["input_ids"]}], SPEC.feeds)
 
 
 def test_a_loader_that_paddleslim_takes_is_left_as_it_is(student):
@@ -218,6 +278,8 @@ ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or 
     ({"QuantAware": {"onnx_format": False}}, ONE_KEY.format("QuantAware.onnx_format", "its weights can't be read")),
     ({"UnstructurePrune": {"prune_strategy": "magic"}},
      ONE_KEY.format("UnstructurePrune.prune_strategy", "UnboundLocalError")),
+    ({"QuantPost": {"skip_tensor_list": ["linear_0.w_0"]}}, "^QuantPost.skip_tensor_list: is read by the reconstruct"),
+    ({"ASPPrune": {"prune_params_name": ["linear_0.w_0"]}}, "^ASPPrune.prune_params_name: .* prunes all linear layers"),
     ({"UnstructurePrune": {"ratio": 5}}, ONE_KEY.format("UnstructurePrune.ratio", "IndexError")),
     ({"UnstructurePrune": {"ratio": -1}}, ONE_KEY.format("UnstructurePrune.ratio", "it prunes nothing")),
     ({"UnstructurePrune": None, "TrainConfig": {"sparse_model": True}},

@@ -485,7 +485,8 @@ PADDLESLIM_STRATEGIES = {
         "algo": "how scales are found: hist, KL, abs_max, mse", "hist_percent": "percentile of hist",
         "regions": "of the reconstruction", "region_weights_names": "weights of the regions",
         "recon_level": "layer-wise or region-wise reconstruction", "bias_correction": "correct the weights' mean",
-        "simulate_activation_quant": "of the reconstruction", "skip_tensor_list": "tensors to leave in float"}),
+        "simulate_activation_quant": "of the reconstruction",
+        "skip_tensor_list": "of the reconstruction: tensors to leave in float"}),
     "Distillation": ("the student as it was teaches while it is quantized or pruned", {
         "loss": "logit_mse, l2, soft_label, dkd, skd or one of a plug-in, or a list with one for each list of nodes",
         "node": "names of variables to compare, or a list of such lists; the logits if unset",
@@ -496,7 +497,7 @@ PADDLESLIM_STRATEGIES = {
         "threshold": "of prune_mode threshold", "ratio": "share of the weights", "gmp_config": "the steps of gmp",
         "prune_params_type": "leave it out: all weights", "local_sparsity": "the same share of each matrix"}),
     "ASPPrune": ("two of every four weights become zero", {
-        "prune_params_name": "names of the parameters to prune; all that can be if unset"}),
+        "prune_params_name": "leave it out: the linear layers"}),
 }
 
 REFUSED_STRATEGIES = {

@@ -25,7 +25,7 @@ from ..tokens import Feed, Reader, Sentences
 from ..tokens.sentences import plan_batches
 from .data_hook import loader_batches
 from .on_paddle3 import paddleslim_at_work, tell_ranges
-from .optimizer import DEFAULT_LEARNING_RATE, missing_length
+from .step_settings import train_config_of, with_gmp_that_ends
 
 _LONGEST = 200
 _SUMMARY = "Error Message Summary:"  # in Paddle's errors, behind a C++ traceback
@@ -55,7 +55,7 @@ def reason_of(error: BaseException) -> str:
 # PaddleSlim's internal strategy names -> what the report calls the step
 _STEP_NAMES = {"quant_post": "QuantPost", "qat_dis": "QuantAware", "unstructure_prune_dis": "UnstructurePrune",
                "asp_prune_dis": "ASPPrune", "single_teacher_dis": "Distillation"}
-_EVAL_ITER = 1000  # PaddleSlim's default
+_PRUNING = ("unstructure_prune_dis", "asp_prune_dis")
 OnStep = Callable[[str, Path], None]
 
 
@@ -87,10 +87,11 @@ def run_chain(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     """
     use_all_cores()
     try:
-        run_steps(student, strategies, train, train_dataloader, eval_callback, work_dir, on_step)
+        run_steps(student, with_gmp_that_ends(strategies, train, train_dataloader), train, train_dataloader,
+                  eval_callback, work_dir, on_step)
     except StepFailed as failed:
         if isinstance(failed.__cause__, (OSError, MemoryError, UserError)):  # of the machine, or explained already
-            raise failed.__cause__ from None
+            raise failed.__cause__ from failed.__cause__.__cause__
         step, reason = failed.step or ", ".join(strategies), reason_of(failed.__cause__)
         raise UserError(f"{step}: failed in PaddleSlim ({reason}); the trained students are kept: mend or remove the "
                         "section, and the same command goes on from them") from failed.__cause__
@@ -107,20 +108,29 @@ def run_steps(student: Path, strategies: Mapping[str, Mapping[str, Any]], train,
     shutil.rmtree(work_dir, ignore_errors=True)
     shutil.copytree(student, work_dir / "student")
     config = {name: dict(section) for name, section in strategies.items()}
-    config["TrainConfig"] = _train_config(train, train_dataloader)
+    config["TrainConfig"] = train_config_of(train, train_dataloader)
     chain = None
+
+    def failure() -> UserError | None:
+        return getattr(getattr(train_dataloader, "dataset", None), "failure", None)
+
+    def keep(step: str, folder: Path) -> None:
+        if failure():  # it ended an epoch before its time
+            raise failure()
+        on_step(step, folder)
+
     # names made from here on differ from those in the student's program: a step whose output were called like its
     # input is a cycle to PaddleSlim's graph passes, about every other time
     # no own_scope: on Paddle 3.3 something of PaddleSlim's still runs in it afterwards
     with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard("chain_"):
         host_log.addFilter(_not_closing)  # the closing lines are for the end of the run, and its folder
         try:
-            chain = _Chain(on_step, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
+            chain = _Chain(keep, model_dir=str(work_dir / "student"), model_filename="model.pdmodel",
                            params_filename="model.pdiparams", save_dir=str(work_dir / "output"), config=config,
                            train_dataloader=train_dataloader, eval_callback=eval_callback)
             chain.compress()
         except Exception as error:  # PaddleSlim and Paddle raise what they like
-            raise StepFailed(chain and chain.step) from error
+            raise StepFailed(chain and chain.step) from (failure() or error)
         finally:
             host_log.removeFilter(_not_closing)
     shutil.rmtree(work_dir, ignore_errors=True)
@@ -134,17 +144,23 @@ class _Chain(AutoCompression):
     """`AutoCompression` that hands over each step's model.
 
     It also mends faults of PaddleSlim 2.6: behind another strategy, ``QuantPost`` quantizes the model from before it;
-    the optimizer's last step leaves pruned weights not quite zero, unless an evaluation follows; and the best
-    checkpoint of gradual pruning (``gmp``) is one from before it was done.
+    the optimizer's last step leaves pruned weights not quite zero, unless an evaluation follows; the best checkpoint
+    of gradual pruning (``gmp``) is one from before it was done; and what trains behind pruning fills its zeros again.
     """
 
     def __init__(self, on_step: OnStep, **arguments: Any):
         self._on_step = on_step
         self.step: str | None = None  # that is running
+        self._pruned = False
         super().__init__(**arguments)
 
     def _get_final_train_config(self, train_config, strategy_config, model_type):
         return [copy.deepcopy(train_config) for _ in self._strategy]
+
+    def _compiled_program(self, program_info, strategy):
+        if self._pruned:
+            _keep_zeros(program_info.program)
+        return super()._compiled_program(program_info, strategy)
 
     def _start_train(self, train_program_info, test_program_info, strategy, train_config):
         trained = super()._start_train(train_program_info, test_program_info, strategy, train_config)
@@ -160,9 +176,33 @@ class _Chain(AutoCompression):
         if strategy_idx > 0:
             self.updated_model_dir = str(Path(self.tmp_dir) / f"strategy_{strategy_idx}")
         super().single_strategy_compress(strategy, config, strategy_idx, train_config)
+        self._pruned |= strategy in _PRUNING
         made = Path(self.tmp_dir) / f"strategy_{strategy_idx + 1}"
         tell_ranges(made / self.model_filename)
         self._on_step(self.step, made)
+
+
+def _keep_zeros(program: paddle.static.Program) -> None:
+    """Let what trains in ``program`` leave the zeros of matrices zero: each is multiplied by its mask after each step.
+    """
+    block, scope = program.global_block(), paddle.static.global_scope()
+    trained = dict.fromkeys(op.input("Param")[0] for op in block.ops if "Param" in op.input_names)
+    for name in trained:
+        tensor = scope.find_var(name).get_tensor()
+        values = np.array(tensor)
+        if values.ndim != 2 or values.all():
+            continue
+        parameter = block.var(name)
+        mask = block.create_var(name=paddle.utils.unique_name.generate(f"{name}_kept"), shape=parameter.shape,
+                                dtype=parameter.dtype, persistable=True, stop_gradient=True)
+        scope.var(mask.name).get_tensor().set((values != 0).astype(values.dtype),
+                                              paddle.framework._current_expected_place())
+        block.append_op(type="elementwise_mul", inputs={"X": parameter, "Y": mask}, outputs={"Out": parameter},
+                        attrs={"axis": -1, _OP_ROLE: _OPTIMIZES})
+
+
+_OP_ROLE = paddle.base.core.op_proto_and_checker_maker.kOpRoleAttrName()
+_OPTIMIZES = int(paddle.base.core.op_proto_and_checker_maker.OpRole.Optimize)
 
 
 def chain_dataloader(sentences: Sentences, reader: Reader, spec: StudentSpec, batch_size: int,
@@ -206,50 +246,44 @@ class _Batches(paddle.io.Dataset):
 
 
 class _UsersBatches(paddle.io.IterableDataset):
-    """The batches of a user's loader, each as a tuple of the student's feeds."""
+    """The batches of a user's loader, each as a tuple of the student's feeds.
+
+    Attributes:
+        failure: of the loader, with which an epoch ended. Raised in the thread in which Paddle reads, it would leave
+            PaddleSlim waiting for a batch for ever.
+    """
 
     def __init__(self, loader: Any, feeds: tuple[Feed, ...]):
         self._loader, self._feeds = loader, feeds
+        self.failure: UserError | None = None
 
     def __iter__(self):
-        for batch in loader_batches(self._loader, self._feeds):
-            yield tuple(batch[feed.name] for feed in self._feeds)
+        try:
+            for batch in loader_batches(self._loader, self._feeds):
+                yield _in_order(batch, self._feeds)
+        except UserError as error:
+            self.failure = self.failure or error
+        except Exception as error:  # of the user's code
+            if self.failure is None:
+                self.failure = UserError(f"train_dataloader: fails ({reason_of(error)}); the trained students are "
+                                         "kept: mend it, and the same command goes on from them")
+                self.failure.__cause__ = error
 
 
-def _train_config(train, train_dataloader) -> dict[str, Any]:
-    """Return PaddleSlim's ``TrainConfig`` of a step behind the distillation."""
-    settings = copy.deepcopy(dict(vars(train)))
-    settings["origin_metric"] = None
-    settings["eval_iter"] = settings["eval_iter"] or _EVAL_ITER
-    if settings["train_iter"] is not None:
-        settings["train_iter"] = max(settings["train_iter"] // 10, 1)
-    if settings["epochs"] is not None or settings["train_iter"] is None:
-        settings["epochs"] = max((settings["epochs"] or 1) // 10, 1)
-    settings["learning_rate"] = rate = _tenth_of_rate(settings["learning_rate"])
-    if isinstance(rate, dict) and (length := missing_length(rate)):
-        steps = np.inf if settings["epochs"] is None else settings["epochs"] * sum(1 for _ in train_dataloader())
-        rate[length] = int(min(steps, settings["train_iter"] or np.inf))
-    return settings
+def check_loader(loader: Any, feeds: tuple[Feed, ...]) -> None:
+    """Look at the first batch of a user's loader.
+
+    Raises:
+        UserError: it lacks what `converted_loader` hands over: token ids or another feed.
+    """
+    for batch in loader_batches(loader, feeds):
+        _in_order(batch, feeds)
+        return
 
 
-_RATES = ("learning_rate", "max_learning_rate", "base_learning_rate", "start_lr", "end_lr", "end_learning_rate",
-          "eta_min")
-
-_DEFAULT_RATES = {"NoamDecay": {"learning_rate": 1.0}, "PolynomialDecay": {"end_lr": 1e-4},
-                  "OneCycleLR": {"end_learning_rate": 1e-4}}  # Paddle's own, which must become a tenth, too
-
-
-def _tenth_of_rate(rate: float | dict[str, Any] | None) -> float | dict[str, Any]:
-    """Return a tenth of a number, or of all rates in a schedule of ``paddle.optimizer.lr``, and of its warm-up."""
-    if not isinstance(rate, dict):
-        return float(DEFAULT_LEARNING_RATE if rate is None else rate) / 10
-    scaled = dict(rate)
-    scaled = {**_DEFAULT_RATES.get(scaled.get("type"), {}), **scaled}
-    for name in _RATES:
-        if isinstance(scaled.get(name), (int, float)):
-            scaled[name] = scaled[name] / 10
-    if "warmup_steps" in scaled and scaled.get("type") == "LinearWarmup":
-        scaled["warmup_steps"] = max(int(scaled["warmup_steps"]) // 10, 1)
-    if "values" in scaled:
-        scaled["values"] = [value / 10 for value in scaled["values"]]
-    return scaled
+def _in_order(batch: Mapping[str, np.ndarray], feeds: tuple[Feed, ...]) -> tuple[np.ndarray, ...]:
+    missing = [feed.name for feed in feeds if feed.name not in batch]
+    if missing:
+        raise UserError(f"train_dataloader: a batch has {', '.join(batch)}, but no {', '.join(missing)}, which "
+                        "PaddleSlim's strategies feed to the student as to the teacher; yield it, too")
+    return tuple(batch[feed.name] for feed in feeds)

@@ -16,6 +16,8 @@ QUANT_BILSTM = "QuantBiLSTM"  # ours, not PaddleSlim's
 QUANTIZED_BY_PADDLESLIM = ("QuantPost", "QuantAware")
 _NEEDS_DISTILLATION = ("QuantAware", "UnstructurePrune", "ASPPrune")
 _CALIBRATION_BATCHES = 32
+_OF_RECONSTRUCTION = ("skip_tensor_list", "epochs", "lr", "regions", "region_weights_names",
+                      "simulate_activation_quant")  # of QuantPost
 
 
 class BertToBiLSTM(strategy_config.BaseStrategy):
@@ -62,6 +64,13 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
         if strategies["QuantPost"].get("algo") == "avg":
             raise UserError("QuantPost.algo: 'avg' fails in PaddleSlim on the scalars of a Bi-LSTM's program; take "
                             "hist, KL, abs_max or mse")
+        idle = [key for key in _OF_RECONSTRUCTION if key in strategies["QuantPost"]]
+        if idle and strategies["QuantPost"].get("recon_level") is None:
+            raise UserError(f"QuantPost.{idle[0]}: is read by the reconstruction only, and recon_level, which asks for "
+                            "it, is not set; leave the key out")
+    if strategies.get("ASPPrune", {}).get("prune_params_name") is not None:
+        raise UserError("ASPPrune.prune_params_name: of a Bi-LSTM PaddleSlim prunes all linear layers, whatever is "
+                        "named; leave the key out")
     if "UnstructurePrune" in strategies:
         if strategies["UnstructurePrune"].setdefault("prune_params_type", None) is not None:
             raise UserError("UnstructurePrune.prune_params_type: 'conv1x1_only' prunes nothing in a Bi-LSTM; "
