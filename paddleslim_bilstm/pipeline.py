@@ -11,7 +11,7 @@ import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
 from . import ranks
 from .augment import check_hooks
-from .config import Config, load_config
+from .config import Config, load_config, refuse_overrides
 from .config.schema import BEST_ON_DEV, WORDS
 from .curves import check_visualdl
 from .errors import UserError
@@ -157,6 +157,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
         UserError: something that the user can mend; nothing half-written is left behind.
     """
     _begin()
+    if isinstance(config, Config):
+        refuse_overrides(overrides)
     settings = config if isinstance(config, Config) else prepare(config, overrides, needs_teacher=teacher is None)
     check_who_teaches(settings, teacher)
     if eval_callback is not None and settings.distill.student.vocabulary == WORDS:

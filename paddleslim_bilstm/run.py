@@ -110,6 +110,12 @@ class RunFolder:
             self.__exit__()
             raise UserError(f"Global.save_dir: {self.save_dir / 'steps'} is none of ours, and the steps' models would "
                             "take its place; name another folder")
+        ours = self._earlier_model() or self.work_dir.exists()
+        strange = next((file for file in ONNX_FILES if not ours and (self.save_dir / file).is_file()), None)
+        if strange:
+            self.__exit__()
+            raise UserError(f"Global.save_dir: {self.save_dir / strange} is none of ours, and the student's would take "
+                            "its place; name another folder")
         if self._fresh:
             remove(self.work_dir)
         for half_made in (self._steps_dir, self.onnx_dir, self.final_dir):

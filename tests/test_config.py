@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from paddleslim_bilstm import compress
 from paddleslim_bilstm.augment import check_hooks
-from paddleslim_bilstm.augment.registry import hook_fingerprint
+from paddleslim_bilstm.augment.registry import hook_fingerprint, hook_function
 from paddleslim_bilstm.config import HookConfig, load_config
 from paddleslim_bilstm.config.schema import PADDLESLIM_STRATEGIES, SECTIONS, json_schema
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.finetune.finetune import finetune
 from paddleslim_bilstm.student.losses import loss_fingerprint
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import weight_shapes
@@ -434,6 +436,27 @@ def test_a_changed_plugin_is_run_again_and_changes_the_fingerprints(written):
         keys.append((loss_fingerprint("twice_loss"), hook_fingerprint("twice_hook")))
     assert keys[0] == keys[1] and not set(keys[1]) & set(keys[2])
     assert loss_fingerprint("logit_mse") == "logit_mse" and hook_fingerprint("masking") == "masking"
+
+
+def test_what_a_plugin_registers_takes_the_place_of_what_another_one_has(written):
+    """As in a notebook, where an edit is undone, or another configuration's plug-in came between."""
+    path = written("Global: {plugins: twice.py}\nbert_to_bilstm:\n")
+    other = written("Global: {plugins: other.py}\nbert_to_bilstm:\n", "other.yaml")
+    written("N = 9\n" + PLUGIN.format(name="twice"), "other.py")
+    for number in (1, 2, 1):
+        written(f"N = {number}\n" + PLUGIN.format(name="twice"), "twice.py")
+        load_config(path)
+        assert hook_function("twice_hook").__globals__["N"] == number
+    load_config(other)
+    assert hook_function("twice_hook").__globals__["N"] == 9
+    load_config(path)
+    assert hook_function("twice_hook").__globals__["N"] == 1
+
+
+@pytest.mark.parametrize("work", [compress, finetune])
+def test_overrides_of_a_checked_configuration_are_refused(work):
+    with pytest.raises(UserError, match="^overrides: Global.seed=3 comes too late for a Config; give"):
+        work(load_config({"bert_to_bilstm": None}), overrides=["Global.seed=3"])
 
 
 def test_a_loss_that_nobody_registered_is_refused_with_its_line(written):

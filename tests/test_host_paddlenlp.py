@@ -1,6 +1,7 @@
 """PaddleNLP's door: ``Trainer.compress()`` with the strategy ``bert_to_bilstm``, and what it does with others."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -86,6 +87,15 @@ def test_the_trainers_model_is_distilled_with_the_trainers_data(tmp_path):
     assert right > 0.9
     written = json.loads((save_dir / "report.json").read_text())["config"]["Global"]
     assert written["seed"] == trainer.args.seed and written["max_seq_length"] == 64  # all that the tiny teacher takes
+
+
+def test_folders_of_a_trainer_are_called_as_they_are(tmp_path):
+    from paddleslim_bilstm.host.trainer_job import _overrides
+
+    trainer = make_trainer(tmp_path, make_reviews(4, seed=1))
+    folder = tmp_path / "out \U0001f600 \U00020000"
+    overrides = _overrides(trainer, {}, folder, 16, MULTI_LABEL)
+    assert Path(load_config({}, overrides).global_.save_dir) == folder
 
 
 @pytest.mark.usefixtures("in_old_programs")

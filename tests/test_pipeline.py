@@ -255,6 +255,11 @@ def test_what_is_the_users_in_the_folder_stays(config, tmp_path):
         pass
     assert not (out / ".lock").exists() and (out / "steps" / "thesis.txt").exists()
     shutil.rmtree(out / "steps")
+    (out / "model.onnx").write_text("mine")
+    with pytest.raises(UserError, match="Global.save_dir: .*model.onnx is none of ours"), RunFolder(settings):
+        pass
+    assert not (out / ".lock").exists() and (out / "model.onnx").read_text() == "mine"
+    (out / "model.onnx").unlink()
     with RunFolder(settings) as run:
         (run.final_dir / "report.json").write_text(json.dumps({"config": settings.to_dict()}))
         run.publish()

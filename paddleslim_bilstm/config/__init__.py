@@ -5,7 +5,7 @@ They come when they are asked for: ``source`` alone needs no pydantic.
 
 from importlib import import_module
 
-_READING = ("load_config",)
+_READING = ("load_config", "refuse_overrides")
 _SCHEMA = ("AugmentationConfig", "Config", "DistillConfig", "FinetuneConfig", "GlobalConfig", "HookConfig",
            "QuantBiLSTMConfig", "StudentConfig", "TrainSettings")
 __all__ = [*_SCHEMA, *_READING]

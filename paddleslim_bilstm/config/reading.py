@@ -95,11 +95,22 @@ def load_config(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
     return config if config.distill.alpha == 0 else _with_labels_kept(config, written)
 
 
+def refuse_overrides(overrides: Sequence[str]) -> None:
+    """Refuse overrides of a `Config`, which is checked already.
+
+    Raises:
+        UserError: there are some.
+    """
+    if overrides:
+        raise UserError(f"overrides: {overrides[0]} comes too late for a Config; give it to load_config, or give the "
+                        "file or the dict here")
+
+
 def import_plugins(written: Source) -> None:
     """Import what ``Global.plugins`` names, and put in its place what imports the same from the working directory.
 
     A name is a .py file, or else a module: ``my_hooks.py`` beside the YAML (in the working directory for a dict or an
-    override), or one that Python finds. A file that is there unchanged is not run again.
+    override), or one that Python finds. Files that were run last are not run again, as long as they stay the same.
 
     Raises:
         UserError: there is no such plug-in, or it fails; the message names its line and its error.
@@ -109,22 +120,36 @@ def import_plugins(written: Source) -> None:
         return
     folder = Path() if written.place(keys).startswith("-o ") else written.folder
     try:
-        section["plugins"] = [_import_plugin(name, folder) for name in names(section["plugins"])]
+        wanted = names(section["plugins"])
+        files = [file.absolute() for name in wanted if (file := _plugin_file(name, folder)).is_file()]
+        contents = [(file, checksum(file)) for file in files]
+        if contents != _run_last:
+            _run_last.clear()  # what a file registers takes the place of what another one has
+        section["plugins"] = [_import_plugin(name, folder) for name in wanted]
+        _run_last[:] = contents
         written.folder = Path()
     except ValueError as error:
         raise written.error(keys, str(error)) from None
 
 
+_run_last: list[tuple[Path, str]] = []  # the files of the last configuration's plug-ins, and their checksums
+
+
+def _plugin_file(name: str, folder: Path) -> Path:
+    return folder / os.path.expanduser(name if name.endswith(".py") else f"{name}.py")
+
+
 def _import_plugin(name: str, folder: Path) -> str:
     """Import a plug-in and return the name under which the working directory knows it, or raise ValueError."""
-    file = folder / os.path.expanduser(name if name.endswith(".py") else f"{name}.py")
+    file = _plugin_file(name, folder)
     is_file = file.is_file()
     missing = f"{name} is no installed module and {file} no file; name a module, or a file beside the configuration"
     if name.endswith(".py") and not is_file:
         raise ValueError(missing)
     try:
         if is_file:
-            _run_file(file)
+            if not _run_last:
+                _run_file(file.absolute())
         else:
             importlib.import_module(name)
     except (Exception, SystemExit) as error:  # somebody's own code: anything can come out
@@ -146,12 +171,9 @@ def _line_of(error: BaseException) -> str:
 
 
 def _run_file(file: Path) -> None:
-    """Run a .py file as a module of its own, once in a process as long as it stays the same."""
-    file = file.absolute()
+    """Run a .py file as a module of its own."""
     content = file.read_bytes()
     name = f"{file.stem}_{checksum(str(file), content.hex())}"
-    if name in sys.modules:
-        return
     module = sys.modules[name] = types.ModuleType(name)
     module.__file__ = str(file)
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from .. import ranks
-from ..config import Config, load_config
+from ..config import Config, load_config, refuse_overrides
 from ..curves import check_visualdl, curves
 from ..errors import UserError
 from ..host.versions import before_paddle, check_zlib
@@ -58,6 +58,8 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
     """
     before_paddle()
     check_zlib()
+    if isinstance(config, Config):
+        refuse_overrides(overrides)
     config = config if isinstance(config, Config) else load_config(config, overrides)
     check_visualdl(config)
     with ranks.together():

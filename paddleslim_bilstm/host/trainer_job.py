@@ -162,7 +162,7 @@ def _overrides(trainer: Any, config: Any, save_dir: Path, longest: int, task: Ta
               "model_dir": str(save_dir / "teacher"), "save_dir": str(save_dir)}
     chained = [_CHAINED[part] for part in trainer.args.strategy.split("+") if part in _CHAINED]
     missing = [section for section in (STRATEGY, *chained) if section not in written]
-    return [*(f"Global.{name}={json.dumps(value)}" for name, value in values.items()),
+    return [*(f"Global.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items()),
             *(f"{section}={{}}" for section in missing)]
 
 
