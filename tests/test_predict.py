@@ -255,13 +255,15 @@ def test_predict_names_an_input_that_is_not_there(predict, tmp_path):
         predict("--input", tmp_path / "in.txt")
 
 
-def test_predict_answers_before_the_input_ends(output):
-    command = [sys.executable, "-c", "import argparse; from paddleslim_bilstm.commands import predict as c; "
-               "p = argparse.ArgumentParser(); c.add_arguments(p); c.run(p.parse_args())", str(output[0])]
+@pytest.mark.parametrize("prelude", ["", "os.set_blocking(0, False); "], ids=["waits", "nothing yet is no end"])
+def test_predict_answers_before_the_input_ends(output, prelude):
+    command = [sys.executable, "-c", "import argparse, os; from paddleslim_bilstm.commands import predict as c; "
+               f"p = argparse.ArgumentParser(); c.add_arguments(p); {prelude}c.run(p.parse_args())", str(output[0])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdin.write(b"good\n")
-        process.stdin.flush()
-        assert json.loads(process.stdout.readline())["text"] == "good"
+        for text in ("good", "bad"):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
         process.stdin.close()
         assert process.wait(20) == 0
 

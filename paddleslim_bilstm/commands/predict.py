@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import UserError
 from ..predict.lines import LineReader, chunks_of, is_jsonl, open_input
@@ -65,10 +67,17 @@ def run(arguments: argparse.Namespace) -> int:
     jsonl = arguments.jsonl or is_jsonl(name)
     reader = LineReader(name, jsonl, predictor.pairs, arguments.text_key)
     with ExitStack() as stack:
-        stream = stack.enter_context(open_input(name)) if arguments.input else sys.stdin.buffer
+        stream = stack.enter_context(open_input(name)) if arguments.input else _standard_input()
         for first_line, lines in chunks_of(stream):
             _write(predictor, reader.texts(first_line, lines), arguments.batch_size)
     return 0
+
+
+def _standard_input() -> BinaryIO:
+    """Return standard input; what is not there yet is waited for, though whoever opened it asked for no waiting."""
+    with suppress(AttributeError, OSError, ValueError):  # of Windows, or no file
+        os.set_blocking(sys.stdin.fileno(), True)
+    return sys.stdin.buffer
 
 
 def _answer_files(arguments: argparse.Namespace) -> int:
