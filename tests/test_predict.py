@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -261,6 +262,7 @@ def test_predict_answers_before_the_input_ends(output, prelude):
                f"p = argparse.ArgumentParser(); c.add_arguments(p); {prelude}c.run(p.parse_args())", str(output[0])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         for text in ("good", "bad"):
+            time.sleep(0.5)
             process.stdin.write(f"{text}\n".encode())
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["text"] == text
