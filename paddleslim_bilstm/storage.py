@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any, Callable, Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -188,11 +189,26 @@ def checksum(*parts: Any) -> str:
     return digest.hexdigest()
 
 
+_sources: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of functions and classes, as they were first seen
+
+
 def source_of(function: Callable[..., Any]) -> str:
     """Return the source code of the whole module that a user's function or class stands in: its helpers count, too.
 
-    Of what was typed into an interpreter, the cell or the bytecode.
+    Of what was typed into an interpreter, the cell or the bytecode. The same object has the same source for as long as
+    it lives: where its file is edited, what is loaded stays what it was.
     """
+    if inspect.ismodule(function):  # which stays the same object when it is loaded again
+        return _read_source(function)
+    try:
+        if function not in _sources:
+            _sources[function] = _read_source(function)
+        return _sources[function]
+    except TypeError:  # no key
+        return _read_source(function)
+
+
+def _read_source(function: Any) -> str:
     try:
         return Path(inspect.getsourcefile(function) or "").read_bytes().hex()
     except (OSError, TypeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 import types
@@ -241,6 +242,24 @@ def test_what_other_cells_of_a_notebook_define_tells_it_apart(tokenizer, monkeyp
     helper = "def helper(text):\n    return [SCALE * len(text), {}]\n"
     prints = [print_of((f"SCALE = {scale}\n", helper.format(rest))) for scale, rest in ((1, 0), (2, 0), (1, 3), (1, 0))]
     assert len(set(prints)) == 3 and prints[0] == prints[3]
+
+
+def test_a_function_stays_what_it_was_when_its_file_is_edited(tokenizer, monkeypatch, tmp_path):
+    """What another process loads of the edited file must not find the labels of the old code."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    prints = []
+    for body in (1, 2):
+        (tmp_path / "edited_teacher.py").write_text(f"def ask(texts):\n    return [[0, {body}] for _ in texts]\n")
+        module = sys.modules.get("edited_teacher") or importlib.import_module("edited_teacher")
+        prints.append(FunctionTeacher.of(module.ask, tokenizer, ("a", "b")).fingerprint)
+    monkeypatch.delitem(sys.modules, "edited_teacher")
+    importlib.invalidate_caches()
+    again = importlib.import_module("edited_teacher")
+    assert again.ask([""]) == [[0, 2]]
+    prints.append(FunctionTeacher.of(again.ask, tokenizer, ("a", "b")).fingerprint)
+    assert prints[0] == prints[1] != prints[2]
+    monkeypatch.delitem(sys.modules, "edited_teacher")
 
 
 def test_a_function_may_compute_in_paddles_dynamic_mode(tokenizer):
