@@ -232,6 +232,15 @@ def test_what_is_missing_is_named(folders, tmp_path):
     refused(folder, tmp_path, "inference.pdiparams is missing")
 
 
+def test_an_exported_model_without_a_config_has_the_classes_that_the_tokenizers_folder_names(folders, tmp_path):
+    folder = shutil.copytree(folders["exported"], tmp_path / "exported")
+    teacher = load_teacher(folder, tmp_path / "work", tokenizer_dir=folders["paddlenlp"])
+    assert teacher.label_names == ("negative", "positive")
+    (folder / "config.json").write_text('{"id2label": {"0": "bad", "1": "good"}}')
+    teacher = load_teacher(folder, tmp_path / "work", tokenizer_dir=folders["paddlenlp"])
+    assert teacher.label_names == ("bad", "good")
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(folders, tmp_path):
     import safetensors.numpy
     folder = shutil.copytree(folders["huggingface"], tmp_path / "teacher")

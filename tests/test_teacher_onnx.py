@@ -75,6 +75,14 @@ def test_what_the_configuration_says_of_the_length_counts_where_no_table_ends(cl
     assert load(folder, tmp_path).max_length == 50
 
 
+def test_a_file_without_a_configuration_has_that_of_the_tokenizers_folder(classifier, tmp_path):
+    folder = put_onnx_teacher(tmp_path / "teacher", classifier.model())
+    checkpoint = put_onnx_teacher(tmp_path / "checkpoint", classifier.model())
+    (checkpoint / "config.json").write_text('{"max_position_embeddings": 50, "id2label": {"0": "no", "1": "yes"}}')
+    teacher = load(folder / "model.onnx", tmp_path, tokenizer_dir=checkpoint)
+    assert (teacher.max_length, teacher.label_names) == (50, ("no", "yes"))
+
+
 def test_half_precision_embeddings_are_read(classifier, tmp_path):
     half = load(put_onnx_teacher(tmp_path / "half", classifier.model(half=True)), tmp_path)
     np.testing.assert_array_equal(half.embeddings, classifier.words)
