@@ -182,6 +182,17 @@ def test_which_file_it_is(classifier, tmp_path, caplog):
         load(folder, tmp_path, params_filename="weights")
 
 
+def test_a_file_in_the_folder_onnx_is_named_by_the_setting(classifier, tmp_path):
+    folder = put_onnx_teacher(tmp_path / "teacher", classifier.model())
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    for named in (None, "model.onnx"):
+        with pytest.raises(UserError, match="; for the one in its folder onnx, set Global.model_filename: onnx/m"):
+            load(folder, tmp_path, model_filename=named)
+    assert load(folder, tmp_path, model_filename="onnx/model.onnx").file == folder / "onnx" / "model.onnx"
+
+
 def test_a_paddle_model_goes_before_an_onnx_file_beside_it(classifier, tmp_path, caplog):
     folder = make_tiny_teacher(tmp_path / "teacher")
     onnx.save(classifier.model(), str(folder / "model.onnx"))

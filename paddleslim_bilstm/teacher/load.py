@@ -16,7 +16,7 @@ from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
 from .hints import hinting_program, write_hinting_program
-from .onnx_teacher import load_onnx_teacher, onnx_file
+from .onnx_teacher import load_onnx_teacher, of_onnx_folder, onnx_file
 from .program import Signature, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, of_pickles, read_config
@@ -72,7 +72,8 @@ def _model_files(place: Path, model_filename: str | None, params_filename: str |
     if onnx is None:
         raise UserError(f"{place}: holds no model; looked for an inference model (.pdmodel or .json, with its "
                         f".pdiparams), for a checkpoint ({' or '.join(CONFIG_FILES)} with "
-                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx){of_pickles(place)}")
+                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx)"
+                        f"{of_onnx_folder(place) or of_pickles(place)}")
     if params_filename:
         raise UserError(f"Global.params_filename: {onnx} says itself where its weights are; leave it out")
     _log.info("the teacher is %s, which ONNX Runtime runs", onnx)

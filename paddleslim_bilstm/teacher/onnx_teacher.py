@@ -280,10 +280,22 @@ def onnx_file(place: Path, model_filename: str | None) -> Path | None:
         return place
     if model_filename and model_filename.endswith(".onnx"):
         if not (place / model_filename).is_file():
-            raise UserError(f"Global.model_filename: {place / model_filename} is missing; name a file in {place}")
+            raise UserError(f"Global.model_filename: {place / model_filename} is missing; name a file in {place}"
+                            f"{of_onnx_folder(place)}")
         return place / model_filename
     found = sorted(place.glob("*.onnx"))
     if len(found) > 1 and place / "model.onnx" not in found:
         raise UserError(f"{place}: holds {len(found)} ONNX models ({', '.join(file.name for file in found)}); name one "
                         "as Global.model_filename")
     return place / "model.onnx" if len(found) > 1 else next(iter(found), None)
+
+
+def of_onnx_folder(place: Path) -> str:
+    """Return how the ONNX file in the subfolder ``onnx`` is named, as on Hugging Face's hub, the end of an error; else
+    nothing.
+    """
+    found = sorted(file.name for file in place.glob("onnx/*.onnx"))
+    if not found:
+        return ""
+    name = "model.onnx" if "model.onnx" in found else found[0]
+    return f"; for the one in its folder onnx, set Global.model_filename: onnx/{name}"
