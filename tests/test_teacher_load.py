@@ -266,6 +266,19 @@ def test_a_checkpoint_that_does_not_fit_is_refused(folders, tmp_path):
     refused(folder, tmp_path, "model_state.pdparams: can't be read")
 
 
+def test_a_classifier_that_paddlenlp_cant_build_as_a_program_is_said_to_be_that(tmp_path):
+    """BigBird's classifier is called ``linear``; its network wants the length of a batch in Python."""
+    from paddlenlp.transformers import BigBirdConfig, BigBirdForSequenceClassification
+    paddle.disable_static()
+    folder = tmp_path / "bigbird"
+    config = BigBirdConfig(vocab_size=len(VOCABULARY), hidden_size=HIDDEN, num_layers=1, num_attention_heads=2,
+                           dim_feedforward=48, max_position_embeddings=64, block_size=4)
+    BigBirdForSequenceClassification(config).save_pretrained(str(folder))
+    paddle.enable_static()
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    refused(folder, tmp_path, "BigBirdForSequenceClassification can't be built as a static program.*or ONNX file")
+
+
 def export(folder: Path, build, vocabulary=VOCABULARY) -> Path:
     """Save ``build()``, which returns feeds and outputs, as an inference model."""
     folder.mkdir()
