@@ -19,6 +19,7 @@ from paddleslim_bilstm.report.costs import onnx_flops, onnx_parameters, onnx_siz
 from paddleslim_bilstm.report.measure import metric_of_onnx
 from paddleslim_bilstm.student.train import metric_on
 from paddleslim_bilstm.teacher import OnnxTeacher, PaddleTeacher, load_teacher
+from paddleslim_bilstm.teacher.onnx_teacher import OnnxEngine
 from paddleslim_bilstm.tokens import Feed
 
 paddle.enable_static()
@@ -67,6 +68,18 @@ def test_a_table_of_positions_limits_the_length_and_a_fixed_width_does(classifie
     fixed = load(put_onnx_teacher(tmp_path / "fixed", classifier.model(shape=("batch", 12))), tmp_path)
     assert (fixed.max_length, fixed.framing.width) == (12, 12)
     assert_answers(classifier, fixed)
+
+
+@pytest.mark.parametrize("said, longest", [(None, 3000), (2500, 2500), (4096, 3000)])
+def test_a_large_table_of_positions_is_not_tried(said, longest, tmp_path, monkeypatch):
+    folder = put_onnx_teacher(tmp_path / "teacher", OnnxClassifier(positions=3000).model())
+    if said:
+        (folder / "config.json").write_text(f'{{"max_position_embeddings": {said}}}')
+    widths, outputs = [], OnnxEngine.outputs
+    monkeypatch.setattr(OnnxEngine, "outputs", lambda self, batch, *names: (
+        widths.append(batch[0].shape[1]), outputs(self, batch, *names))[1])
+    assert load(folder, tmp_path).max_length == longest
+    assert widths and max(widths) < 100
 
 
 def test_what_the_configuration_says_of_the_length_counts_where_no_table_ends(classifier, tmp_path):

@@ -30,6 +30,7 @@ _REMEDY = ("export the fine-tuned classifier with input_ids and attention_mask, 
            "[batch, classes]: optimum-cli export onnx --task text-classification --model FOLDER OUTPUT")
 _PROBES = ((2, 5), (3, 7))  # rows, tokens: what of an output's shape changes with which
 _FEWEST_POSITIONS = 16
+_MOST_TRIED = 2048  # tokens: attention over more takes GBs
 _ENCODINGS = ("pooler_output", "sentence_embedding", "last_hidden_state", "text_embeds")
 
 
@@ -244,7 +245,8 @@ def _longest(engine: OnnxEngine, framing: Framing, tokenizer: Tokenizer, rows: i
 
     Args:
         rows: of its largest table that isn't one of words or types. Whether it is one of positions, and whether the
-            first of them are never used, as in RoBERTa, is tried.
+            first of them are never used, as in RoBERTa, is tried; a large one is taken for one whose rows all are
+            positions.
         most: what its configuration says; it counts where no table ends sooner.
     """
     def takes(tokens: int) -> bool:
@@ -254,6 +256,8 @@ def _longest(engine: OnnxEngine, framing: Framing, tokenizer: Tokenizer, rows: i
             return False
         return True
 
+    if rows is not None and rows > _MOST_TRIED:
+        return min(most or rows, rows)
     if rows is None or takes(rows + 1):
         return most
     return next((tokens for tokens in (rows, rows - 1 - framing.pad_id) if takes(tokens)), most)
