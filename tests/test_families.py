@@ -127,6 +127,8 @@ def changed(folder: Path, target: Path, **settings) -> Path:
     ({"hidden_size": "wide"}, "hidden_size is 'wide'"),
     ({"pad_token_id": 80}, "max_position_embeddings is 64"),
     ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'.*label with it elsewhere"),
+    ({"layer_norm_eps": 0.01}, "layer_norm_eps is 0.01"),
+    ({"is_decoder": True}, "is_decoder is True.*ONNX file"),
     ({"model_type": "gpt9"}, "none of the families that we load ourselves"),
 ])
 def test_what_is_no_such_encoder_is_refused_in_one_line(settings, message, made, tmp_path):
@@ -134,6 +136,15 @@ def test_what_is_no_such_encoder_is_refused_in_one_line(settings, message, made,
     with pytest.raises(UserError, match=message) as error:
         load_teacher(folder, tmp_path / "work")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("form", "first"), [("huggingface", 2), ("paddlenlp", 1)])
+def test_an_mpnets_positions_begin_at_two_in_transformers_and_behind_the_padding_in_paddlenlp(form, first, made):
+    folder, _ = made("mpnet", form)
+    file = folder / "config.json"
+    spec, _ = read_encoder(file, {**read_config(file), "pad_token_id": 0}, read_weights([folder / "model.safetensors"]),
+                           0)
+    assert spec.first_position == first
 
 
 @pytest.mark.parametrize(("kind", "settings", "dropouts"), [  # before the classifier's first layer, before its last

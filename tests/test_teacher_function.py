@@ -262,6 +262,33 @@ def test_a_function_stays_what_it_was_when_its_file_is_edited(tokenizer, monkeyp
     monkeypatch.delitem(sys.modules, "edited_teacher")
 
 
+@pytest.mark.parametrize("changed", ["base.py", "scorer.py", "pkg/__init__.py", "pkg/scoring.py", "late.py",
+                                     "pkg/later.py", "library/site-packages/other.py", "pkg/unused.py"])
+def test_the_users_own_modules_tell_it_apart_and_libraries_do_not(tokenizer, monkeypatch, tmp_path, changed):
+    """Classes and what they inherit from, modules of packages, and what is imported as the function runs."""
+    files = {"base.py": "class Base:\n    scale = 1\n",
+             "scorer.py": "from base import Base\n\nclass Scorer(Base):\n    pass\n",
+             "pkg/__init__.py": "", "pkg/scoring.py": "def score(text): ...\n", "late.py": "", "pkg/later.py": "",
+             "pkg/unused.py": "", "library/site-packages/other.py": "class Other: ...\n",
+             "pkg/teacher.py": "import json\nimport pkg.scoring\nfrom scorer import Scorer\nfrom other import Other\n"
+                               "def teacher(texts):\n    import late, other\n    from . import later\n"
+                               "    return [pkg.scoring.score(text) * Scorer().scale for text in texts], Other\n"}
+    for folder in (tmp_path, tmp_path / "library/site-packages"):
+        monkeypatch.syspath_prepend(str(folder))
+    prints = []
+    for end in ("", "# another\n"):
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(content + (end if name == changed else ""))
+        for name in ("pkg", "pkg.scoring", "pkg.teacher", "scorer", "base", "other"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        teacher = importlib.import_module("pkg.teacher").teacher
+        prints.append(FunctionTeacher.of(teacher, tokenizer, ("a", "b")).fingerprint)
+        assert not {"late", "pkg.later"} & set(sys.modules)
+    assert (prints[0] == prints[1]) == (changed in ("library/site-packages/other.py", "pkg/unused.py"))
+
+
 def test_a_function_may_compute_in_paddles_dynamic_mode(tokenizer):
     embedding, layer = None, None
 

@@ -232,6 +232,15 @@ def test_what_is_missing_is_named(folders, tmp_path):
     refused(folder, tmp_path, "inference.pdiparams is missing")
 
 
+def test_an_exported_model_without_a_config_has_the_classes_that_the_tokenizers_folder_names(folders, tmp_path):
+    folder = shutil.copytree(folders["exported"], tmp_path / "exported")
+    teacher = load_teacher(folder, tmp_path / "work", tokenizer_dir=folders["paddlenlp"])
+    assert teacher.label_names == ("negative", "positive")
+    (folder / "config.json").write_text('{"id2label": {"0": "bad", "1": "good"}}')
+    teacher = load_teacher(folder, tmp_path / "work", tokenizer_dir=folders["paddlenlp"])
+    assert teacher.label_names == ("bad", "good")
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(folders, tmp_path):
     import safetensors.numpy
     folder = shutil.copytree(folders["huggingface"], tmp_path / "teacher")
@@ -255,6 +264,19 @@ def test_a_checkpoint_that_does_not_fit_is_refused(folders, tmp_path):
     folder = shutil.copytree(folders["paddlenlp"], tmp_path / "cut")
     (folder / "model_state.pdparams").write_bytes((folder / "model_state.pdparams").read_bytes()[:5000])
     refused(folder, tmp_path, "model_state.pdparams: can't be read")
+
+
+def test_a_classifier_that_paddlenlp_cant_build_as_a_program_is_said_to_be_that(tmp_path):
+    """BigBird's classifier is called ``linear``; its network wants the length of a batch in Python."""
+    from paddlenlp.transformers import BigBirdConfig, BigBirdForSequenceClassification
+    paddle.disable_static()
+    folder = tmp_path / "bigbird"
+    config = BigBirdConfig(vocab_size=len(VOCABULARY), hidden_size=HIDDEN, num_layers=1, num_attention_heads=2,
+                           dim_feedforward=48, max_position_embeddings=64, block_size=4)
+    BigBirdForSequenceClassification(config).save_pretrained(str(folder))
+    paddle.enable_static()
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    refused(folder, tmp_path, "BigBirdForSequenceClassification can't be built as a static program.*or ONNX file")
 
 
 def export(folder: Path, build, vocabulary=VOCABULARY) -> Path:

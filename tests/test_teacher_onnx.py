@@ -19,6 +19,7 @@ from paddleslim_bilstm.report.costs import onnx_flops, onnx_parameters, onnx_siz
 from paddleslim_bilstm.report.measure import metric_of_onnx
 from paddleslim_bilstm.student.train import metric_on
 from paddleslim_bilstm.teacher import OnnxTeacher, PaddleTeacher, load_teacher
+from paddleslim_bilstm.teacher.onnx_teacher import OnnxEngine
 from paddleslim_bilstm.tokens import Feed
 
 paddle.enable_static()
@@ -69,10 +70,30 @@ def test_a_table_of_positions_limits_the_length_and_a_fixed_width_does(classifie
     assert_answers(classifier, fixed)
 
 
+@pytest.mark.parametrize("said, longest", [(None, 3000), (2500, 2500), (4096, 3000)])
+def test_a_large_table_of_positions_is_not_tried(said, longest, tmp_path, monkeypatch):
+    folder = put_onnx_teacher(tmp_path / "teacher", OnnxClassifier(positions=3000).model())
+    if said:
+        (folder / "config.json").write_text(f'{{"max_position_embeddings": {said}}}')
+    widths, outputs = [], OnnxEngine.outputs
+    monkeypatch.setattr(OnnxEngine, "outputs", lambda self, batch, *names: (
+        widths.append(batch[0].shape[1]), outputs(self, batch, *names))[1])
+    assert load(folder, tmp_path).max_length == longest
+    assert widths and max(widths) < 100
+
+
 def test_what_the_configuration_says_of_the_length_counts_where_no_table_ends(classifier, tmp_path):
     folder = put_onnx_teacher(tmp_path / "teacher", classifier.model())
     (folder / "config.json").write_text('{"max_position_embeddings": 50}')
     assert load(folder, tmp_path).max_length == 50
+
+
+def test_a_file_without_a_configuration_has_that_of_the_tokenizers_folder(classifier, tmp_path):
+    folder = put_onnx_teacher(tmp_path / "teacher", classifier.model())
+    checkpoint = put_onnx_teacher(tmp_path / "checkpoint", classifier.model())
+    (checkpoint / "config.json").write_text('{"max_position_embeddings": 50, "id2label": {"0": "no", "1": "yes"}}')
+    teacher = load(folder / "model.onnx", tmp_path, tokenizer_dir=checkpoint)
+    assert (teacher.max_length, teacher.label_names) == (50, ("no", "yes"))
 
 
 def test_half_precision_embeddings_are_read(classifier, tmp_path):
@@ -172,6 +193,17 @@ def test_which_file_it_is(classifier, tmp_path, caplog):
         load(folder / "absent.onnx", tmp_path)
     with pytest.raises(UserError, match="Global.params_filename: .*says itself where its weights are"):
         load(folder, tmp_path, params_filename="weights")
+
+
+def test_a_file_in_the_folder_onnx_is_named_by_the_setting(classifier, tmp_path):
+    folder = put_onnx_teacher(tmp_path / "teacher", classifier.model())
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    for named in (None, "model.onnx"):
+        with pytest.raises(UserError, match="; for the one in its folder onnx, set Global.model_filename: onnx/m"):
+            load(folder, tmp_path, model_filename=named)
+    assert load(folder, tmp_path, model_filename="onnx/model.onnx").file == folder / "onnx" / "model.onnx"
 
 
 def test_a_paddle_model_goes_before_an_onnx_file_beside_it(classifier, tmp_path, caplog):

@@ -203,6 +203,46 @@ def test_what_the_config_says_of_berts_normaliser_counts(tmp_path, caplog, confi
     assert ("counts, not what tokenizer.json says" in caplog.text) == counts
 
 
+SPECIAL = {"content": "[unused1]", "special": True, "normalized": False, "lstrip": False}
+
+
+@pytest.mark.parametrize("files", [
+    {"tokenizer_config.json": {"additional_special_tokens": ["[unused1]", "[absent]"]}},
+    {"tokenizer_config.json": {"extra_special_tokens": {"x_token": "[unused1]"}}},
+    {"tokenizer_config.json": {"bos_token": "[unused1]", "add_bos_token": True}},
+    {"special_tokens_map.json": {"bos_token": SPECIAL}},
+    {"special_tokens_map.json": {"additional_special_tokens": ["[absent]", SPECIAL]}},
+    {"tokenizer_config.json": {"added_tokens_decoder": {"5": SPECIAL}}}])
+def test_special_tokens_of_any_file_are_not_cut(tmp_path, files):
+    """As in transformers and PaddleNLP; in capitals they are other words."""
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "[", "]", "un", "##used", "##1", "apple"]
+    (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    tokenizer = load_tokenizer(tmp_path)
+    assert [tokenizer.vocab[token] for token in tokenizer.encode(["[unused1] apple [UNUSED1]"])[0]] == [
+        "[unused1]", "apple", "[", "un", "##used", "##1", "]"]
+    assert len(tokenizer.vocab) == len(names)
+
+
+def test_added_tokens_are_found_in_normalised_text_and_special_ones_as_they_are_spelled(tmp_path):
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "apple"]
+    (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<Ent>": 7, "covidvax": 6}))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": ["<Ent>"]}))
+    tokenizer = load_tokenizer(tmp_path)
+    ids = [ids.tolist() for ids in tokenizer.encode(["COVIDVAX apple", "<Ent>", "<ent>"])]
+    assert ids == [[6, 5], [7], [1, 1, 1]]
+
+
+def test_a_list_of_special_tokens_that_holds_something_else_is_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    for value, shown in (([3], "3"), (3, "3"), ([{"lstrip": True}], "None")):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"additional_special_tokens": value}))
+        with pytest.raises(UserError, match=f"tokenizer_config.json: additional_special_tokens is {shown}, not a text"):
+            load_tokenizer(tmp_path)
+
+
 def test_a_vocab_txt_of_sentencepiece_is_refused(tmp_path):
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2581", "\u2581the", "\u2581film", "\u2581good", "s"]
     (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")

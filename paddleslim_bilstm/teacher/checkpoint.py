@@ -24,6 +24,7 @@ from .families import OTHER_WAYS, read_encoder
 from .weights import read_config, read_pdparams, read_weights
 
 FEED_NAMES = ("input_ids", "token_type_ids")
+_CLASSIFIERS = ("classifier.", "linear.")  # the latter of BigBird and ERNIE-Doc
 _PLAIN_OUTPUT = {"use_cache": False, "return_dict": False, "output_hidden_states": False, "output_attentions": False}
 
 
@@ -47,7 +48,7 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
         spec, arrays = encoder
         _save(lambda: EncoderClassifier(spec, pad_id), arrays, FEED_NAMES[:1 + spec.takes_types], prefix)
         return
-    if not any(name.startswith("classifier.") for name in weights):
+    if not any(name.startswith(_CLASSIFIERS) for name in weights):
         raise UserError(f"{weight_files[0]}: no classifier weights, so this is not a fine-tuned classifier; "
                         "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")
     need_paddlenlp(f"{config_file}: is of none of the families that we load ourselves and", OTHER_WAYS)

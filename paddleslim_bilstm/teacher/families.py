@@ -17,6 +17,7 @@ OTHER_WAYS = "give the teacher as an exported inference model or ONNX file, or l
 _ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu", "tanh": "tanh", "mish": "mish",
                 **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "gelu_tanh"), "linear": "linear"}
 _MOST_LAYERS = 1000
+_LARGEST_EPSILON = 0.001  # that Paddle's LayerNorm takes
 
 # A library's names for the parts of an encoder, by ours; {0} is a layer's number, {1} its group, {2} its place there.
 _TORCH_BERT = {
@@ -358,7 +359,10 @@ def _spec(family: Family, settings: _Settings, bare: Mapping[str, np.ndarray], n
     if "{1}" in names["layer"]:
         groups, group_size = settings.count("num_hidden_groups", 1), settings.count("inner_group_num", 1)
     positions = settings.count("max_position_embeddings", size("position", 0), least=0)
-    first = settings.count("pad_token_id", pad_id, least=0) + 1 if family.behind_padding else 0
+    padding = settings.count("pad_token_id", pad_id, least=0) if family.behind_padding else -1
+    if family.relative == "bias" and names is family.torch:
+        padding = 1  # whatever the padding is: so transformers has it in MPNet's code
+    first = padding + 1
     tasks = size("task", 0) if settings.get("use_task_id") else 0
     distances, far = (settings.count("relative_attention_num_buckets"), _FAR) if family.relative == "bias" else (0, 0)
     head_activation = family.activation
@@ -379,6 +383,8 @@ def _spec(family: Family, settings: _Settings, bare: Mapping[str, np.ndarray], n
     settings.check("num_hidden_groups", groups <= depth)
     settings.check("max_position_embeddings", not positions or first < positions)
     settings.check("position_embedding_type", settings.get("position_embedding_type") in (None, "absolute"))
+    settings.check("is_decoder", not settings.get("is_decoder"))  # whose tokens see no later ones
+    settings.check("layer_norm_eps", settings.number("layer_norm_eps") <= _LARGEST_EPSILON)
     settings.check("conv_kernel_size", settings.get("conv_kernel_size") in (None, 0))
     settings.check("hidden_size", embedding in (0, hidden) or "project" in names)
     outputs = bare.get(f"{names['classifier']}.bias", np.empty(0))

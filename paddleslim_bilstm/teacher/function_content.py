@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dis
 import functools
+import importlib.util
 import inspect
 import logging
 import re
 import sys
 import sysconfig
 from contextlib import suppress
+from importlib.machinery import PathFinder
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any, Callable
 
 import numpy as np
 
 from ..storage import code_in_words, source_of
+
+_LIBRARIES = {"site-packages", "dist-packages"}  # a user's and a system's, beside those of this Python
 
 
 def content_of(function: Callable[..., Any]) -> tuple[list[Any], list[str]]:
@@ -24,8 +28,8 @@ def content_of(function: Callable[..., Any]) -> tuple[list[Any], list[str]]:
 
     A function holds what it closes over, its defaults and what it uses of its module, a bound method and a callable
     object their attributes, too, a ``partial`` its arguments. Arrays, numbers, texts, tuples of these and other
-    functions are seen, those that it uses of another module by its source alone; models, lists and tables are not: they
-    may change with each call.
+    functions are seen; those that it uses of the user's other modules, classes and what it imports as it runs by their
+    modules' source alone; models, lists and tables are not: they may change with each call.
 
     Example: of ``lambda texts: model(texts) * scale`` the source and ``scale``, and ``["model (BertModel)"]``.
     """
@@ -41,6 +45,10 @@ def _look_into(thing: Any, content: list[Any], unseen: list[str], seen: set[int]
     if _is_object(thing) and not _has_text(type(thing)):
         unseen.append(f"{type(thing).__qualname__} (class)")
     module, used = _used(thing)
+    owner = thing if _is_object(thing) else getattr(thing, "__self__", None)
+    content += _sources_of_class(owner if inspect.isclass(owner) else type(owner), module)
+    for file in _imported_files(_code_of(thing)):
+        content += [file.name, file.read_bytes().hex()]
     for name, value in used.items():
         if inspect.isfunction(value) and value.__module__ != module and not _is_of_library(value):
             # its source tells its versions apart
@@ -65,6 +73,7 @@ def _add(name: str, value: Any, module: str | None, content: list[Any], unseen: 
             content += [name, source_of(value)]
         elif value.__module__ == module:
             unseen.append(f"{name} (class)")
+        content += _sources_of_class(value, module)
     elif isinstance(value, functools._lru_cache_wrapper):
         _add(name, value.__wrapped__, module, content, unseen, seen)
     elif owner is None and (isinstance(value, functools.partial) or inspect.isroutine(value)):
@@ -72,6 +81,7 @@ def _add(name: str, value: Any, module: str | None, content: list[Any], unseen: 
             _look_into(value, content, unseen, seen)
     elif inspect.ismodule(value):
         content += [name, source_of(value)] if _is_of_user(value) else []
+        content += _sources_of_submodules(value)
     elif not isinstance(value, logging.Logger):
         unseen.append(f"{name} ({type(value).__name__})")
 
@@ -88,14 +98,75 @@ def _has_text(kind: type) -> bool:
     """Return whether the source of a class is at hand; that of a notebook's isn't."""
     try:
         return Path(inspect.getsourcefile(kind) or "").is_file()
-    except TypeError:
+    except (TypeError, OSError):  # by Python's version
         return False
 
 
 def _is_of_user(module: Any) -> bool:
     """Return whether a module is none of an installed library, nor Python's own."""
     file = getattr(module, "__file__", None)
-    return file is not None and not any(Path(file).is_relative_to(path) for path in sysconfig.get_paths().values())
+    return file is not None and _is_users_file(Path(file))
+
+
+def _is_users_file(file: Path) -> bool:
+    return _LIBRARIES.isdisjoint(file.parts) and not any(
+        file.is_relative_to(path) for path in sysconfig.get_paths().values())
+
+
+def _sources_of_class(kind: type, module: str | None) -> list[str]:
+    """Return names and sources of a class and of those that it inherits from, as far as they are of the user's modules
+    other than ``module``.
+    """
+    users = [one for one in kind.__mro__ if one.__module__ != module and _is_of_user(sys.modules.get(one.__module__))]
+    return [part for one in users for part in (one.__qualname__, source_of(one))]
+
+
+def _sources_of_submodules(package: ModuleType) -> list[str]:
+    """Return names and sources of the user's modules below ``package`` that are loaded: it may hand on what they hold.
+    """
+    below = sorted(name for name in sys.modules if name.startswith(f"{package.__name__}."))
+    return [part for name in below if _is_of_user(sys.modules[name]) for part in (name, source_of(sys.modules[name]))]
+
+
+def _imported_files(function: Any) -> list[Path]:
+    """Return the files of the user's modules that a function imports as it runs, and of the packages around them."""
+    if function is None:
+        return []
+    names = _imports_of(function.__code__, function.__globals__.get("__package__") or "")
+    return list(dict.fromkeys(file for name in names for file in _files_of_module(name)))
+
+
+def _imports_of(code: CodeType, package: str) -> list[str]:
+    """Return the full names of what code imports, with those of the code inside it.
+
+    Example: of ``from .models import weights`` in a package ``own``, ``["own.models", "own.models.weights"]``.
+    """
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    names = []
+    for level, listed, step in zip(steps, steps[1:], steps[2:]):
+        if step.opname == "IMPORT_NAME":
+            with suppress(ImportError, ValueError):  # relative, of no package
+                name = importlib.util.resolve_name("." * level.argval + step.argval, package)
+                names += [name, *(f"{name}.{one}" for one in listed.argval or ())]
+    return names + [name for part in code.co_consts if isinstance(part, CodeType)
+                    for name in _imports_of(part, package)]
+
+
+def _files_of_module(name: str) -> list[Path]:
+    """Return the file of a module of the user's, behind those of the packages around it, without importing any."""
+    whole, *parts = name.split(".")
+    try:
+        spec = importlib.util.find_spec(whole)
+    except ValueError:  # of a module that was made, not imported
+        spec = None
+    files = []
+    while spec is not None:
+        files += [Path(spec.origin)] if spec.has_location and spec.origin.endswith(".py") else []
+        if not parts or spec.submodule_search_locations is None:
+            break
+        whole = f"{whole}.{parts.pop(0)}"
+        spec = PathFinder.find_spec(whole, spec.submodule_search_locations)
+    return [file for file in files if _is_users_file(file)]
 
 
 def _source(thing: Any) -> str:

@@ -16,7 +16,7 @@ from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
 from .hints import hinting_program, write_hinting_program
-from .onnx_teacher import load_onnx_teacher, onnx_file
+from .onnx_teacher import load_onnx_teacher, of_onnx_folder, onnx_file
 from .program import Signature, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
 from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, of_pickles, read_config
@@ -35,7 +35,8 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     ones there, or those named), or else a checkpoint of Hugging Face (``model.safetensors``) or PaddleNLP
     (``model_state.pdparams``) with its ``config.json``, or else an ONNX file (``model.onnx``, or the only one); or it
     is an ONNX file. A ``model_filename`` that ends in ``.onnx`` names one beside other models. What ``work_dir`` holds
-    of an earlier call with the same files is used again. Paddle may be in either mode, and stays in it.
+    of an earlier call with the same files is used again. Paddle may be in either mode, and stays in it. What
+    ``config.json`` says of classes and length is read in ``tokenizer_dir`` where the model's folder has none.
 
     Raises:
         UserError: no folder, no model or tokenizer in it, damaged files, or a model that can't be a teacher.
@@ -44,10 +45,11 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     folder = place if place.is_dir() else place.parent
     files = _model_files(place, model_filename, params_filename)
     tokenizer = load_tokenizer(tokenizer_dir or folder)
+    described = folder if (folder / "config.json").is_file() else Path(tokenizer_dir or folder)
     if files[0].suffix == ".onnx":
-        return load_onnx_teacher(files[0], tokenizer, lambda classes: label_names_in(folder, classes),
-                                 _most_tokens(folder))
-    return _load_paddle_teacher(folder, files, tokenizer, Path(work_dir))
+        return load_onnx_teacher(files[0], tokenizer, lambda classes: label_names_in(described, classes),
+                                 _most_tokens(described))
+    return _load_paddle_teacher(folder, described, files, tokenizer, Path(work_dir))
 
 
 def _model_files(place: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
@@ -70,15 +72,17 @@ def _model_files(place: Path, model_filename: str | None, params_filename: str |
     if onnx is None:
         raise UserError(f"{place}: holds no model; looked for an inference model (.pdmodel or .json, with its "
                         f".pdiparams), for a checkpoint ({' or '.join(CONFIG_FILES)} with "
-                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx){of_pickles(place)}")
+                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx)"
+                        f"{of_onnx_folder(place) or of_pickles(place)}")
     if params_filename:
         raise UserError(f"Global.params_filename: {onnx} says itself where its weights are; leave it out")
     _log.info("the teacher is %s, which ONNX Runtime runs", onnx)
     return [onnx]
 
 
-def _load_paddle_teacher(folder: Path, files: list[Path], tokenizer: Tokenizer, work_dir: Path) -> PaddleTeacher:
-    """Load an exported inference model, or a checkpoint, from our own copy of it."""
+def _load_paddle_teacher(folder: Path, described: Path, files: list[Path], tokenizer: Tokenizer,
+                         work_dir: Path) -> PaddleTeacher:
+    """Load an exported inference model, or a checkpoint, from our own copy of it; ``described`` names its classes."""
     key = checksum(_COPY_FORMAT, paddle.__version__, tokenizer.pad_id, *files)
     copy = work_dir / f"teacher-{key}"
     if not _is_sound(copy):
@@ -94,7 +98,7 @@ def _load_paddle_teacher(folder: Path, files: list[Path], tokenizer: Tokenizer, 
     signature = read_signature(program_file(copy / "model"))
     _check_vocabulary(folder, tokenizer, signature)
     hinting = hinting_program(copy / "model")
-    return PaddleTeacher(tokenizer, signature.num_classes, label_names_in(folder, signature.num_classes),
+    return PaddleTeacher(tokenizer, signature.num_classes, label_names_in(described, signature.num_classes),
                          Framing.of(tokenizer, signature.feeds, signature.width), signature.max_length, copy.name,
                          copy / "model", hinting if hinting.is_file() else None)
 

@@ -30,6 +30,7 @@ _REMEDY = ("export the fine-tuned classifier with input_ids and attention_mask, 
            "[batch, classes]: optimum-cli export onnx --task text-classification --model FOLDER OUTPUT")
 _PROBES = ((2, 5), (3, 7))  # rows, tokens: what of an output's shape changes with which
 _FEWEST_POSITIONS = 16
+_MOST_TRIED = 2048  # tokens: attention over more takes GBs
 _ENCODINGS = ("pooler_output", "sentence_embedding", "last_hidden_state", "text_embeds")
 
 
@@ -244,7 +245,8 @@ def _longest(engine: OnnxEngine, framing: Framing, tokenizer: Tokenizer, rows: i
 
     Args:
         rows: of its largest table that isn't one of words or types. Whether it is one of positions, and whether the
-            first of them are never used, as in RoBERTa, is tried.
+            first of them are never used, as in RoBERTa, is tried; a large one is taken for one whose rows all are
+            positions.
         most: what its configuration says; it counts where no table ends sooner.
     """
     def takes(tokens: int) -> bool:
@@ -254,6 +256,8 @@ def _longest(engine: OnnxEngine, framing: Framing, tokenizer: Tokenizer, rows: i
             return False
         return True
 
+    if rows is not None and rows > _MOST_TRIED:
+        return min(most or rows, rows)
     if rows is None or takes(rows + 1):
         return most
     return next((tokens for tokens in (rows, rows - 1 - framing.pad_id) if takes(tokens)), most)
@@ -280,10 +284,22 @@ def onnx_file(place: Path, model_filename: str | None) -> Path | None:
         return place
     if model_filename and model_filename.endswith(".onnx"):
         if not (place / model_filename).is_file():
-            raise UserError(f"Global.model_filename: {place / model_filename} is missing; name a file in {place}")
+            raise UserError(f"Global.model_filename: {place / model_filename} is missing; name a file in {place}"
+                            f"{of_onnx_folder(place)}")
         return place / model_filename
     found = sorted(place.glob("*.onnx"))
     if len(found) > 1 and place / "model.onnx" not in found:
         raise UserError(f"{place}: holds {len(found)} ONNX models ({', '.join(file.name for file in found)}); name one "
                         "as Global.model_filename")
     return place / "model.onnx" if len(found) > 1 else next(iter(found), None)
+
+
+def of_onnx_folder(place: Path) -> str:
+    """Return how the ONNX file in the subfolder ``onnx`` is named, as on Hugging Face's hub, the end of an error; else
+    nothing.
+    """
+    found = sorted(file.name for file in place.glob("onnx/*.onnx"))
+    if not found:
+        return ""
+    name = "model.onnx" if "model.onnx" in found else found[0]
+    return f"; for the one in its folder onnx, set Global.model_filename: onnx/{name}"

@@ -145,8 +145,9 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
 def cut_pair(first: np.ndarray, second: np.ndarray, max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
     """Return how many tokens of each side stay when pairs are cut to ``max_tokens`` in all (ints will do, too).
 
-    A token at a time is taken from the longer side, from the second where both are equally long, as BERT's tokenizers
-    do (``longest_first``). Example: ``first=[9, 2, 9], second=[9, 9, 3], max_tokens=7 -> [4, 2, 4], [3, 5, 3]``.
+    A token at a time is taken from the longer side, from the second where both are equally long, as BERT's slow
+    tokenizers do (``longest_first``); the fast ones leave an odd last token to the side that was longer, or else to the
+    second. Example: ``first=[9, 2, 9], second=[9, 9, 3], max_tokens=7 -> [4, 2, 4], [3, 5, 3]``.
     """
     first_cut = np.minimum(first, np.maximum(max_tokens - max_tokens // 2, max_tokens - second))
     return first_cut, np.minimum(second, max_tokens - first_cut)

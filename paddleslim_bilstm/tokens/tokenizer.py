@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 import tokenizers
+from tokenizers import AddedToken
 from tokenizers.normalizers import BertNormalizer
 
 from ..errors import UserError
@@ -40,6 +41,8 @@ _STRANGE_WORD = "\U0010fffd"
 _REMEDY = "copy the file from the teacher again"
 _USUAL_NAMES = {"pad": ("[PAD]", "<pad>"), "unk": ("[UNK]", "<unk>"), "cls": ("[CLS]", "<s>"),
                 "sep": ("[SEP]", "</s>"), "mask": ("[MASK]", "<mask>")}
+_SPECIAL_LISTS = ("additional_special_tokens", "extra_special_tokens")  # of transformers 4 and 5
+_MATCHING = ("single_word", "lstrip", "rstrip", "normalized")  # how a token is sought in a text
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             _normalise_as_configured(rust, named.config, folder)
         else:
             rust = _OLDER_FILES[file](folder, named.config, named.of)
-            _add_tokens(rust, folder / "added_tokens.json")
+            _add_tokens(rust, folder / "added_tokens.json", named)
         pad = rust.padding["pad_token"] if rust.padding else None
         rust.no_padding()
         rust.encode(_STRANGE_WORD)  # some faults show only where a word is unknown
@@ -196,14 +199,40 @@ class _NamedTokens:
         for file, settings in self._sources:
             token = settings.get(f"{role}_token")
             if token:
-                token = token.get("content") if isinstance(token, dict) else token
-                if not isinstance(token, str):
-                    raise UserError(f"{file}: {role}_token is {token!r}, not a text; {_REMEDY}")
-                return token
+                return self._told(file, f"{role}_token", token)["content"]
         return None
 
     def of(self, role: str, usual: str) -> str:
         return self.get(role) or usual
+
+    def added(self) -> dict[str, dict[str, Any]]:
+        """Return what the files tell of each token that is never cut, by the token.
+
+        Special are those of a role, those that are listed as such, and those that ``added_tokens_decoder`` calls so.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for file, settings in reversed(self._sources):
+            named = [(key, token) for key, token in settings.items() if key.endswith("_token")
+                     and (isinstance(token, str) or isinstance(token, dict) and "content" in token)]
+            for key in _SPECIAL_LISTS:
+                listed = settings.get(key) or []
+                listed = [*listed.values()] if isinstance(listed, dict) else listed
+                named += [(key, token) for token in (listed if isinstance(listed, list) else [listed])]
+            for key, token in named:
+                told = self._told(file, key, token)
+                found[told["content"]] = {**told, "special": True}
+            decoder = settings.get("added_tokens_decoder")
+            for token in decoder.values() if isinstance(decoder, dict) else []:
+                told = self._told(file, "added_tokens_decoder", token)
+                found[told["content"]] = {**told, "special": told.get("special") or told["content"] in found}
+        return found
+
+    @staticmethod
+    def _told(file: str, key: str, token: Any) -> dict[str, Any]:
+        told = token if isinstance(token, dict) else {"content": token}
+        if not isinstance(told.get("content"), str):
+            raise UserError(f"{file}: {key} is {told.get('content')!r}, not a text; {_REMEDY}")
+        return told
 
 
 @dataclass(frozen=True)
@@ -275,14 +304,23 @@ def _normalise_as_configured(rust: tokenizers.Tokenizer, config: dict[str, Any],
                      ", ".join(f"{name}: {str(config[name]).lower()}" for name in differ))
 
 
-def _add_tokens(rust: tokenizers.Tokenizer, path: Path) -> None:
-    """Add the tokens of ``added_tokens.json`` that the vocabulary lacks, in the order of their ids."""
-    added = read_json(path, _REMEDY) if path.is_file() else {}
-    if not all(isinstance(place, int) for place in added.values()):
+def _add_tokens(rust: tokenizers.Tokenizer, path: Path, named: _NamedTokens) -> None:
+    """Add the tokens of ``added_tokens.json``, in the order of their ids, and those ``named`` that the vocabulary has.
+
+    As in transformers, special ones are sought in a text as it is written, others in what the normaliser makes of it.
+    """
+    ids = read_json(path, _REMEDY) if path.is_file() else {}
+    if not all(isinstance(place, int) for place in ids.values()):
         raise UserError(f"{path}: holds something else than tokens with their ids; {_REMEDY}")
-    for token in sorted(added, key=added.get):
-        if rust.token_to_id(token) is None:
-            rust.add_special_tokens([token])
+    told = named.added()
+    known = {one.content for one in getattr(rust, "get_added_tokens_decoder", dict)().values()}  # tokenizers 0.15
+    for token in [*sorted(ids, key=ids.get), *(one for one in told if one not in ids)]:
+        if token in known or token not in ids and rust.token_to_id(token) is None:
+            continue
+        settings = told.get(token, {})
+        special = bool(settings.get("special"))
+        how = {"normalized": not special, **{key: bool(settings[key]) for key in _MATCHING if key in settings}}
+        (rust.add_special_tokens if special else rust.add_tokens)([AddedToken(token, **how)])
 
 
 @contextmanager
