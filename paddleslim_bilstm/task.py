@@ -248,6 +248,11 @@ class Task(ABC):
         """Return ``labels``, and behind them ``count`` missing ones."""
         return np.concatenate([labels, np.full((count, *labels.shape[1:]), self.missing, labels.dtype)])
 
+    def one_label(self, labels: np.ndarray) -> np.ndarray:
+        """Return what a text is taught whose rows have these labels, all known: the commonest, the first of equals."""
+        _, first, counts = np.unique(labels, axis=0, return_index=True, return_counts=True)
+        return labels[first[counts == counts.max()].min()]
+
     @abstractmethod
     def hard_loss(self, logits: Any, labels: Any) -> Any:
         """Return the loss against the labels that are known, a scalar; variables of a static program or tensors."""
@@ -511,6 +516,10 @@ class Regression(Task):
     def has_label(self, labels: np.ndarray) -> np.ndarray:
         return ~np.isnan(labels)
 
+    def one_label(self, labels: np.ndarray) -> np.ndarray:
+        """The mean of the numbers."""
+        return labels.mean(dtype=np.float64).astype(labels.dtype)
+
     def hard_loss(self, logits: Any, labels: Any) -> Any:
         """Mean squared error over the labels that are known; 0 for a batch without any."""
         import paddle
@@ -661,6 +670,10 @@ class MultiLabel(Task):
 
     def has_label(self, labels: np.ndarray) -> np.ndarray:
         return ~np.isnan(labels).any(axis=1)
+
+    def one_label(self, labels: np.ndarray) -> np.ndarray:
+        """Of each output the share of the rows that have it, 0 to 1."""
+        return labels.mean(axis=0, dtype=np.float64).astype(labels.dtype)
 
     def hard_loss(self, logits: Any, labels: Any) -> Any:
         """Binary cross-entropy, the mean over the outputs of all sentences with labels; 0 for a batch without any."""
