@@ -41,8 +41,8 @@ from .metrics import (
     f1_by_label,
     micro_f1,
 )
-from .storage import checksum, source_of
 from .thresholds import HALF, best_thresholds, log_odds, sigmoid
+from .users_code import code_fingerprint
 
 if TYPE_CHECKING:
     from .text.rows import Rows
@@ -765,9 +765,9 @@ def task_named(name: str) -> Task:
 
 
 def task_code(name: str | None) -> tuple[str, ...]:
-    """Return what changes with the code of a user's task, with its whole module; nothing for ours."""
+    """Return what changes with the code of a user's task, see `code_fingerprint`; nothing for ours."""
     kind = type(TASKS[name]) if name else Task
-    return () if kind.__module__ == __name__ else (checksum(source_of(kind)),)
+    return () if kind.__module__ == __name__ else (code_fingerprint(f"Global.task: {name}", kind),)
 
 
 def task_of_outputs(outputs: int) -> Task:

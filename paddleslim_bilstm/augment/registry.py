@@ -22,8 +22,8 @@ from typing import (
 import numpy as np
 
 from ..errors import UserError, line_of, reason_in_short
-from ..storage import checksum, source_of
 from ..tokens import Sentences
+from ..users_code import code_fingerprint
 from .corpus import Corpus
 
 
@@ -128,14 +128,14 @@ def hook_function(name: str) -> Hook:
 
 
 def hook_fingerprint(name: str) -> str:
-    """Return what changes with the code of the hook ``name``: for a user's with its whole module.
+    """Return what changes with the code of the hook ``name``, see `code_fingerprint`.
 
     Raises:
         UserError: there is no such hook.
     """
     function = hook_function(name)
     ours = str(getattr(function, "__module__", None)).startswith(f"{__package__}.")
-    return name if ours else f"{name} {checksum(source_of(function))}"
+    return name if ours else f"{name} {code_fingerprint(f'{_SETTING}.{name}', function)}"
 
 
 def check_hooks(hooks: Iterable[HookConfig]) -> None:
