@@ -21,6 +21,7 @@ from paddleslim_bilstm.augment.registry import hook_fingerprint
 from paddleslim_bilstm.config import HookConfig, load_config
 from paddleslim_bilstm.config.schema import PADDLESLIM_STRATEGIES, SECTIONS, json_schema
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.student.encoders import encoder_fingerprint, encoder_named
 from paddleslim_bilstm.student.losses import loss_fingerprint
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import weight_shapes
@@ -370,6 +371,15 @@ def loss(student_logits, teacher_logits):
 """
 
 
+ENCODER = """\
+from paddleslim_bilstm.student.encoders import Encoder, student_encoder
+@student_encoder("{name}")
+class Own({base}):
+    bound = 1.0
+    features = shapes = draw = layer = add_nodes = lambda *_: None
+"""
+
+
 def test_a_plugin_beside_the_yaml_is_imported_before_the_check(written, tmp_path, monkeypatch):
     written(PLUGIN.format(name="one"), "one.py")
     (tmp_path / "elsewhere").mkdir()
@@ -413,6 +423,9 @@ def test_an_installed_module_is_a_plugin_too(tmp_path, monkeypatch):
     ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('l2')\ndef f(a, b): return a\n", 2, "taken"),
     ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('a-b')\ndef f(a, b): return a\n", 2, "name"),
     ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('ab')\ndef f(a): return a\n", 2, "must take"),
+    (ENCODER.format(name="bilstm", base="Encoder"), 2, 'student encoder "bilstm": the name is taken'),
+    (ENCODER.format(name="bigru", base="Encoder"), 2, 'student encoder "bigru": the name is taken'),
+    (ENCODER.format(name="mean", base="object"), 2, 'student encoder "mean" must be a class over'),
 ])
 def test_a_plugin_that_fails_is_named_with_its_line(written, tmp_path, code, line, part):
     plugin, path = written(code, "failing.py"), written("Global:\n  plugins: [failing.py]\nbert_to_bilstm:\n")
@@ -491,6 +504,15 @@ def forget(sentences, corpus, rng):
     assert hooks[0] == hooks[2] == hooks[3] != hooks[1] and classes[0] == classes[2] and len(set(classes)) == 3
     assert [message.partition(" holds as ")[2] for message in caplog.messages] == [
         "SIZES (list); where that changes, start over with --fresh (in Python, fresh=True)"] * 2
+
+
+def test_an_encoder_of_a_changed_plugin_takes_the_place_of_its_own_alone(written):
+    path, bounds = written("Global: {plugins: own.py}\nbert_to_bilstm: {student: {encoder: of_own_file}}\n"), []
+    for bound in ("1.0", "2.0"):
+        written(ENCODER.format(name="of_own_file", base="Encoder").replace("1.0", bound), "own.py")
+        load_config(path)
+        bounds.append(encoder_named("of_own_file").bound)
+    assert bounds == [1.0, 2.0] and encoder_fingerprint("bilstm") == "bilstm"
 
 
 def test_a_loss_that_nobody_registered_is_refused_with_its_line(written):
