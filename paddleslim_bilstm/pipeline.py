@@ -15,6 +15,7 @@ from .config import Config, load_config, refuse_overrides
 from .config.schema import BEST_ON_DEV, WORDS
 from .curves import check_visualdl
 from .errors import UserError
+from .host.encoder_check import check_encoder
 from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
 from .host.rehearsal import check_strategies
@@ -45,7 +46,6 @@ from .stages import (
 )
 from .storage import explained_write_errors, make_writable_folder
 from .student.embeddings import check_embeddings
-from .student.encoders import encoder_named
 from .student.losses import check_loss
 from .student.recipe import Student
 from .student.train import Evaluate, TrainedStudent
@@ -95,7 +95,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     check_visualdl(settings)
     _begin()
     check_hooks(settings.augmentation.hooks)
-    encoder_named(settings.distill.student.encoder)
+    check_encoder(settings)
     check_loss(settings.distill.loss, len(task_named(settings.global_.task).some_names))
     check_optimizer(settings.train)
     check_embeddings(settings.distill.student.embeddings)

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import ranks
 from .augment import Corpus, TransferSet, build_transfer_set, hook_samples, transfer_set_fingerprint
+from .augment.words import row_hashes
 from .config import Config
 from .config.schema import BEST_ON_DEV, WORDS
 from .cpu import cores_to_use
@@ -34,7 +35,7 @@ from .student.network import TOKEN_MAP
 from .student.recipe import Recipe, Student, start_student
 from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
-from .task import task_named
+from .task import Task, task_named
 from .teacher import Labels, OnnxTeacher, Teacher, bytes_of_answers, label, load_teachers, missing_bytes
 from .teacher.function_content import content_of
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
@@ -352,7 +353,25 @@ def recipe_of(settings: Config, dev_set: DevSet, evaluate: Evaluate | None, fold
 def lesson(settings: Config, student: Student, labels: Labels, origins: Origins) -> TrainingSet:
     """Return what the student learns from: the teacher's logits, its hints, where they have a weight the gold labels.
     """
-    hard = origins.text.train_labels[origins.transfer_set.source] if settings.distill.alpha > 0 else None
+    hard = None
+    if settings.distill.alpha > 0:
+        hard = labels_of_texts(origins.text, task_named(settings.global_.task))[origins.transfer_set.source]
     hints = labels.hints if settings.distill.learns_hints else None
     return TrainingSet(student.text.transfer, labels.logits, hard, origins.where,
                        checksum(labels.key, [] if hard is None else hard), origins.transfer_set.source, hints)
+
+
+def labels_of_texts(text: TrainingText, task: Task) -> np.ndarray:
+    """Return the labels of the training text, the same for all rows that one text stands in, see `Task.one_label`.
+
+    The transfer set has such a text once.
+    """
+    labels = text.train_labels.copy()
+    _, texts, rows_of_text = np.unique(row_hashes(text.train), return_inverse=True, return_counts=True)
+    again = np.flatnonzero(rows_of_text[texts] > 1)
+    again = again[np.argsort(texts[again], kind="stable")]
+    for rows in np.split(again, np.flatnonzero(np.diff(texts[again])) + 1):
+        known = rows[task.has_label(labels[rows])]
+        if len(known):
+            labels[rows] = task.one_label(labels[known])
+    return labels

@@ -41,8 +41,8 @@ from .metrics import (
     f1_by_label,
     micro_f1,
 )
-from .storage import checksum, source_of
 from .thresholds import HALF, best_thresholds, log_odds, sigmoid
+from .users_code import code_fingerprint
 
 if TYPE_CHECKING:
     from .text.rows import Rows
@@ -247,6 +247,11 @@ class Task(ABC):
     def with_unlabelled(self, labels: np.ndarray, count: int) -> np.ndarray:
         """Return ``labels``, and behind them ``count`` missing ones."""
         return np.concatenate([labels, np.full((count, *labels.shape[1:]), self.missing, labels.dtype)])
+
+    def one_label(self, labels: np.ndarray) -> np.ndarray:
+        """Return what a text is taught whose rows have these labels, all known: the commonest, the first of equals."""
+        _, first, counts = np.unique(labels, axis=0, return_index=True, return_counts=True)
+        return labels[first[counts == counts.max()].min()]
 
     @abstractmethod
     def hard_loss(self, logits: Any, labels: Any) -> Any:
@@ -511,6 +516,10 @@ class Regression(Task):
     def has_label(self, labels: np.ndarray) -> np.ndarray:
         return ~np.isnan(labels)
 
+    def one_label(self, labels: np.ndarray) -> np.ndarray:
+        """The mean of the numbers."""
+        return labels.mean(dtype=np.float64).astype(labels.dtype)
+
     def hard_loss(self, logits: Any, labels: Any) -> Any:
         """Mean squared error over the labels that are known; 0 for a batch without any."""
         import paddle
@@ -662,6 +671,10 @@ class MultiLabel(Task):
     def has_label(self, labels: np.ndarray) -> np.ndarray:
         return ~np.isnan(labels).any(axis=1)
 
+    def one_label(self, labels: np.ndarray) -> np.ndarray:
+        """Of each output the share of the rows that have it, 0 to 1."""
+        return labels.mean(axis=0, dtype=np.float64).astype(labels.dtype)
+
     def hard_loss(self, logits: Any, labels: Any) -> Any:
         """Binary cross-entropy, the mean over the outputs of all sentences with labels; 0 for a batch without any."""
         import paddle
@@ -752,9 +765,9 @@ def task_named(name: str) -> Task:
 
 
 def task_code(name: str | None) -> tuple[str, ...]:
-    """Return what changes with the code of a user's task, with its whole module; nothing for ours."""
+    """Return what changes with the code of a user's task, see `code_fingerprint`; nothing for ours."""
     kind = type(TASKS[name]) if name else Task
-    return () if kind.__module__ == __name__ else (checksum(source_of(kind)),)
+    return () if kind.__module__ == __name__ else (code_fingerprint(f"Global.task: {name}", kind),)
 
 
 def task_of_outputs(outputs: int) -> Task:

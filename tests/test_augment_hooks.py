@@ -318,7 +318,14 @@ def test_mistakes_in_the_configuration_are_named_with_what_is_valid(hook, key, n
     (lambda s: Sentences(s.tokens[:-1], s.offsets, s.word_starts[:-1]), "offsets that don't rise"),
     (lambda s: Sentences(s.tokens, s.offsets[::-1], s.word_starts), "offsets that don't rise"),
     (lambda s: Sentences(s.tokens, s.offsets, s.word_starts[:-1]), "of one length"),
-    (lambda s: Sentences(s.tokens * 1.0, s.offsets, s.word_starts), "flat arrays of integers"),
+    (lambda s: Sentences(s.tokens * 1.0, s.offsets, s.word_starts), "tokens that are no flat NumPy array of integers"),
+    (lambda s: Sentences(s.tokens.tolist(), s.offsets, s.word_starts), "tokens that are no flat"),
+    (lambda s: Sentences(s.tokens, s.offsets.tolist(), s.word_starts), "offsets that are no flat NumPy array of int"),
+    (lambda s: Sentences(s.tokens, s.offsets * 1.0, s.word_starts), "offsets that are no flat NumPy array of int"),
+    (lambda s: Sentences(s.tokens, s.offsets, None), "word_starts that are no flat NumPy array of booleans"),
+    (lambda s: Sentences(s.tokens, s.offsets[:0], s.word_starts), "0 sentences for 7"),
+    (lambda s: Sentences(s.tokens, s.offsets[::-1].astype(np.uint64), s.word_starts), "offsets that don't rise"),
+    (lambda s: Sentences(s.tokens, s.offsets, s.word_starts, np.zeros(len(s), int)), "pairs; it gets their sides"),
     (lambda s: Sentences(s.tokens + 10_000, s.offsets, s.word_starts), f"token ids outside 0..{len(PIECES) - 1}"),
 ])
 def test_a_hook_that_returns_nonsense_is_named(corpus, result, message):
@@ -330,6 +337,17 @@ def test_a_hook_that_returns_nonsense_is_named(corpus, result, message):
         run(corpus, Hook("broken"))
     assert str(error.value).startswith("DataAugmentation.hooks.broken: the hook returned")
     assert message in str(error.value)
+
+
+def test_a_hook_may_return_integers_of_any_type(corpus):
+    @augmentation_hook("other_types")
+    def other_types(sentences, corpus, rng):
+        return Sentences(sentences.tokens.astype(np.int64), sentences.offsets.astype(np.uint64),
+                         sentences.word_starts.astype(np.uint8))
+
+    result = run(corpus, Hook("other_types"))
+    assert result.to_lists() == corpus.sentences.to_lists()
+    assert result.offsets.dtype == np.int64 and result.word_starts.dtype == bool
 
 
 def test_a_hook_can_not_change_the_originals(corpus):

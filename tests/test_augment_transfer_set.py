@@ -187,6 +187,19 @@ def test_the_fingerprint_covers_what_matters(tmp_path):
         mark(augmentation=Augmentation(1, (Hook("masking", {"p_mask": 0.1}),)))  # the default, written out
 
 
+def test_a_hook_of_pairs_is_always_given_whole_pairs(tmp_path):
+    tokenizer, pairs = tiny_tokenizer(tmp_path), [("a dull movie", "the plot"), ("i hate the film", "movie")]
+
+    @augmentation_hook("swap")
+    def swap(sentences, corpus, rng):
+        return sentences.take(np.arange(len(sentences)).reshape(-1, 2)[:, ::-1].reshape(-1))
+
+    made = build_transfer_set(Corpus.create(tokenizer.encode(pairs), tokenizer, pairs),
+                              Augmentation(3, (Hook("swap"),)), 0, tmp_path / "set")
+    swapped = [pair[::-1] for pair in made.sentences.to_lists()[:2]]
+    assert all(pair in made.sentences.to_lists() for pair in swapped)
+
+
 def test_an_unknown_hook_is_refused_before_any_work(corpus, tmp_path):
     with pytest.raises(UserError, match='did you mean "masking"'):
         build_transfer_set(corpus, Augmentation(1, (Hook("masks"),)), 0, tmp_path / "set")

@@ -10,21 +10,24 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 import yaml
 
 from paddleslim_bilstm import compress
-from paddleslim_bilstm.augment import check_hooks
+from paddleslim_bilstm.augment import augmentation_hook, check_hooks
 from paddleslim_bilstm.augment.registry import hook_fingerprint, hook_function
 from paddleslim_bilstm.config import HookConfig, load_config
 from paddleslim_bilstm.config.schema import PADDLESLIM_STRATEGIES, SECTIONS, json_schema
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.finetune.finetune import finetune
+from paddleslim_bilstm.student.encoders import encoder_fingerprint, encoder_named
 from paddleslim_bilstm.student.losses import loss_fingerprint
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.student.weights import weight_shapes
+from paddleslim_bilstm.users_code import code_fingerprint
 
 YAML = """\
 Global:
@@ -370,6 +373,15 @@ def loss(student_logits, teacher_logits):
 """
 
 
+ENCODER = """\
+from paddleslim_bilstm.student.encoders import Encoder, student_encoder
+@student_encoder("{name}")
+class Own({base}):
+    bound = 1.0
+    features = shapes = draw = layer = add_nodes = lambda *_: None
+"""
+
+
 def test_a_plugin_beside_the_yaml_is_imported_before_the_check(written, tmp_path, monkeypatch):
     written(PLUGIN.format(name="one"), "one.py")
     (tmp_path / "elsewhere").mkdir()
@@ -413,6 +425,9 @@ def test_an_installed_module_is_a_plugin_too(tmp_path, monkeypatch):
     ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('l2')\ndef f(a, b): return a\n", 2, "taken"),
     ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('a-b')\ndef f(a, b): return a\n", 2, "name"),
     ("from paddleslim_bilstm import distillation_loss\n@distillation_loss('ab')\ndef f(a): return a\n", 2, "must take"),
+    (ENCODER.format(name="bilstm", base="Encoder"), 2, 'student encoder "bilstm": the name is taken'),
+    (ENCODER.format(name="bigru", base="Encoder"), 2, 'student encoder "bigru": the name is taken'),
+    (ENCODER.format(name="mean", base="object"), 2, 'student encoder "mean" must be a class over'),
 ])
 def test_a_plugin_that_fails_is_named_with_its_line(written, tmp_path, code, line, part):
     plugin, path = written(code, "failing.py"), written("Global:\n  plugins: [failing.py]\nbert_to_bilstm:\n")
@@ -457,6 +472,70 @@ def test_what_a_plugin_registers_takes_the_place_of_what_another_one_has(written
 def test_overrides_of_a_checked_configuration_are_refused(work):
     with pytest.raises(UserError, match="^overrides: Global.seed=3 comes too late for a Config; give"):
         work(load_config({"bert_to_bilstm": None}), overrides=["Global.seed=3"])
+
+
+HELD = """
+from functools import partial
+from paddleslim_bilstm import augmentation_hook, distillation_loss
+
+class Scaled:
+    def __init__(self, scale):
+        self.scale = scale
+    def __call__(self, student_logits, teacher_logits):
+        return (({change}student_logits - teacher_logits) ** 2).mean() * self.scale
+
+def forget(p_forget, sentences, corpus, rng):
+    return sentences
+
+augmentation_hook("held_hook")(partial(forget, {p_forget}))
+distillation_loss("held_loss")(Scaled({scale}))
+"""
+
+
+def test_objects_that_can_be_called_have_the_fingerprint_of_their_code_and_of_what_they_hold(written):
+    path, keys = written("Global: {plugins: held.py}\nbert_to_bilstm: {loss: held_loss}\n"), []
+    for p_forget, scale, change in ((0.1, 2, ""), (0.1, 2, "0 * "), (0.2, 2, ""), (0.1, 3, ""), (0.1, 2, "")):
+        written(HELD.format(p_forget=p_forget, scale=scale, change=change), "held.py")
+        load_config(path)
+        for name in [name for name in sys.modules if name.startswith("held_")]:  # or the same is not run again
+            del sys.modules[name]
+        keys.append((loss_fingerprint("held_loss"), hook_fingerprint("held_hook")))
+    assert keys[0] == keys[4] and len(set(keys)) == 4
+
+
+def test_what_other_cells_of_a_notebook_define_changes_the_fingerprints(monkeypatch, caplog):
+    code = """
+class Forget:
+    share = SHARE
+    def __call__(self, sentences, corpus, rng):
+        return sentences
+    def layer(self, spec, dropout, training):
+        return P, SIZES
+
+@augmentation_hook("of_a_notebook")
+def forget(sentences, corpus, rng):
+    return P, SIZES
+"""
+    module, keys = types.ModuleType("notebook"), []
+    monkeypatch.setitem(sys.modules, "notebook", module)
+    module.augmentation_hook, module.SHARE, module.SIZES = augmentation_hook, 0.5, [1]
+    for cell in ("P = 0.1", "P = 0.2", "P = 0.1", "SHARE = 0.6"):
+        exec(compile(cell, "<cell 1>", "exec"), vars(module))
+        exec(compile(code, "<cell 2>", "exec"), vars(module))
+        keys.append((hook_fingerprint("of_a_notebook"), code_fingerprint("Forget", module.Forget)))
+    hooks, classes = zip(*keys)
+    assert hooks[0] == hooks[2] == hooks[3] != hooks[1] and classes[0] == classes[2] and len(set(classes)) == 3
+    assert [message.partition(" holds as ")[2] for message in caplog.messages] == [
+        "SIZES (list); where that changes, start over with --fresh (in Python, fresh=True)"] * 2
+
+
+def test_an_encoder_of_a_changed_plugin_takes_the_place_of_its_own_alone(written):
+    path, bounds = written("Global: {plugins: own.py}\nbert_to_bilstm: {student: {encoder: of_own_file}}\n"), []
+    for bound in ("1.0", "2.0"):
+        written(ENCODER.format(name="of_own_file", base="Encoder").replace("1.0", bound), "own.py")
+        load_config(path)
+        bounds.append(encoder_named("of_own_file").bound)
+    assert bounds == [1.0, 2.0] and encoder_fingerprint("bilstm") == "bilstm"
 
 
 def test_a_loss_that_nobody_registered_is_refused_with_its_line(written):

@@ -119,6 +119,17 @@ def test_parquet_in_is_parquet_out(class_run, folder, predict):
     assert "not a Parquet file" in predict("--text-key", "review", pattern="in/*.parquet")[2]
 
 
+def test_an_empty_parquet_file_has_answers_of_the_same_columns(class_run, folder, predict):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+    for name, texts in (("empty", TEXTS[:0]), ("full", TEXTS)):
+        table = pyarrow.table({"text": pyarrow.array(texts, pyarrow.string())})
+        parquet.write_table(table, folder / "in" / f"{name}.parquet")
+    assert predict(pattern="in/*.parquet")[1]["texts"] == 5
+    empty, full = (parquet.read_table(folder / "out" / f"{name}.parquet") for name in ("empty", "full"))
+    assert empty.num_rows == 0 and empty.schema.equals(full.schema)
+
+
 def test_what_cant_be_is_refused(class_run, folder, predict, capsys):
     assert "no file is called" in predict(pattern="nowhere/*.jsonl")[2]
     (folder / "in" / "part-0.txt").write_text("good\n")
@@ -199,7 +210,7 @@ def test_another_student_answers_anew(class_run, folder, tmp_path):
 
 def test_labels_that_come_late_fit_into_parquet(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    with shards._writer(tmp_path / "answers.parquet", ".parquet") as write:
+    with shards._writer(tmp_path / "answers.parquet", ".parquet", list) as write:
         write([{"text": "a", "labels": [], "probabilities": {"x": 0.1}}])
         write([{"text": "b", "labels": ["x"], "probabilities": {"x": 0.9}}])
     assert [row["labels"] for row in parquet.read_table(tmp_path / "answers.parquet").to_pylist()] == [[], ["x"]]

@@ -17,10 +17,12 @@ from paddleslim_bilstm.config import GlobalConfig, load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.metrics import Metric
 from paddleslim_bilstm.predict import Predictor
+from paddleslim_bilstm.stages import Origins, lesson
 from paddleslim_bilstm.student.spec import StudentSpec
 from paddleslim_bilstm.task import (
     CLASSIFICATION,
     MULTI_LABEL,
+    NO_LABEL,
     REGRESSION,
     TASKS,
     Answer,
@@ -29,7 +31,9 @@ from paddleslim_bilstm.task import (
     task_named,
     task_of_outputs,
 )
+from paddleslim_bilstm.teacher.text import TrainingText
 from paddleslim_bilstm.text import load_dataset
+from paddleslim_bilstm.tokens import Sentences
 
 pytestmark = pytest.mark.usefixtures("in_old_programs")
 
@@ -97,7 +101,7 @@ def stars(monkeypatch):
 def test_the_code_of_a_users_task_counts_and_ours_does_not(stars, monkeypatch):
     assert task_code(None) == task_code("multi_label") == ()
     before = task_code("stars")
-    monkeypatch.setattr("paddleslim_bilstm.task.source_of", lambda kind: f"another {kind}")
+    monkeypatch.setattr(Stars, "missing", -1.0)
     assert len(before) == 1 and task_code("stars") != before
 
 
@@ -168,6 +172,27 @@ def test_a_sentence_without_a_label_is_marked(expected):
     marked = expected.task.with_unlabelled(labels, 2)
     assert marked.dtype == labels.dtype and marked.shape[1:] == expected.task.label_shape(len(expected.names))
     assert expected.task.has_label(marked).tolist() == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("task, labels, expected", [
+    (CLASSIFICATION, [1, 0, 0, 2], 0), (CLASSIFICATION, [2, 0, 0, 2], 2), (REGRESSION, [0.5, 1, 3], 1.5),
+    (MULTI_LABEL, [[1, 0], [1, 1], [1, 0], [0, 1]], [0.75, 0.5]), (STARS, [4, 5, 5], 5), (REGRESSION, [0.1] * 3, 0.1)])
+def test_rows_of_one_text_have_one_label(task, labels, expected):
+    labels = np.array(labels, task.dtype)
+    one = task.one_label(labels)
+    assert one.dtype == labels.dtype and one.tolist() == np.array(expected, task.dtype).tolist()
+
+
+def test_the_transfer_set_is_taught_the_one_label_of_each_text():
+    """It has a text once, as the first row; what is made of any of its rows has the same label."""
+    sentences = Sentences.from_lists([[5, 6], [5, 6], [7], [5, 6], [7], [8], [8]])
+    text = TrainingText(sentences, np.array([0, 1, 1, 1, NO_LABEL, NO_LABEL, NO_LABEL]), None, sentences, None, (), {})
+    settings = load_config({"Global": {"task": "classification"}, "bert_to_bilstm": {"alpha": 0.5}})
+    student = SimpleNamespace(text=SimpleNamespace(transfer=None))
+    answers = SimpleNamespace(logits=None, key="", hints=None)
+    made = SimpleNamespace(source=np.array([0, 2, 5, 1, 4, 6]))
+    assert lesson(settings, student, answers, Origins(text, made)).labels.tolist() == [1, 1, NO_LABEL, 1, 1, NO_LABEL]
+    assert text.train_labels[0] == 0
 
 
 @each_task

@@ -62,8 +62,10 @@ def test_words_are_groups_of_tokens_that_occur_often_enough_the_commonest_first(
     assert spelled(vocabulary, vocabulary.encode(TEXTS, 32)) == [
         ["the", "filmings", "films", "are", "filmings"], ["the", "films", "are", "good"], ["[UNK]", "good", "[UNK]"],
         ["[UNK]", "the", "[UNK]", "[MASK]"]]
-    with pytest.raises(UserError, match="min_count: no word of the training text occurs 9 times"):
+    with pytest.raises(UserError, match="min_count: no word of the training text occurs 9 times; lower it, or leave"):
         build_word_vocabulary(tokenizer.encode(TEXTS), tokenizer, False, 9)
+    with pytest.raises(UserError, match="min_count: no word of the training text occurs 2 times; add text, or leave"):
+        build_word_vocabulary(tokenizer.encode(["good"]), tokenizer, False, 2)
 
 
 def test_what_augmentation_leaves_of_a_word_is_masked_or_unknown(tokenizer):

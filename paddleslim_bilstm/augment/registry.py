@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import (
     Annotated,
     Any,
@@ -22,8 +22,8 @@ from typing import (
 import numpy as np
 
 from ..errors import UserError, line_of, reason_in_short
-from ..storage import checksum, source_of
 from ..tokens import Sentences
+from ..users_code import code_fingerprint
 from .corpus import Corpus
 
 
@@ -128,14 +128,14 @@ def hook_function(name: str) -> Hook:
 
 
 def hook_fingerprint(name: str) -> str:
-    """Return what changes with the code of the hook ``name``: for a user's with its whole module.
+    """Return what changes with the code of the hook ``name``, see `code_fingerprint`.
 
     Raises:
         UserError: there is no such hook.
     """
     function = hook_function(name)
     ours = str(getattr(function, "__module__", None)).startswith(f"{__package__}.")
-    return name if ours else f"{name} {checksum(source_of(function))}"
+    return name if ours else f"{name} {code_fingerprint(f'{_SETTING}.{name}', function)}"
 
 
 def check_hooks(hooks: Iterable[HookConfig]) -> None:
@@ -191,7 +191,8 @@ def apply_hooks(hooks: Sequence[HookConfig], sentences: Sentences, corpus: Corpu
         fault = _fault(result, len(sentences), len(corpus.tokenizer.vocab))
         if fault:
             raise UserError(f"{_SETTING}.{hook.name}: the hook returned {fault}")
-        sentences = result
+        sentences = replace(result, offsets=result.offsets.astype(np.int64, copy=False),
+                            word_starts=result.word_starts.astype(bool, copy=False))
     return sentences
 
 
@@ -199,12 +200,18 @@ def _fault(result: Any, count: int, vocab_size: int) -> str | None:
     """Say what is wrong with a hook's result, or None."""
     if not isinstance(result, Sentences):
         return f"a {type(result).__name__}; it must return Sentences"
-    if len(result) != count:
-        return f"{len(result)} sentences for {count}; it must return as many, in the same order"
     tokens, offsets, word_starts = result.tokens, result.offsets, result.word_starts
-    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer) or tokens.shape != word_starts.shape:
-        return "tokens and word_starts that are not flat arrays of integers and booleans of one length"
-    if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
+    for name, array, kinds, what in (("tokens", tokens, "iu", "integers"), ("offsets", offsets, "iu", "integers"),
+                                     ("word_starts", word_starts, "biu", "booleans")):
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in kinds:
+            return f"{name} that are no flat NumPy array of {what}; see tokens.Sentences"
+    if result.split is not None:
+        return "pairs; it gets their sides as single sentences, and must return as many of these, without split"
+    if len(offsets) != count + 1:
+        return f"{max(len(offsets) - 1, 0)} sentences for {count}; it must return as many, in the same order"
+    if tokens.shape != word_starts.shape:
+        return "tokens and word_starts that are not of one length"
+    if offsets[0] != 0 or offsets[-1] != len(tokens) or (offsets[1:] < offsets[:-1]).any():
         return "offsets that don't rise from 0 to the number of tokens; compute them with tokens.offsets_of(lengths)"
     if len(tokens) and not (0 <= tokens.min() and tokens.max() < vocab_size):
         return f"token ids outside 0..{vocab_size - 1}; use ids of corpus.tokenizer.vocab"

@@ -287,8 +287,8 @@ def _write(corpus: Corpus, augmentation: Augmentation, seed: int, max_tokens: in
     rounds = rounds_of(corpus, augmentation, max_tokens)
     made = len(originals) * (rounds + 1)
     seen = SeenHashes()
-    if rounds and len(corpus):  # one sentence first: tables are made and mistakes show before the bar
-        apply_hooks(augmentation.hooks, *corpus.part(0, 1), np.random.default_rng(seed))
+    if rounds and len(corpus):  # one sentence or pair first: tables are made and mistakes show before the bar
+        apply_hooks(augmentation.hooks, *corpus.part(0, 1 + corpus.pairs), np.random.default_rng(seed))
     with ArrayWriter(folder / "tokens.npy", np.int32) as tokens, \
             ArrayWriter(folder / "offsets.npy", np.int64) as offsets, \
             ArrayWriter(folder / "word_starts.npy", np.bool_) as word_starts, \

@@ -37,7 +37,7 @@ from .predictor import Predictor, Text, chosen_model
 SUMMARY_FILE = "summary.json"
 _RECORDS = ".done"
 _PARQUET = ".parquet"
-_FORMAT = 2  # of records: counts up when the same input would give other answers
+_FORMAT = 3  # of records: counts up when the same input would give other answers
 _ROWS = 4096  # of a Parquet file at a time
 
 
@@ -170,10 +170,15 @@ def _answer(job: ShardJob, file: Path, identity: str, predictor: Predictor | Non
     if not record.exists():
         write_sealed_json(record, {})
     of_file = (_parquet_texts if file.suffix == _PARQUET else _line_texts)(job, file, predictor.pairs)
-    with whole_file(target) as partial, _writer(partial, target.suffix) as write:
+
+    def rows_of(some: list[Text]) -> list[dict]:
+        return [{"text": text, **answer.as_json(predictor.label_names)}
+                for text, answer in zip(some, predictor.predict(some, job.batch_size))]
+
+    with whole_file(target) as partial, \
+            _writer(partial, target.suffix, lambda: rows_of([("", "") if predictor.pairs else ""])) as write:
         for some in of_file:
-            rows = [{"text": text, **answer.as_json(predictor.label_names)}
-                    for text, answer in zip(some, predictor.predict(some, job.batch_size))]
+            rows = rows_of(some)
             for row in rows:
                 counts.update(row.get("labels") or ([row["label"]] if "label" in row else []))
             texts += len(rows)
@@ -215,8 +220,11 @@ def _parquet_texts(job: ShardJob, file: Path, pairs: bool) -> Iterator[list[Text
 
 
 @contextmanager
-def _writer(path: Path, suffix: str) -> Iterator[Callable[[list[dict]], None]]:
-    """Yield what writes rows of answers to ``path``, in the format that ``suffix`` names."""
+def _writer(path: Path, suffix: str, example: Callable[[], list[dict]]) -> Iterator[Callable[[list[dict]], None]]:
+    """Yield what writes rows of answers to ``path``, in the format that ``suffix`` names.
+
+    Of ``example`` a table without rows has the columns that others have.
+    """
     if suffix != _PARQUET:
         with open(path, "w", encoding="utf-8") as file:
             yield lambda rows: file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -224,19 +232,22 @@ def _writer(path: Path, suffix: str) -> Iterator[Callable[[list[dict]], None]]:
     import pyarrow
     parquet, writers = _pyarrow(path), []
 
+    def open_for(rows: list[dict]) -> None:
+        schema = pyarrow.Table.from_pylist(rows).schema
+        if "labels" in schema.names:  # which the first rows may have none of
+            labels = pyarrow.field("labels", pyarrow.list_(pyarrow.string()))
+            schema = schema.set(schema.get_field_index("labels"), labels)
+        writers.append(parquet.ParquetWriter(path, schema))
+
     def write(rows: list[dict]) -> None:
         if not writers:
-            schema = pyarrow.Table.from_pylist(rows).schema
-            if "labels" in schema.names:  # which the first rows may have none of
-                labels = pyarrow.field("labels", pyarrow.list_(pyarrow.string()))
-                schema = schema.set(schema.get_field_index("labels"), labels)
-            writers.append(parquet.ParquetWriter(path, schema))
+            open_for(rows)
         writers[0].write_table(pyarrow.Table.from_pylist(rows, writers[0].schema))
 
     try:
         yield write
         if not writers:
-            parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), path)
+            open_for(example())
     finally:
         for writer in writers:
             writer.close()

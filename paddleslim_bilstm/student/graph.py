@@ -69,9 +69,17 @@ class Graph:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
     def constant(self, name: str, array: np.ndarray) -> str:
-        """Add an initializer, once, and return its name."""
-        if all(one.name != name for one in self.initializers):
-            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        """Add an initializer, once, and return its name.
+
+        Raises:
+            ValueError: there is another one of this name.
+        """
+        added = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        known = next((one for one in self.initializers if one.name == name), None)
+        if known is None:
+            self.initializers.append(added)
+        elif known != added:
+            raise ValueError(f"the graph has another constant called {name}; choose another name")
         return name
 
     def zeros(self, name: str, shape: tuple[int, ...]) -> str:

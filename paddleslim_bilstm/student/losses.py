@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..errors import UserError, line_of, nearest
-from ..storage import checksum, source_of
+from ..users_code import code_fingerprint
 
 LossFunction = Callable[[Any, Any], Any]  # (student_logits, teacher_logits) -> scalar
 
@@ -130,6 +130,6 @@ def check_loss(name: str, num_classes: int) -> None:
 
 
 def loss_fingerprint(name: str) -> str:
-    """Return what changes with the code of the loss called ``name``: for a user's with its whole module."""
+    """Return what changes with the code of the loss called ``name``, see `code_fingerprint`."""
     loss = LOSSES[name]
-    return f"{name} {checksum(source_of(loss.function))}" if loss.of_user else name
+    return f"{name} {code_fingerprint(f'bert_to_bilstm.loss: {name}', loss.function)}" if loss.of_user else name

@@ -244,8 +244,9 @@ class Recipe:
         learns = {name: value for name, value in asdict(spec).items() if name not in _NOT_LEARNED}
         train = {**self.settings.to_dict()["TrainConfig"], "logging_iter": _LOGGING_ITER}
         held_out = [data.held_out] if len(data.held_out) else []
-        return checksum(*formats, data.key, *held_out, self.dev_key, learns, encoder_fingerprint(spec.encoder),
-                        asdict(plan), train, loss_fingerprint(self.settings.distill.loss), *task_code(spec.task_name),
+        encoder, *others = ranks.of_first(lambda: (encoder_fingerprint(spec.encoder), loss_fingerprint(
+            self.settings.distill.loss), *task_code(spec.task_name)))
+        return checksum(*formats, data.key, *held_out, self.dev_key, learns, encoder, asdict(plan), train, *others,
                         *(first[weight] for weight in sorted(first)), *([] if base is None else [base]),
                         paddle.__version__)
 

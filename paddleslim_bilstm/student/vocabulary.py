@@ -16,6 +16,7 @@ from ..augment.words import chunks_of, find_hashes, part_of, sequence_hashes, wo
 from ..errors import UserError
 from ..storage import whole_file
 from ..tokens import Framing, Sentences, Tokenizer
+from ..tokens.word_level import no_common_word
 from .spec import TEACHER_TOKENS, WORD_FEEDS, WORDS_FILE
 
 _TOKENS_PER_BLOCK = 1 << 24
@@ -258,8 +259,7 @@ def build_word_vocabulary(sentences: Sentences, tokenizer: Tokenizer, chinese: b
     kept = tuple(word for word, ids, as_before in zip(words, again, same)
                  if as_before and special.isdisjoint(ids.tolist()))
     if not kept:
-        raise UserError(f"bert_to_bilstm.student.min_count: no word of the training text occurs {min_count} times; "
-                        "lower it, or leave out vocabulary: words")
+        raise no_common_word(min_count, "leave out vocabulary: words")
     return WordVocabulary((UNKNOWN, MASK, *kept), tokenizer, chinese)
 
 

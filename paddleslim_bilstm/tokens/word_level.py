@@ -14,6 +14,7 @@ from ..storage import whole_file
 
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _NO_LIMIT = 2**31 - 1
+_LEAST_COUNT = 2  # that the settings allow
 
 
 def write_word_tokenizer(texts: Sequence[str] | Sequence[tuple[str, str]], min_count: int, folder: str | Path) -> None:
@@ -33,9 +34,15 @@ def write_word_tokenizer(texts: Sequence[str] | Sequence[tuple[str, str]], min_c
     pairs = len(texts) > 0 and not isinstance(texts[0], str)
     rust.train_from_iterator(chain.from_iterable(texts) if pairs else texts, trainer)
     if rust.get_vocab_size() == len(_SPECIAL_TOKENS):
-        raise UserError(f"bert_to_bilstm.student.min_count: no word of the training text occurs {min_count} times; "
-                        "lower it, or name a tokenizer as Global.tokenizer_dir")
+        raise no_common_word(min_count, "name a tokenizer as Global.tokenizer_dir")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "tokenizer.json") as partial:
         rust.save(str(partial))
+
+
+def no_common_word(min_count: int, otherwise: str) -> UserError:
+    """Return the error that no word of the training text occurs ``min_count`` times, with what else can be done."""
+    remedy = "lower it" if min_count > _LEAST_COUNT else "add text"
+    return UserError(f"bert_to_bilstm.student.min_count: no word of the training text occurs {min_count} times; "
+                     f"{remedy}, or {otherwise}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Callable, Mapping, Sequence
 import numpy as np
 
 from ...errors import UserError, nearest
-from ...storage import checksum, source_of
+from ...users_code import code_fingerprint
 from ..spec import StudentSpec
 
 if TYPE_CHECKING:
@@ -74,17 +74,42 @@ class Encoder(ABC):
 
 
 def student_encoder(name: str) -> Callable[[type[Encoder]], type[Encoder]]:
-    """Register a class as the encoder ``name``: ``student: {encoder: name}`` then works in the YAML."""
+    """Register a class as the encoder ``name``: ``student: {encoder: name}`` then works in the YAML.
+
+    A later registration of a name replaces the user's earlier one.
+
+    Raises:
+        ValueError: the name is taken.
+        TypeError: the class is no `Encoder`, or lacks one of its methods.
+    """
     def register(kind: type[Encoder]) -> type[Encoder]:
+        if not (isinstance(kind, type) and issubclass(kind, Encoder)):
+            raise TypeError(f'student encoder "{name}" must be a class over student.encoders.Encoder')
+        if not is_ours(kind):
+            _import_ours()
+            if name in _KINDS and is_ours(type(_KINDS[name])):
+                raise ValueError(f'student encoder "{name}": the name is taken; choose another one')
         _KINDS[name] = kind()
         return kind
     return register
 
 
+def is_ours(kind: type[Encoder]) -> bool:
+    """Return whether a class is one of this folder."""
+    return kind.__module__.startswith(f"{__name__}.")
+
+
+def _import_ours() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+
+
 def encoder_fingerprint(name: str) -> str:
-    """Return what changes with the code of the encoder called ``name``: for a user's with its whole module."""
+    """Return what changes with the code of the encoder called ``name``, see `code_fingerprint`."""
     kind = type(encoder_named(name))
-    return name if kind.__module__.startswith(f"{__name__}.") else f"{name} {checksum(source_of(kind))}"
+    if is_ours(kind):
+        return name
+    return f"{name} {code_fingerprint(f'bert_to_bilstm.student.encoder: {name}', kind)}"
 
 
 def encoder_named(name: str) -> Encoder:
@@ -93,8 +118,7 @@ def encoder_named(name: str) -> Encoder:
     Raises:
         UserError: there is none; the message names the nearest.
     """
-    for module in pkgutil.iter_modules(__path__):
-        import_module(f"{__name__}.{module.name}")
+    _import_ours()
     if name not in _KINDS:
         raise UserError(f"bert_to_bilstm.student.encoder: no encoder is called {name!r}"
                         f"{nearest(name, sorted(_KINDS))}")
