@@ -37,13 +37,13 @@ from .student.train import Evaluate, TrainingSet, metric_of, metric_on
 from .student.weights import size_bytes
 from .task import Task, task_named
 from .teacher import Labels, OnnxTeacher, Teacher, bytes_of_answers, label, load_teachers, missing_bytes
-from .teacher.function_content import content_of
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts, tokenizer_of
 from .teacher.label_files import GivenAnswers, read_answers
 from .teacher.spelling import Speller
 from .teacher.text import TrainingText, read_rows, read_training_text, tokenized
 from .thresholds import in_keys
 from .tokens import Sentences
+from .users_code import content_of
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import inspect
 import json
 import os
 import re
@@ -16,9 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType
-from typing import Any, Callable, Iterator, Mapping, Sequence
-from weakref import WeakKeyDictionary
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -187,45 +184,6 @@ def checksum(*parts: Any) -> str:
             digest.update(json.dumps(part, sort_keys=True, default=str).encode())
         digest.update(b"\0")
     return digest.hexdigest()
-
-
-_sources: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of functions and classes, as they were first seen
-
-
-def source_of(function: Callable[..., Any]) -> str:
-    """Return the source code of the whole module that a user's function or class stands in: its helpers count, too.
-
-    Of what was typed into an interpreter, the cell or the bytecode. The same object has the same source for as long as
-    it lives: where its file is edited, what is loaded stays what it was.
-    """
-    if inspect.ismodule(function):  # which stays the same object when it is loaded again
-        return _read_source(function)
-    try:
-        if function not in _sources:
-            _sources[function] = _read_source(function)
-        return _sources[function]
-    except TypeError:  # no key
-        return _read_source(function)
-
-
-def _read_source(function: Any) -> str:
-    try:
-        return Path(inspect.getsourcefile(function) or "").read_bytes().hex()
-    except (OSError, TypeError):
-        pass
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # no text, or not a plain function
-        parts = vars(function).values() if isinstance(function, type) else [function]
-        codes = [code_in_words(part.__code__) for part in parts if hasattr(part, "__code__")]
-        return " ".join(codes) or repr(function)
-
-
-def code_in_words(constant: Any) -> str:
-    """Return what a constant of a bytecode is, the same in each process."""
-    if isinstance(constant, CodeType):
-        return f"{constant.co_code.hex()} {constant.co_names} {list(map(code_in_words, constant.co_consts))}"
-    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 
 def make_writable_folder(path: str | Path, setting: str) -> Path:

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Dict, Iterable, Literal, Mapping, Optional, T
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 
-from ..storage import checksum, source_of
+from ..storage import checksum
 from ..task import CLASSIFICATION, TASKS, Task, metrics_by_name, task_named
 from ..thresholds import HALF
+from ..users_code import source_of
 from .source import EXPONENT_NUMBER
 
 TOKENS, WORDS = "teacher", "words"  # the student's vocabulary

@@ -19,7 +19,7 @@ from ..text import Dataset
 from ..text.rows import Text
 from ..tokens import Sentences, Tokenizer, load_tokenizer
 from ..tokens.word_level import write_word_tokenizer
-from .function_content import content_of
+from ..users_code import content_of
 from .label_files import SETTING, GivenAnswers, LabelTable, missing_note
 from .spelling import Speller
 from .teacher import Teacher
