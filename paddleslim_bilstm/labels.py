@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 _MADE_UP = re.compile(r"LABEL_(\d{1,9})")
 _INTEGER = re.compile(r"[-+]?\d{1,18}")
+_WHOLE = re.compile(r"([-+]?\d{1,18})\.0+")  # as pandas writes whole numbers beside missing ones
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -84,9 +85,9 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
     """Return which label as written is which of the teacher's classes.
 
     In this order: labels that are all names of the teacher's classes (capitals count only where they tell two classes
-    apart); whole numbers from 0 to ``num_classes`` - 1; where the teacher has no names, such numbers behind LABEL_,
-    or as many different labels as it has classes, in sorted order, with a warning. Names such as LABEL_0, which Hugging
-    Face makes up, count as none of the teacher's.
+    apart); 1.0 for 1, where all are whole numbers; whole numbers from 0 to ``num_classes`` - 1; where the teacher has
+    no names, such numbers behind LABEL_, or as many different labels as it has classes, in sorted order, with a
+    warning. Names such as LABEL_0, which Hugging Face makes up, count as none of the teacher's.
 
     Args:
         labels: the labels as written.
@@ -109,7 +110,16 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
     if names is not None:
         ids = {label: _class_named(label, names) for label in found}
         if None not in ids.values():
+            if any(_INTEGER.fullmatch(label) and int(label) != i for label, i in ids.items()) and \
+                    all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
+                _log.warning("%s: the labels %s are read as names of classes (%s), not as their ids", source,
+                             listed(found), listed(names))
             return LabelScheme(names, ids)
+    whole = {label: one[1] if (one := _WHOLE.fullmatch(label)) else label for label in found}
+    if any(whole[label] != label for label in found) and all(map(_INTEGER.fullmatch, whole.values())):
+        scheme = label_scheme(whole.values(), num_classes if has_teacher else None, teacher_names, source, places and {
+            whole[label]: place for label, place in places.items()})
+        return LabelScheme(scheme.names, {label: scheme.ids[whole[label]] for label in found})
     if all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
         return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
     made_up = [_MADE_UP.fullmatch(label) for label in found]

@@ -120,7 +120,8 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
     settings = job.settings
     if settings.global_.model_dir is not None:
         if ranks.of_first(lambda: teacher_is_missing(settings)):
-            run.stage("fine-tune teacher", finetune, settings, train=job.train, dev=job.dev)
+            run.stage("fine-tune teacher", finetune, settings, train=job.train, dev=job.dev,
+                      cache=run.cache("finetune"))
         teacher = run.stage("load teacher", ranks.keepers_then_others, load_fitting_teacher, settings,
                             run.cache("teachers"))
         text = run.stage("read text", read_training_text, settings, teacher, job.train, job.dev, job.unlabeled,

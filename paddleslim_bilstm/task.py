@@ -9,9 +9,11 @@ Needs neither Paddle nor the configuration: the losses, which make part of a pro
 
 from __future__ import annotations
 
+import ast
 import logging
 import math
 import numbers
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Collection, Hashable, Protocol, Sequence
@@ -56,6 +58,7 @@ LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logit
 _REACHED = 4.0  # a spread (standard deviation) of numbers that training reaches by itself
 SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
 _SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
+_NO_COMMA = re.compile(r"['\"]\s+['\"]")  # between two texts, which Python joins: as NumPy prints an array
 
 
 class Answer(ABC):
@@ -614,10 +617,15 @@ class MultiLabel(Task):
         return outputs > 0
 
     def read_label(self, label: Any, where: str) -> Hashable:
-        """The labels, sorted, as a tuple: of a list, or of a text the parts between commas; () of an empty one."""
+        """The labels, sorted, as a tuple: of a list, or of a text the parts between commas; () of an empty one.
+
+        A list that was written as text, as pandas writes it into a table, is read as the list: ``"['joy', 'fear']"``.
+        """
         if label is None:
             raise UserError(f"{where}: has no labels; where it has none of them write [] (in a table, an empty cell), "
                             "else remove the row")
+        if isinstance(label, str) and label.strip()[:1] == "[" and label.strip()[-1:] == "]":
+            label = _list_in_text(label.strip(), where)
         if isinstance(label, str):
             parts = label.split(_SEPARATOR) if label.strip() else []
             other = next((one for one in _OTHER_SEPARATORS if one in label), None)
@@ -757,6 +765,17 @@ class MultiLabel(Task):
 
 CLASSIFICATION, REGRESSION, MULTI_LABEL = Classification(), Regression(), MultiLabel()
 TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, REGRESSION, MULTI_LABEL)}
+
+
+def _list_in_text(text: str, where: str) -> list[Any]:
+    try:
+        found = None if _NO_COMMA.search(text) else ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise UserError(f"{where}: the labels are {short(text)}; put commas between them and no brackets around, or "
+                        "give lists in JSONL")
+    return found
 
 
 def task_named(name: str) -> Task:

@@ -230,6 +230,11 @@ def test_broken_yaml_is_named_with_its_line(written, text, line, part):
     assert message.startswith(f"{path}:{line}: ") and part in message
 
 
+@pytest.mark.parametrize("value", ["!!bool maybe", '!!int ""', '!!float ""', "!!timestamp abc"])
+def test_a_tag_that_does_not_fit_is_told(value):
+    assert "can't read" in error_of({"bert_to_bilstm": None}, [f"Global.seed={value}"])
+
+
 def test_files_that_hold_no_configuration(written, tmp_path):
     assert "No such file" in error_of(tmp_path / "absent.yaml")
     assert "directory" in error_of(tmp_path)

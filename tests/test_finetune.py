@@ -19,7 +19,7 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.finetune import finetune as finetuning
 from paddleslim_bilstm.finetune import training
 from paddleslim_bilstm.finetune.finetune import best_dev_metric, finetune, teacher_is_missing
-from paddleslim_bilstm.finetune.training import warmup_and_decay
+from paddleslim_bilstm.finetune.training import load_pretrained, warmup_and_decay
 from paddleslim_bilstm.scopes import dynamic_mode
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher
 
@@ -218,9 +218,22 @@ def test_another_threshold_does_not_go_on_either():
     with dynamic_mode():
         network = paddle.nn.Linear(2, 2)
         names = {finetuning._checkpoint(load_config({"Global": {"task": "multi_label", "threshold": threshold},
-                                                     "Finetune": {"model": "any"}}), network, ()).name
+                                                     "Finetune": {"model": "any"}}), network, (), (), None).name
                  for threshold in (0.2, 0.5, 0.2)}
     assert len(names) == 2
+
+
+def test_another_network_or_other_special_tokens_do_not_go_on_either(config):
+    pretrained = Path(config["Finetune"]["model"])
+    settings, names, written = load_config(config), [], json.loads((pretrained / "config.json").read_text())
+    for changes, special in (({}, (0, 1)), ({}, (0, 1)), ({"hidden_dropout_prob": 0.4}, (0, 1)),
+                             ({"num_attention_heads": 1}, (0, 1)), ({}, (0, 2))):
+        (pretrained / "config.json").write_text(json.dumps({**written, **changes}))
+        with dynamic_mode(), paddle.utils.unique_name.guard():
+            paddle.seed(0)
+            network = load_pretrained(str(pretrained), 2, pretrained)[0]
+            names.append(finetuning._checkpoint(settings, network, (), special, None).name)
+    assert names[0] == names[1] and len(set(names)) == 4
 
 
 @pytest.mark.parametrize(("metric", "best_epoch"), [("accuracy", 0), ("macro_f1", 1)])
@@ -281,6 +294,15 @@ def test_compress_fine_tunes_first_where_there_is_no_teacher(config, tmp_path, c
     assert files_in(Path(config["Global"]["model_dir"])) == teacher
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_fresh_run_fine_tunes_from_the_beginning(config, tmp_path, monkeypatch, fresh):
+    caches = []
+    monkeypatch.setattr("paddleslim_bilstm.stages.finetune", lambda *_, cache, **__: caches.append(cache) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compress({**config, "Global": {**config["Global"], "save_dir": str(tmp_path / "student")}}, fresh=fresh)
+    assert caches[0].relative_to(tmp_path / "cache").parts[0] == ("fresh" if fresh else "finetune")
+
+
 def test_an_onnx_teacher_is_taken_as_it_is(config, tmp_path):
     file = str(tmp_path / "own.onnx")
     assert not teacher_is_missing(load_config(config, [f"Global.model_dir={file}"]))
@@ -334,6 +356,17 @@ def test_a_folder_of_the_users_is_not_overwritten(config, tmp_path):
     with pytest.raises(UserError, match="was not written by finetune"):
         finetune(config, [f"Global.model_dir={config['Finetune']['model']}"])
     assert files_in(tmp_path / "notes") == {"todo.txt": b"call home"}
+
+
+def test_what_stands_beside_a_teacher_of_finetunes_is_not_lost(config, tmp_path):
+    teacher = finetune(config)
+    (teacher / "student").mkdir()
+    with pytest.raises(UserError, match="^Global.model_dir: .* holds student beside a teacher of finetune's"):
+        finetune(config)
+    with pytest.raises(UserError, match="Global.save_dir: lies in Global.model_dir"):
+        load_config({**config, "bert_to_bilstm": None}, [f"Global.save_dir={teacher / 'student'}"])
+    (teacher / "student").rmdir()
+    finetune(config)
 
 
 def test_a_model_folder_without_weights_or_tokenizer_is_refused(config):

@@ -207,6 +207,15 @@ def test_logits_are_preprocessed_as_the_trainer_does(trainer, monkeypatch):
     assert _judge(trainer, None)(LOGITS, LABELS) == pytest.approx(2 / 3)
 
 
+def test_examples_without_a_label_count_for_nothing(trainer, monkeypatch):
+    monkeypatch.setattr(trainer, "compute_metrics", None)
+    settings = load_config({"bert_to_bilstm": None, "Global": {"metric": "f1"}})
+    judge, logits = _judge(trainer, settings), np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert judge(logits, np.array([0, 1, -1])) == 1
+    with pytest.raises(UserError, match="eval_dataset.*all without a label"):
+        judge(logits, np.full(3, -1))
+
+
 def test_other_strategies_are_paddlenlps_own_business(trainer, monkeypatch):
     called = []
     monkeypatch.setattr(trainer, "quant", lambda *arguments: called.append(arguments), raising=False)

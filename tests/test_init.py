@@ -11,6 +11,7 @@ from reviews import make_reviews
 
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.config.reading import load_config
+from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.text import load_dataset
 
 
@@ -131,6 +132,25 @@ def test_labels_between_commas_are_several_only_where_they_occur_alone(init, tmp
     (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(
         f"{text} {number}\t{cells[number % 4]}\n" for number, (text, _) in enumerate(_rows())))
     assert init(tmp_path / "t.tsv")[1].global_.task == "multi_label"
+
+
+def test_lists_that_were_written_as_text_are_several_labels(init, tmp_path):
+    cells = ["['a']", "['b', 'a']", "[]", "['b']"]
+    (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(
+        f"{text} {number}\t{cells[number % 4]}\n" for number, (text, _) in enumerate(_rows())))
+    assert init(tmp_path / "t.tsv")[1].global_.task == "multi_label"
+
+
+@pytest.mark.parametrize("config, reads", [({"model_type": "roberta", "pad_token_id": 1}, 126), ({}, 128),
+                                           ({"max_position_embeddings": "128"}, None), ({"num_labels": "2"}, None)])
+def test_what_a_teacher_reads_is_what_its_family_can(tmp_path, config, reads):
+    from paddleslim_bilstm.config.draft import _teacher
+    config = {"max_position_embeddings": 128, "num_labels": 2, **config}
+    if reads is None:
+        with pytest.raises(UserError, match="config.json: .* which must be a whole number"):
+            _teacher(str(tmp_path), config, False)
+    else:
+        assert _teacher(str(tmp_path), config, False)[3] == reads
 
 
 def test_labels_and_columns_cannot_write_settings(init, tmp_path):

@@ -41,6 +41,8 @@ def dataset(train=TRAIN, dev=TRAIN, outputs=3, names=NAMES, **settings):
     ("a.jsonl", '{"text": "a", "labels": [2, 0]}\n{"text": "b", "labels": ""}\n{"text": "c", "labels": 1}\n'),
     ("a.csv", 'text,label\na,"room, bar"\nb,\nc,Pool\n'),
     ("a.tsv", "label\ttext\nroom,bar\ta\n \tb\npool\tc\n"),
+    ("a.csv", "text,label\na,\"['room', 'bar']\"\nb,[]\nc,['pool']\n"),
+    ("a.tsv", "text\tlabel\na\t[2, 0]\nb\t[]\nc\t[1]\n"),
     ("a.tsv", "text\tlabel\na\t0,2\nb\t\nc\t1\n")])
 def test_labels_are_lists_or_stand_between_commas_and_may_be_none(tmp_path, name, content):
     path = tmp_path / name
@@ -77,6 +79,8 @@ def test_data_sets_of_paddlenlp_hold_lists_of_positions():
     ('{"text": "a", "labels": ["room", ""]}', 1, "['room', ''] is empty"),
     ('{"text": "a", "labels": "room,,bar"}', 1, "is empty"),
     ('{"text": "a", "labels": "room|bar"}', 1, "put a comma between them, or give a list where a name has a |"),
+    ('{"text": "a", "labels": "[room, bar]"}', 1, "put commas between them and no brackets around"),
+    ('{"text": "a", "labels": "[\'room\' \'bar\']"}', 1, "put commas between them and no brackets around"),
     ('{"text": "a", "labels": "room; bar"}', 1, "put a comma between them")])
 def test_wrong_labels_are_named_with_file_and_line(tmp_path, content, line, part):
     path = tmp_path / "a.jsonl"

@@ -208,9 +208,30 @@ def test_missing_and_empty_files(written, tmp_path):
     ({"neg", "pos"}, ["LABEL_0", "LABEL_1"], {"neg": 0, "pos": 1}),
     ({"neg", "pos"}, None, {"neg": 0, "pos": 1}),
     ({"10", "9"}, None, {"9": 0, "10": 1}),
+    ({"0.0", "1.0"}, ["negative", "positive"], {"0.0": 0, "1.0": 1}),   # pandas' whole numbers
+    ({"-1.0", "-2.0"}, None, {"-2.0": 0, "-1.0": 1}),
+    ({"1.0", "2.0"}, ["2.0", "1.0"], {"2.0": 0, "1.0": 1}),
+    ({"1.0", "2.0"}, ["2", "1"], {"2.0": 0, "1.0": 1}),
+    ({"4.5", "5.0"}, None, {"4.5": 0, "5.0": 1}),
 ])
 def test_labels_become_the_teachers_class_ids(labels, names, ids):
     assert label_scheme(labels, 2, names, "train.tsv").ids == ids
+
+
+def test_many_whole_numbers_with_a_point_are_ids_and_name_the_classes_without():
+    labels = [f"{number}.0" for number in range(12)]
+    for outputs in (12, None):
+        scheme = label_scheme(labels, outputs, None, "t")
+        assert scheme.ids == {label: i for i, label in enumerate(labels)} and scheme.names == list(map(str, range(12)))
+
+
+def test_numbers_that_could_be_names_or_ids_are_told(caplog):
+    assert label_scheme({"1", "2", "3", "4"}, 5, list("12345"), "dev.tsv").ids["1"] == 0
+    assert "dev.tsv: the labels 1, 2, 3, 4 are read as names of classes (1, 2, 3, 4, 5), not as their" in caplog.text
+    caplog.clear()
+    label_scheme({"0", "1"}, 2, ["0", "1"], "dev.tsv")
+    label_scheme({"1", "5"}, 5, list("12345"), "dev.tsv")
+    assert not caplog.text
 
 
 def test_fewer_labels_than_classes_need_ids_or_names():

@@ -28,14 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the texts, and print where they are."""
     from ..config import load_config
-    settings = load_config(arguments.config, arguments.override)  # a wrong one is told at once, before Paddle comes
+    from ..config.source import read_source
+    source = read_source(arguments.config, arguments.override)  # once, as it may be a pipe
+    settings = load_config(source)  # a wrong one is told at once, before Paddle comes
     end_on_sigterm()
     with quiet_run(settings, arguments.verbose):
         from ..host.versions import before_paddle
         before_paddle()
         from ..pipeline import augment
         end_on_sigterm()  # Paddle has put its own handler in place
-        folder = augment(arguments.config, overrides=arguments.override, output=arguments.output,
-                         tokens=arguments.tokens)
+        folder = augment(source, output=arguments.output, tokens=arguments.tokens)
     print(f"Texts to label, and what to give back (README.md): {folder}")
     return 0

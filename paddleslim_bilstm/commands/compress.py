@@ -26,12 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compress as the YAML says and print the report's table."""
     from ..config import load_config
-    settings = load_config(arguments.config, arguments.override)  # a wrong one is told at once, before Paddle comes
+    from ..config.source import read_source
+    source = read_source(arguments.config, arguments.override)  # once, as it may be a pipe
+    settings = load_config(source)  # a wrong one is told at once, before Paddle comes
     end_on_sigterm()
     with quiet_run(settings, arguments.verbose):
         from .. import compress
         end_on_sigterm()  # Paddle has put its own handler in place
-        result = compress(arguments.config, overrides=arguments.override, fresh=arguments.fresh)
+        result = compress(source, fresh=arguments.fresh)
     if result.report is not None:  # the first of several ranks
         print(f"{result.table}\n\n{result.report.headline}\nModel and report: {result.save_dir}\n"
               f"To look at: {result.save_dir / 'report.html'}")

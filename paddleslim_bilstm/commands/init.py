@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from ..errors import UserError
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     written = write_draft(look, path)
     print("\n".join(look.lines()))
-    print(f"Written: {', '.join(map(str, written))}\nNext: paddleslim-bilstm compress {path}")
+    print(f"Written: {', '.join(map(str, written))}\nNext: paddleslim-bilstm compress {shlex.quote(str(path))}")
     return 0
 
 

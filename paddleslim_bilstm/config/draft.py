@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -203,7 +204,8 @@ def _yaml(look: Look, path: Path, train: Path, dev: Path) -> str:
              ("max_seq_length", look.max_seq_length, f"{_COVERED:.0%} of the texts have at most {look.longest} tokens"
               + (f"; the teacher reads {look.reads}" if look.max_seq_length == look.reads else "")),
              ("seed", 0, "")]
-    lines = [in_one_line(f"# Made by `paddleslim-bilstm init`. Run it here: paddleslim-bilstm compress {path}"),
+    command = f"paddleslim-bilstm compress {shlex.quote(str(path))}"
+    lines = [in_one_line(f"# Made by `paddleslim-bilstm init`. Run it here: {command}"),
              "# Any value can be set on the command line: -o DataAugmentation.n_iter=5", "", "Global:"]
     lines += [_line(key, value, comment) for key, value, comment in about if value is not None]
     if look.teacher is None:
@@ -289,6 +291,9 @@ def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, boo
     return np.ceil(words).astype(int) + 2 + pairs, False
 
 
+_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first position is behind the padding's id
+
+
 def _teacher_config(folder: str | None) -> dict[str, Any] | None:
     """Return a teacher's config.json, None without one.
 
@@ -320,7 +325,14 @@ def _teacher(folder: str | None, config: Mapping[str, Any] | None,
     layers = config.get("num_hidden_layers") or config.get("n_layers") or "?"
     told = f" ({', '.join(classes[:4])}{', ...' * (len(classes) > 4)})" if classes else ""
     kind = f"teacher: {config.get('model_type', 'a BERT')}, {layers} layers, {outputs} outputs{told}"
-    return outputs, classes or None, kind, config.get("max_position_embeddings")
+    reads = config.get("max_position_embeddings")
+    for key, value in (("num_labels", outputs), ("max_position_embeddings", reads)):
+        if value is not None and not isinstance(value, int):
+            raise UserError(f"{Path(folder) / 'config.json'}: {key} is {value!r}, which must be a whole number")
+    if reads and config.get("model_type") in _BEHIND_PADDING:
+        padding = config.get("pad_token_id")
+        reads -= 1 + (padding if isinstance(padding, int) else 1)
+    return outputs, classes or None, kind, reads
 
 
 def _teachers_task(config: Mapping[str, Any] | None) -> Task | None:
@@ -342,6 +354,8 @@ def _task(labels: Sequence[Any], column: str, teachers: Task | None = None) -> T
     if teachers is MULTI_LABEL or any(isinstance(label, (list, tuple)) for label in labels):
         return MULTI_LABEL
     texts = [str(label).strip() for label in labels]
+    if any(texts) and all(not text or text[0] + text[-1] == "[]" for text in texts):
+        return MULTI_LABEL
     if texts and all(NUMBER.fullmatch(text) for text in texts):
         fractions = any(not float(text).is_integer() for text in texts)
         return REGRESSION if teachers is REGRESSION or fractions else CLASSIFICATION

@@ -303,6 +303,9 @@ def _check_use(config: Config, written: Source) -> None:
             if getattr(global_, key) is not None:
                 raise written.error(("Global", key), "names a file of an exported model, and Finetune makes a "
                                     "checkpoint; leave it out")
+        if global_.model_dir and Path(global_.model_dir).resolve() in Path(global_.save_dir).resolve().parents:
+            raise written.error(("Global", "save_dir"), f"lies in Global.model_dir, {global_.model_dir}, which a "
+                                "fine-tuned teacher takes the place of as a whole; name a folder beside it")
     else:
         for key, value in config.finetune:
             if value != getattr(FinetuneConfig(), key):

@@ -225,7 +225,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             try:
                 return self._loader.construct_object(node)
-            except (ValueError, OverflowError):  # such as the date 2026-99-99, or a number of 10,000 digits
+            except (ValueError, LookupError, OverflowError, AttributeError):  # as of 2026-99-99, !!bool maybe
                 raise _problem(node, f"can't read {node.value[:40]}; put it in quotes if it is text") from None
         raise _problem(node, f"the tag {node.tag} is not supported")
 

@@ -6,6 +6,7 @@ import json
 import logging
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -31,13 +32,13 @@ from ..tokens import Tokenizer
 from .training import Labelled, load_pretrained, output_layer, save_classifier, train_classifier
 
 RECORD_FILE = "finetune.json"
-_FORMAT = 2  # of a state on the way: counts up when the same input would give another one
+_FORMAT = 3  # of a state on the way: counts up when the same input would give another one
 
 _log = logging.getLogger(__name__)
 
 
 def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, train: Any = None,
-             dev: Any = None) -> Path:
+             dev: Any = None, cache: Path | None = None) -> Path:
     """Fine-tune ``Finetune.model`` on the data of ``Global`` and return the folder of the classifier.
 
     The classifier of the best epoch by ``Global.metric`` on the dev set is written to ``Global.model_dir``, where
@@ -51,6 +52,7 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
         config: path of a YAML file, its content as a dict, or what :func:`load_config` made of it.
         overrides: ``Section.key=value`` each; they win over a file or dict.
         train, dev: ``[(text, label), ...]`` in place of the files that the config names.
+        cache: the folder for the state on the way; that in ``Global.cache_dir`` by default.
 
     Raises:
         UserError: wrong settings or data, a model that can't be loaded, or a ``Global.model_dir`` that holds
@@ -63,10 +65,10 @@ def finetune(config: Config | str | Path | Mapping[str, Any], overrides: Sequenc
     config = config if isinstance(config, Config) else load_config(config, overrides)
     check_visualdl(config)
     with ranks.together():
-        return _finetune(config, train, dev)
+        return _finetune(config, train, dev, cache)
 
 
-def _finetune(config: Config, train: Any, dev: Any) -> Path:
+def _finetune(config: Config, train: Any, dev: Any, cache: Path | None) -> Path:
     global_, folder = config.global_, _destination(config)
     started = time.perf_counter()
     dataset = _in_checkpoints_order(config, load_dataset(global_, train=train, dev=dev), train, dev)
@@ -81,7 +83,8 @@ def _finetune(config: Config, train: Any, dev: Any) -> Path:
         bias = task.first_bias(labelled[0].labels, np.float32)
         if bias is not None and not output_layer(network).bias.numpy().any():  # a fresh one
             output_layer(network).bias.set_value(bias)
-        checkpoint = _checkpoint(config, network, labelled)
+        special_ids = tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id
+        checkpoint = _checkpoint(config, network, labelled, special_ids, cache)
         ranks.check_agreement("what is to be fine-tuned, or on what,", checkpoint.name)
         disks = folder.parent, checkpoint.parent
         with explained_write_errors(*disks), curves(config, "finetune") as show:
@@ -138,15 +141,17 @@ def teacher_is_missing(config: Config) -> bool:
     return False
 
 
-def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labelled, Labelled]) -> Path:
+def _checkpoint(config: Config, network: paddle.nn.Layer, labelled: tuple[Labelled, Labelled],
+                special_ids: Sequence[int | None], cache: Path | None) -> Path:
     """Return the file for the state on the way, named after all that the result depends on."""
     arrays = [array for part in labelled for array in (*part.sentences.content, part.labels)]
     weights = network.state_dict()
     key = checksum(_FORMAT, config.to_dict()["Finetune"], config.global_.chosen_metric,
                    *in_keys(config.global_.chosen_task.thresholds), config.global_.seed,
-                   *task_code(config.global_.task), paddle.__version__, *arrays,
+                   *task_code(config.global_.task), paddle.__version__, *arrays, special_ids,
+                   asdict(network.spec) if isinstance(network, EncoderClassifier) else None,
                    *(weights[name].numpy() for name in sorted(weights)))
-    folder = make_writable_folder(cache_root(config.global_.cache_dir) / "finetune", "Global.cache_dir")
+    folder = make_writable_folder(cache or cache_root(config.global_.cache_dir) / "finetune", "Global.cache_dir")
     return folder / f"{key}.safetensors"
 
 
@@ -161,11 +166,19 @@ def _destination(config: Config) -> Path:
     if taken and not (folder / RECORD_FILE).is_file():
         raise UserError(f"Global.model_dir: {folder} exists and was not written by finetune; "
                         "name a new folder for the fine-tuned teacher")
+    strange = sorted(entry.name for entry in folder.iterdir() if not _may_be_ours(entry)) if taken else []
+    if strange:
+        raise UserError(f"Global.model_dir: {folder} holds {strange[0]} beside a teacher of finetune's, and the new "
+                        "one takes the place of the folder; move it away, or name another folder")
     if folder.resolve() == Path(config.finetune.model).resolve():
         raise UserError(f"Finetune.model: {folder} is also Global.model_dir, where the fine-tuned teacher goes; "
                         "name two folders")
     make_writable_folder(folder.parent, "Global.model_dir")
     return folder
+
+
+def _may_be_ours(entry: Path) -> bool:
+    return entry.is_file() and entry.suffix in (".json", ".txt", ".model", ".safetensors", ".pdparams")
 
 
 def _in_checkpoints_order(config: Config, dataset: Dataset, train: Any, dev: Any) -> Dataset:

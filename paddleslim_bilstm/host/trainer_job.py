@@ -252,7 +252,7 @@ def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray],
     """
     if trainer.compute_metrics is None:
         task, metric = settings.global_.chosen_task, settings.global_.chosen_metric
-        return lambda logits, labels: task.score_logits(metric, labels, logits)
+        return lambda logits, labels: _score_of_known(task, metric, logits, labels)
     wanted = (trainer.args.metric_for_best_model or "").removeprefix("eval_")
 
     def judge(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -272,6 +272,13 @@ def _judge(trainer: Any, settings: Config) -> Callable[[np.ndarray, np.ndarray],
         return float(scores[named])
 
     return judge
+
+
+def _score_of_known(task: Task, metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
+    known = task.has_label(labels)
+    if not known.any():
+        raise UserError("Trainer(eval_dataset=...): its examples are all without a label; add labels, or leave it out")
+    return task.score_logits(metric, labels[known], logits[known])
 
 
 def _is_error(name: str) -> bool:
