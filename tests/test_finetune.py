@@ -13,6 +13,7 @@ import paddle
 import pytest
 import safetensors.numpy
 
+from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
 from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
@@ -274,8 +275,6 @@ def test_a_regression_is_fine_tuned_with_numbers(config, tmp_path):
 
 
 def test_compress_fine_tunes_first_where_there_is_no_teacher(config, tmp_path, caplog):
-    from paddleslim_bilstm import compress
-
     config["Global"]["save_dir"] = str(tmp_path / "student")
     config["Finetune"]["epochs"] = 1
     config.update({"bert_to_bilstm": {"student": {"embed_dim": 8, "hidden_size": 8}, "train_alone": False},
