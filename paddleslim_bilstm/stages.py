@@ -165,6 +165,8 @@ def _read_without_model(job: Job, answers: GivenAnswers | None, tokenizer_dir: P
     """Read the text, and make the teacher that is a function or labels from elsewhere, or one that answers nothing."""
     names = getattr(job.teacher if job.teacher is not None else answers, "label_names", None)
     data = read_rows(job.settings, None if names is None else len(names), names, job.train, job.dev, job.unlabeled)
+    if answers is not None and data.train_rows[0].labels is not None:
+        answers.check_classes(data.train_rows[0].labels)
     tokenizer = tokenizer_of(job.settings, data, tokenizer_dir)
     if job.teacher is not None:
         teacher: Teacher = FunctionTeacher.of(job.teacher, tokenizer, data.label_names)

@@ -600,6 +600,7 @@ class MultiLabel(Task):
     likeness = SAME_LABELS
     dtype = "float32"
     missing = np.nan
+    what_to_label = 'the names of its labels as a list, ["NAME", "OTHER"], or []'
     some_names = ("a", "b")
     answer_field = "labels"
 

@@ -83,7 +83,7 @@ def workplace(tmp_path_factory):
     (folder / "sst2.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
     (folder / "student.yaml").write_text(yaml.safe_dump({**QUICK, "Global": {"seed": 1}}), encoding="utf-8")
     (folder / "configs").symlink_to(ROOT / "configs")
-    make_tiny_teacher(folder / "teachers" / "minilm-sst2")
+    make_tiny_teacher(folder / "teachers" / "minilm-sst2", "huggingface")  # as the one that the pages mean
     write_reviews(folder / "data" / "sst2", train=70, dev=30)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -75,6 +75,12 @@ def test_a_teacher_that_is_gone_is_told_in_one_line_and_can_be_named(contrary, t
                                        "is with --teacher\n")
     assert cli.main(["explain", str(out), "--teacher", teacher]) == 0
     assert (out / "disagreements.html").is_file()
+    other = shutil.copytree(teacher, tmp_path / "other")
+    settings = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    names = [f"class of another {number}" for number in range(len(settings["id2label"]))]
+    write_json(other / "config.json", {**settings, "id2label": dict(enumerate(names))})
+    assert cli.main(["explain", str(out), "--teacher", str(other)]) == cli.USER_ERROR
+    assert f"{other}: names its classes {', '.join(names)}, and the student" in capsys.readouterr().err
     report["config"]["Global"].update(model_dir=None, teacher_labels=["answers"])
     write_json(out / "report.json", report)
     assert cli.main(["explain", str(out)]) == cli.USER_ERROR

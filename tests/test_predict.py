@@ -56,8 +56,15 @@ def test_one_string_in_place_of_a_list_is_refused(output):
         Predictor(output[0]).predict("the film is good")
 
 
+class Table(dict):
+    """As pandas' DataFrame: its items are the names of its columns."""
+
+    columns = ["text"]
+
+
 @pytest.mark.parametrize("texts, error, message", [
     (5, TypeError, "texts must be a list of strings, not one 5"),
+    (Table(text=["a"]), TypeError, "texts must be a list of strings, not a table; give its column"),
     (["good", None], TypeError, r"texts\[1\] must be a string, not NoneType"),
     (["good", "\ud83d"], UserError, r"texts\[1\]: has half of a surrogate pair"),
 ])

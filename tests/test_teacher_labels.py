@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from paddleslim_bilstm.teacher import label_files, texts_to_label
 from paddleslim_bilstm.teacher.given import GivenLabels
 from paddleslim_bilstm.teacher.label_files import read_answers
 from paddleslim_bilstm.teacher.spelling import Speller
-from paddleslim_bilstm.teacher.texts_to_label import id_of, write_texts
+from paddleslim_bilstm.teacher.texts_to_label import _readme, id_of, write_texts
 from paddleslim_bilstm.tokens import load_tokenizer
 
 NAMES = ["bad", "good"]
@@ -151,6 +152,24 @@ def test_probabilities_and_labels_become_logits_and_it_is_told(tokenizer, tmp_pa
     assert found[:, 0] == pytest.approx([0.8, 0.99 / 1.01, 1e-4, 0.95, 0.95], rel=1e-3)  # 0 is the class good
     assert [note[:31] for note in table.notes] == ["3 answers came as probabilities", "2 answers came as labels and be"]
     assert table.notes[1].endswith("of a 95% certain teacher.")
+
+
+def test_names_in_rows_that_are_not_the_datas_are_refused(tokenizer, tmp_path):
+    file = write_rows(tmp_path / "answers.jsonl", [{"id": ids_of(tokenizer)[0], "logits": {"pos": 2, "neg": -2}}])
+    answers = read_answers([file], CLASSIFICATION)
+    answers.check_classes(["Neg", "pos"])
+    with pytest.raises(UserError, match="jsonl:1: names the classes pos, neg, and the data has the labels 0, 1;"):
+        answers.check_classes(["1", "0", "1"])
+    (tmp_path / "manifest.json").write_text(json.dumps({"label_names": ["neg", "pos"]}))
+    read_answers([file], CLASSIFICATION).check_classes(["1", "0", "1"])
+
+
+def test_what_is_asked_for_is_what_the_task_takes(tokenizer, tmp_path):
+    for task, names, probabilities, label in ((CLASSIFICATION, NAMES, True, "the name of a class"),
+                                              (REGRESSION, ["score"], False, "a number"),
+                                              (MULTI_LABEL, NAMES, True, "the names of its labels as a list, [")):
+        readme = _readme({"part-00000.jsonl": 1}, task, names, "{}", SimpleNamespace(tokenizer=tokenizer))
+        assert ("- `\"probabilities\"" in readme) == probabilities and f'- `"label": ...`, {label}' in readme
 
 
 def test_a_regressions_answers_are_numbers(tokenizer, tmp_path):

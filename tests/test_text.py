@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -195,6 +196,17 @@ def test_missing_and_empty_files(written, tmp_path):
     assert "empty" in read_error(written("b.tsv", ""))
     assert "no rows with text" in read_error(written("c.jsonl", ""))
     assert "suffix .xlsx" in read_error(tmp_path / "a.xlsx")
+
+
+def test_what_is_no_list_of_rows_is_refused_and_tables_are_read():
+    rows = [("good", 1), ("bad", 0)]
+    for other in ("train.tsv", Path("train.tsv"), {"text": ["a"], "label": [1]}):
+        with pytest.raises(UserError, match="^train: is a .*, not a list of rows; name a file as Global.train_file"):
+            load_dataset(GlobalConfig(), 2, train=other, dev=rows)
+    table = SimpleNamespace(columns=["text", "label"], to_dict=lambda how: [
+        {"text": text, "label": label} for text, label in rows] if how == "records" else {})
+    data = load_dataset(GlobalConfig(), 2, train=table, dev=rows, unlabeled=table)
+    assert data.train_texts == data.unlabeled_texts == ["good", "bad"] and data.train_labels.tolist() == [1, 0]
 
 
 # Labels

@@ -130,6 +130,8 @@ def _check(texts: Sequence[Text], batch_size: int, pairs: bool) -> None:
     items = "pairs of strings" if pairs else "strings"
     if isinstance(texts, str) or not isinstance(texts, Collection):
         raise TypeError(f"texts must be a list of {items}, not one {'string' if isinstance(texts, str) else texts!r}")
+    if hasattr(texts, "columns"):  # of pandas, whose items are their names
+        raise TypeError(f"texts must be a list of {items}, not a table; give its column of texts as a list")
     for position, text in enumerate(texts):
         is_pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(side, str) for side in text)
         if not is_pair and not isinstance(text, str):

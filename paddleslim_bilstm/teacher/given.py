@@ -27,6 +27,7 @@ from .teacher import Teacher
 _log = logging.getLogger(__name__)
 
 TEXTS_PER_CALL = 256
+_MOST_ANSWERED = 0.95  # of the texts: where fewer are, it is told on the screen, too
 _SHOWN = 4  # names of what a function holds, in a message
 
 # function(texts, or pairs of texts) -> logits [n, classes]; of one output [n] will do
@@ -82,6 +83,9 @@ class GivenLabels(Teacher):
         if has_answer.all():
             return transfer, self.table.notes
         rows = np.flatnonzero(has_answer)
+        if len(rows) < _MOST_ANSWERED * len(has_answer):
+            _log.warning("%s: %s Answer these, too, or leave DataAugmentation as it was when the texts were written",
+                         SETTING, missing_note(has_answer))
         counts = {**transfer.counts, "without an answer": len(has_answer) - len(rows)}
         return (replace(transfer, sentences=transfer.sentences.take(rows), source=transfer.source[rows], counts=counts,
                         key=checksum(transfer.key, rows)), (*self.table.notes, missing_note(has_answer)))

@@ -7,13 +7,14 @@ import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Hashable, Iterable, Sequence
 
 import numpy as np
 import safetensors.numpy
 
 from ..augment.words import find_hashes, row_hashes
 from ..errors import UserError, short
+from ..labels import in_order, listed
 from ..task import LEAST_PROBABILITY, SMOOTHING, Task
 from ..text.files import json_objects
 from ..text.rows import Rows
@@ -198,6 +199,24 @@ class GivenAnswers:
             raise UserError(f"{where}: {kind} is {short(json.dumps(value))}; it must be a list of numbers, one a class")
         self._check_width(len(value), where)
         return value
+
+    def check_classes(self, labels: Iterable[Hashable]) -> None:
+        """Refuse names in rows that aren't the data's labels: the order in a row says nothing of which is which.
+
+        Args:
+            labels: the data's, as the task reads them.
+
+        Raises:
+            UserError: there are such names, and no manifest.
+        """
+        if not self._order_from:
+            return
+        known = {name.casefold() for name in self.label_names}
+        found = dict.fromkeys(one for label in labels for one in (label if isinstance(label, tuple) else (label,)))
+        if any(label.casefold() not in known for label in found):
+            raise UserError(f"{self._order_from}: names the classes {listed(self.label_names)}, and the data has the "
+                            f"labels {listed(sorted(found, key=in_order))}; answer by these, or say which is which by "
+                            f"label_names in {MANIFEST}, in the order of the classes")
 
     def bare_numbers(self, where: str) -> None:
         """Note that the numbers at ``where`` have no names."""

@@ -33,8 +33,7 @@ _README = """\
 Give back for each `id` one of
 
 - `"logits": [{numbers}]`, {each} ({names}), in this order;
-- `"probabilities": [...]` in the same order, or by name, `{{"NAME": 0.9, ...}}`;
-- `"label": ...`, {labels}.
+{probabilities}- `"label": ...`, {labels}.
 
 as JSONL, `{{"id": "...", "logits": [...]}}` a line, in any order, in any number of files; or as an array
 `part-00000.npy` (logits, float, a row for each line of `part-00000.jsonl`) or `part-00000.safetensors` (a tensor
@@ -55,6 +54,7 @@ Global:
 (If it had a `model_dir` when these texts were made, name that folder as `tokenizer_dir` instead: the texts are of its
 tokens.)
 """
+_PROBABILITIES = '- `"probabilities": [...]` in the same order, or by name, `{"NAME": 0.9, ...}`;\n'
 _DEV = (", and {count:,} texts of the dev set in\n`dev.jsonl`. Answer these, too, and the report holds the teacher's "
         "quality and how much the student agrees with it")
 
@@ -135,6 +135,7 @@ def _readme(counts: dict[str, int], task: Task, names: Sequence[str], example: s
         and_dev=_DEV.format(count=counts[DEV_FILE]) if DEV_FILE in counts else "", example=example,
         numbers=", ".join(["0.1", "-2.3", "1.2"][:len(names)]) + ", ..." * (len(names) > 3),
         each="one number" if len(names) == 1 else f"{len(names)} numbers", names=", ".join(names),
+        probabilities="" if task.logits_of_probabilities(np.full((1, len(names)), 0.5)) is None else _PROBABILITIES,
         labels=task.what_to_label, manifest=MANIFEST, special=f"{special}.")
 
 

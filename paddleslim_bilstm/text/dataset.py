@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: Globa
     setting, task = f"Global.{name}_file", task_named(config.task)
     if rows is not None:
         empty = Rows(name, labels=[] if with_labels else None, from_list=True, task=task)
-        result = read_records(empty, enumerate(rows), config.text_column, config.label_column, pairs)
+        result = read_records(empty, enumerate(_listed(rows, name)), config.text_column, config.label_column, pairs)
         if not result.texts:
             raise UserError(f"{name}: has no rows with text")
         return result
@@ -185,6 +186,20 @@ def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: Globa
         raise UserError(f"{setting} is missing; name a .tsv, .csv or .jsonl file (or set Global.dataset)")
     return read_file(file, setting, text_column=config.text_column, label_column=config.label_column,
                      with_labels=with_labels, task=task)
+
+
+def _listed(rows: Any, name: str) -> Iterable[Any]:
+    """Return rows that were handed over, of a table of pandas' or Polars' each as a dict.
+
+    Raises:
+        UserError: they are a path or a dict, whose items are letters or columns.
+    """
+    if isinstance(rows, (str, os.PathLike, Mapping)):
+        raise UserError(f"{name}: is a {type(rows).__name__}, not a list of rows; name a file as Global.{name}_file, "
+                        "or give [(text, label), ...]")
+    if hasattr(rows, "columns") and hasattr(rows, "to_dict"):
+        return rows.to_dicts() if hasattr(rows, "to_dicts") else rows.to_dict("records")
+    return rows
 
 
 def _counts(train: Rows, dev: Rows, unlabeled: Rows) -> dict[str, int]:
