@@ -85,7 +85,7 @@ def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequen
         wanted = next((name for name in defaults if name in lower), None)
         if wanted is None:
             raise UserError(f"{where}: no {kind} column is known among {', '.join(map(short, names))}; name it with "
-                            f"{setting} (a first line must name the columns, such as {defaults[0]})")
+                            f"{setting}, or call it {defaults[0]} there (a first line must name the columns)")
         names = lower
     if wanted not in names:
         hint = nearest(wanted, map(short, names))
