@@ -106,16 +106,12 @@ class RunFolder:
         except Timeout:
             raise UserError(f"Global.save_dir: another run is writing to {self.save_dir}; wait for its end, or name "
                             "another folder") from None
-        if (self.save_dir / "steps").exists() and not self._earlier_model() and not self.work_dir.exists():
-            self.__exit__()
-            raise UserError(f"Global.save_dir: {self.save_dir / 'steps'} is none of ours, and the steps' models would "
-                            "take its place; name another folder")
-        ours = self._earlier_model() or self.work_dir.exists()
-        strange = next((file for file in ONNX_FILES if not ours and (self.save_dir / file).is_file()), None)
-        if strange:
-            self.__exit__()
-            raise UserError(f"Global.save_dir: {self.save_dir / strange} is none of ours, and the student's would take "
-                            "its place; name another folder")
+        if not self._earlier_model() and not self.work_dir.exists():
+            strange = next((name for name in ("steps", *ONNX_FILES) if (self.save_dir / name).exists()), None)
+            if strange:
+                self.__exit__()
+                raise UserError(f"Global.save_dir: {self.save_dir / strange} is none of ours, and the student's would "
+                                "take its place; name another folder")
         if self._fresh:
             remove(self.work_dir)
         for half_made in (self._steps_dir, self.onnx_dir, self.final_dir):

@@ -123,9 +123,10 @@ def import_plugins(written: Source) -> None:
         wanted = names(section["plugins"])
         files = [file.absolute() for name in wanted if (file := _plugin_file(name, folder)).is_file()]
         contents = [(file, checksum(file)) for file in files]
-        if contents != _run_last:
-            _run_last.clear()  # what a file registers takes the place of what another one has
-        section["plugins"] = [_import_plugin(name, folder) for name in wanted]
+        again = contents != _run_last  # what a file registers takes the place of what another one has
+        if again:
+            _run_last.clear()
+        section["plugins"] = [_import_plugin(name, folder, again) for name in wanted]
         _run_last[:] = contents
         written.folder = Path()
     except ValueError as error:
@@ -139,18 +140,20 @@ def _plugin_file(name: str, folder: Path) -> Path:
     return folder / os.path.expanduser(name if name.endswith(".py") else f"{name}.py")
 
 
-def _import_plugin(name: str, folder: Path) -> str:
-    """Import a plug-in and return the name under which the working directory knows it, or raise ValueError."""
+def _import_plugin(name: str, folder: Path, run_files: bool) -> str:
+    """Import a plug-in and return the name under which the working directory knows it, or raise ValueError.
+
+    A file is run where ``run_files``, else it was before.
+    """
     file = _plugin_file(name, folder)
     is_file = file.is_file()
     missing = f"{name} is no installed module and {file} no file; name a module, or a file beside the configuration"
     if name.endswith(".py") and not is_file:
         raise ValueError(missing)
     try:
-        if is_file:
-            if not _run_last:
-                _run_file(file.absolute())
-        else:
+        if is_file and run_files:
+            _run_file(file.absolute())
+        elif not is_file:
             importlib.import_module(name)
     except (Exception, SystemExit) as error:  # somebody's own code: anything can come out
         if isinstance(error, ModuleNotFoundError) and not is_file and f"{name}.".startswith(f"{error.name}."):
