@@ -160,11 +160,22 @@ def test_predict_and_evaluate_on_the_command_line(output, tmp_path, capsys):
 def test_predict_takes_unusual_names_by_option(output, tmp_path, capsys):
     (tmp_path / "in.tsv").write_text("id\tleft \tright\n1\tgood\tbad\n")  # as spreadsheets write blanks
     (tmp_path / "in.jsonl").write_text('{"left": "good", "right": "bad"}\n')
-    for name in ("in.tsv", "in.jsonl"):
+    (tmp_path / "in.csv").write_text('id,left,right \n1,good,"bad"\n')
+    for name in ("in.tsv", "in.csv", "in.jsonl"):
         arguments = ["predict", str(output.save_dir), "--input", str(tmp_path / name)]
         assert main([*arguments, "--text-key", "right", "--text-key", "left"]) == 0
         assert json.loads(capsys.readouterr().out)["text"] == ["bad", "good"]
         assert main(arguments) == 2 and f"{name}:1: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, content", [
+    ("in.csv", 'id,Text_A,text_b\n1,"good, fun",bad\n'), ("in.csv", "Text_A\ttext_b\ngood, fun\tbad\n"),
+    ("in.csv", "good, fun\tbad\n"), ("in.txt", "good, fun\tbad\n"),
+])
+def test_predict_reads_pairs_from_a_table_or_lines(output, tmp_path, capsys, name, content):
+    (tmp_path / name).write_text(content)
+    assert main(["predict", str(output.save_dir), "--input", str(tmp_path / name)]) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == [["good, fun", "bad"]]
 
 
 @pytest.mark.parametrize("command, content, message", [

@@ -1,6 +1,7 @@
 import argparse
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -221,19 +222,75 @@ def test_predict_reads_jsonl(predict, tmp_path):
 
 
 def test_a_key_for_plain_lines_is_refused(predict, tmp_path):
-    (tmp_path / "in.tsv").write_text("text\tlabel\ngood\t1\n")
-    with pytest.raises(UserError, match="--text-key: .*in.tsv is read as plain lines"):
-        predict("--input", tmp_path / "in.tsv", "--text-key", "text")
+    (tmp_path / "in.txt").write_text("text\tlabel\ngood\t1\n")
+    with pytest.raises(UserError, match="--text-key: .*in.txt is read as plain lines"):
+        predict("--input", tmp_path / "in.txt", "--text-key", "text")
 
 
-@pytest.mark.parametrize(("name", "first"), [("in.tsv", "text\tlabel"), ("in.csv", '"label";"Review"')])
-def test_a_table_for_a_student_of_plain_lines_is_refused(predict, tmp_path, name, first):
-    (tmp_path / name).write_text(f"{first}\ngood\t1\n")
-    with pytest.raises(UserError, match=f"{name}:1: names the columns of a table"):
+@pytest.mark.parametrize("name, content, texts", [
+    ("in.tsv", 'text\tlabel\n"good"\t1\n\t0\n', ['"good"', ""]),
+    ("in.csv", '"label";"Review"\r\n1;"good; ""fun"""\r\n0;"two\nlines"\r\n', ['good; "fun"', "two\nlines"]),
+    ("in.csv", "\ufeffid,text\n1,good\n\n2,\n", ["good", ""]),
+    ("in.CSV", ',sentence,"why, if you know"\n0,good,yes\n', ["good"]),
+    ("in.csv", 'text\n"good, but"\nbad\n', ["good, but", "bad"]),
+    ("in.csv", "id,text\n", []),
+])
+def test_predict_reads_the_text_column_of_a_table(predict, tmp_path, name, content, texts):
+    (tmp_path / name).write_bytes(content.encode())
+    assert [row["text"] for row in predict("--input", tmp_path / name)] == texts
+
+
+@pytest.mark.parametrize("name, content, column, shown", [
+    ("in.csv", "id,comment_body,stars\n1,good,5\n", "comment_body", "id, comment_body, stars"),
+    ("in.tsv", "编号\t评论内容\n1\tgood\n", "评论内容", "编号, 评论内容"),
+    ("in.csv", "Timestamp,What did you think of it all?\n9:00,good\n", "What did you think of it all?", "Timestamp, "),
+    ("in.csv", "id, the comment, stars\n1,good,5\n", "the comment", "id, the comment, stars"),
+    ("in.csv", '"When?","What do you think of it?"\n9:00,good\n', "What do you think of it?", "When?, What do you "),
+    ("in.tsv", "bad film\t0\ngood\t1\n", "bad film", "bad film, 0"),
+])
+def test_a_table_whose_text_column_is_unknown_is_never_read_as_lines(predict, tmp_path, name, content, column, shown):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=re.escape(shown)) as error:
         predict("--input", tmp_path / name)
-    for line in ("a good text, with a comma", "content, pacing and acting are superb", "Question, how good is it?"):
-        (tmp_path / name).write_text(f"{line}\n")
-        assert [row["text"] for row in predict("--input", tmp_path / name)] == [line]
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path / name}:1: ") and "name it with --text-key" in message and ".txt" in message
+    assert [row["text"] for row in predict("--input", tmp_path / name, "--text-key", column)] == ["good"]
+    with pytest.raises(UserError, match="--text-key is commnet, which is not among the columns"):
+        predict("--input", tmp_path / name, "--text-key", "commnet")
+
+
+@pytest.mark.parametrize("name", ["in.tsv", "in.csv"])
+@pytest.mark.parametrize("lines", [
+    ["a good text, with a comma"], ["content, pacing and acting are superb"], ["Question, how good is it?"],
+    ["好看，推荐", "不好看"], ["good", "", "bad; very bad"], ["Yes, I do", "No!"],
+    ["Great, funny, and short", *["the film"] * 10_000, "bad, so bad"],
+])
+def test_texts_alone_are_lines_under_any_name(predict, tmp_path, name, lines):
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    assert [row["text"] for row in predict("--input", tmp_path / name)] == lines
+
+
+@pytest.mark.parametrize("content, message", [
+    ("id,text\n1,good\n1,go,od\n", ":3: has 3 columns where the first line names 2"),
+    ('id,text\n1,"good\n', ":2: is no valid CSV"),
+    ("id,text,Text\n1,a,b\n", ":1: the column text is there twice"),
+    ("id,text1,text2\n1,a,b\n", "has pairs of sentences, the texts of this student are single sentences; name the one "
+                                 "column to read with --text-key"),
+])
+def test_a_broken_table_is_named_with_its_line(predict, tmp_path, content, message):
+    (tmp_path / "in.csv").write_text(content)
+    with pytest.raises(UserError, match=re.escape(message)):
+        predict("--input", tmp_path / "in.csv")
+
+
+@pytest.mark.parametrize("name, content", [
+    ("in.csv", 'label;Content;query\n1;"good; fun";x\n0;bad;y\n'),
+    ("in.tsv", "label\tcontent\tsentence\n1\tx\tgood\n0\ty\tbad\n"),
+])
+def test_predict_reads_in_a_table_what_evaluate_reads(predict, tmp_path, name, content):
+    from paddleslim_bilstm.text import read_file
+    (tmp_path / name).write_text(content)
+    assert [row["text"] for row in predict("--input", tmp_path / name)] == read_file(tmp_path / name, "--data").texts
 
 
 def test_predict_reads_a_line_of_megabytes_in_pieces(predict):

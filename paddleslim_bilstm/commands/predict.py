@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import UserError
-from ..predict.lines import LineReader, chunks_of, is_jsonl, open_input
+from ..predict.lines import open_input, texts_of
 from ..predict.predictor import RUNTIMES, Predictor, Text
 
 _EXAMPLES = """\
@@ -25,17 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``predict`` to its subparser."""
     add_model_arguments(parser)
     parser.epilog = _EXAMPLES
-    parser.add_argument("--input", metavar="FILE", help="texts, one a line (pairs: FIRST<TAB>SECOND, or TSV with named "
-                        "columns), or JSONL; standard input by default; with --output also Parquet, a folder, or a "
-                        "pattern of many files in quotes")
+    parser.add_argument("--input", metavar="FILE", help="texts, one a line (pairs: FIRST<TAB>SECOND), TSV or CSV with "
+                        "named columns, or JSONL; standard input by default; with --output also Parquet, a folder, or "
+                        "a pattern of many files in quotes")
     parser.add_argument("--output", metavar="FOLDER", dest="answers", help="write the answers to each file of the "
                         "input there instead of printing them; the same command goes on where it was interrupted")
     parser.add_argument("--processes", type=_count, default=1, help="processes that share the files (%(default)s)")
     parser.add_argument("--jsonl", action="store_true",
                         help="read JSON objects, one a line (a FILE that ends in .jsonl or .ndjson is read so anyway)")
     parser.add_argument("--text-key", metavar="KEY", action="append", default=[],
-                        help="the key of the text in JSONL (text); twice for pairs, whose keys or columns are found by "
-                             "their usual names otherwise")
+                        help="the key of the text in JSONL (text), or its column in TSV or CSV, where it has no usual "
+                             "name; twice for pairs, whose keys or columns are found by their usual names otherwise")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,12 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--input: missing, and standard input is closed; name a file of texts")
     predictor = Predictor(arguments.output, arguments.runtime, arguments.threads)
     name = arguments.input or "standard input"
-    jsonl = arguments.jsonl or is_jsonl(name)
-    reader = LineReader(name, jsonl, predictor.pairs, arguments.text_key)
     with ExitStack() as stack:
         stream = stack.enter_context(open_input(name)) if arguments.input else _standard_input()
-        for first_line, lines in chunks_of(stream):
-            _write(predictor, reader.texts(first_line, lines), arguments.batch_size)
+        for texts in texts_of(stream, name, arguments.jsonl, predictor.pairs, arguments.text_key):
+            _write(predictor, texts, arguments.batch_size)
     return 0
 
 

@@ -1,25 +1,58 @@
-"""The lines of an input as texts, or as pairs of texts."""
+"""The texts, or pairs of texts, of an input: lines, JSONL, or a table."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+from itertools import chain, islice
 from typing import Any, BinaryIO, Iterator, Sequence
 
 from ..errors import UserError
-from ..text.rows import TEXT_COLUMNS, check_surrogates, known_pair
+from ..text.files import TABLES, separator_of, table_texts
+from ..text.rows import TEXT_COLUMNS, Rows, check_kind, check_surrogates, known_pair
 from .predictor import Text
 
 DEFAULT_KEY = "text"
 _JSONL = (".jsonl", ".ndjson")
 _SETTING = "--text-key"
-_COLUMN = re.compile(r"[\w#.-]*( [\w#.-]+)?")
+_COLUMN = re.compile(r"([\w#.-]+( [\w#.-]+)?)?")  # a name of one or two words, or none, as pandas calls its index
+_HEAD = 20  # lines by which a table is told from texts
+_ROWS = 1000  # of a table at a time
 
 
-def is_jsonl(name: str) -> bool:
-    """Return whether a file of this name holds a JSON object a line."""
-    return name.lower().endswith(_JSONL)
+def texts_of(stream: BinaryIO, name: str, jsonl: bool, pairs: bool, keys: Sequence[str] = ()) -> Iterator[list[Text]]:
+    """Yield the texts of an input as they arrive, some at a time.
+
+    Files ``name.tsv`` and ``name.csv`` are tables, read as training files are, unless they hold nothing but a text a
+    line; all else is lines, see `LineReader`.
+
+    Args:
+        stream: the input.
+        name: its name, for messages; a suffix tells what a file holds.
+        jsonl: every line is a JSON object, whatever the name.
+        pairs: the texts are pairs.
+        keys: keys of the objects or columns of the table; empty for the usual names.
+
+    Raises:
+        UserError: as `LineReader` and `~paddleslim_bilstm.text.files.read_file`.
+    """
+    jsonl = jsonl or name.lower().endswith(_JSONL)
+    _check_number(keys, pairs)
+    head: list[bytes] = []
+    if not jsonl and name.lower().endswith(".csv" if pairs else TABLES):
+        head = list(islice(stream, _HEAD))
+        if keys or _is_table(name, head, pairs):
+            rows = Rows(name, column_settings=(_SETTING, ""))
+            texts = table_texts(chain(head, stream), rows, (tuple(keys) if pairs else keys[0]) if keys else None)
+            while some := list(islice(texts, _ROWS)):
+                check_kind(Rows(name, some[:1]), pairs, "the texts of this student", _SETTING)
+                yield some
+            return
+    reader = LineReader(name, jsonl, pairs, keys)
+    if head:
+        yield reader.texts(1, [line[:-1] if line.endswith(b"\n") else line for line in head])
+    for first_line, lines in chunks_of(stream, 1 + len(head)):
+        yield reader.texts(first_line, lines)
 
 
 class LineReader:
@@ -32,17 +65,13 @@ class LineReader:
         keys: keys of the objects or, of pairs, columns; empty for the usual names.
 
     Raises:
-        UserError: there are other than two keys for pairs, or more than one for single sentences, or one for plain
-            lines, which have none.
+        UserError: there are keys for plain lines of single sentences, which have none.
     """
 
     def __init__(self, name: str, jsonl: bool, pairs: bool, keys: Sequence[str] = ()):
-        if len(keys) not in ((0, 2) if pairs else (0, 1)):
-            raise UserError(f"--text-key: this student reads {'pairs: give it twice' if pairs else 'single sentences'}"
-                            f", not {len(keys)} keys")
         if keys and not jsonl and not pairs:
             raise UserError(f"--text-key: {name} is read as plain lines, which have no keys; say --jsonl if each is a "
-                            "JSON object")
+                            "JSON object, or give a table as .tsv or .csv")
         self._name, self._jsonl, self._pairs, self._keys = name, jsonl, pairs, tuple(keys)
         self._columns: list[int] | None = None  # of TSV, once the first line was seen
 
@@ -61,9 +90,6 @@ class LineReader:
                     continue
                 found.append(self._of_object(text, place))
             elif not self._pairs:
-                if number == 1 and _is_table(self._name, text):
-                    raise UserError(f"{place}: names the columns of a table, and plain lines are a text each; give the "
-                                    "texts alone as .txt, or rows as .jsonl")
                 found.append(text)
             elif self._columns is not None or not self._is_header(text, place):
                 found.append(self._of_columns(text, place))
@@ -73,7 +99,7 @@ class LineReader:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            remedy = "mend the line" if is_jsonl(self._name) else "leave out --jsonl for plain lines"
+            remedy = "mend the line" if self._name.lower().endswith(_JSONL) else "leave out --jsonl for plain lines"
             raise UserError(f"{place}: not a JSON object ({error}); {remedy}") from None
         if not self._pairs:
             return _value(value, (self._keys or (DEFAULT_KEY,))[0], place)
@@ -103,14 +129,32 @@ class LineReader:
         return fields[self._columns[0]], fields[self._columns[1]]
 
 
-def _is_table(name: str, first_line: str) -> bool:
-    """Return whether a file's first line names columns, of one or two words each, one of them a text's."""
-    separators = {".tsv": "\t", ".csv": ",;\t"}.get(Path(name).suffix.lower(), "")
-    separator = max(separators, key=first_line.count, default="")
-    if not separator or separator not in first_line:
-        return False
-    names = [one.strip().strip('"').lower() for one in first_line.split(separator)]
-    return not set(TEXT_COLUMNS).isdisjoint(names) and all(map(_COLUMN.fullmatch, names))
+def _check_number(keys: Sequence[str], pairs: bool) -> None:
+    if len(keys) not in ((0, 2) if pairs else (0, 1)):
+        raise UserError(f"{_SETTING}: this student reads {'pairs: give it twice' if pairs else 'single sentences'}, "
+                        f"not {len(keys)} keys")
+
+
+def _is_table(name: str, head: Sequence[bytes], pairs: bool) -> bool:
+    """Return whether the first line of a .tsv or .csv names columns, and isn't a text as those below it.
+
+    Commas stand in texts, too: they are a table's if they stand between what looks like names, or if each line has as
+    many of them. A name alone must be a usual one.
+    """
+    lines = [_decoded(line.rstrip(b"\n"), f"{name}:{number}") for number, line in enumerate(head, 1)]
+    first = lines[0] if lines else ""
+    separator = "\t" if name.lower().endswith(".tsv") else separator_of(first)
+    names = [one.strip().strip('"') for one in first.split(separator)]
+    outside = re.sub('"[^"]*"', "", "\n".join(lines)).split("\n")  # of quotes, which may go over several lines
+    if separator not in outside[0]:
+        return not pairs and len(names) == 1 and names[0].lower() in TEXT_COLUMNS
+    if pairs:
+        return "\t" not in first or known_pair(names, f"{name}:1", _SETTING) is not None
+    if separator == "\t" or not outside[0].strip(separator):
+        return True
+    below = [line for line in outside[1:_HEAD - 1] if line]  # the last line of many may be cut within quotes
+    return (all(_COLUMN.fullmatch(one.strip('"')) for one in first.split(separator))
+            or bool(below) and {line.count(separator) for line in below} == {outside[0].count(separator)})
 
 
 def _decoded(line: bytes, place: str) -> str:
@@ -143,9 +187,9 @@ def open_input(path: str) -> BinaryIO:
         raise UserError(f"{path}: can't be read ({error.strerror}); check --input") from None
 
 
-def chunks_of(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+def chunks_of(stream: BinaryIO, number: int = 1) -> Iterator[tuple[int, list[bytes]]]:
     """Yield (number of the first line, lines) for whatever has arrived, without waiting for more."""
-    number, started = 1, []  # pieces of a line that hasn't ended: joined once, however long it is
+    started: list[bytes] = []  # pieces of a line that hasn't ended: joined once, however long it is
     while data := stream.read1(_CHUNK_BYTES):
         ended, newline, rest = data.rpartition(b"\n")
         if newline:

@@ -31,13 +31,13 @@ from ..storage import (
 )
 from ..student.spec import READING_FILES, SPEC_FILE
 from ..text.rows import check_surrogates, known_pair
-from .lines import LineReader, chunks_of, is_jsonl, open_input
+from .lines import open_input, texts_of
 from .predictor import Predictor, Text, chosen_model
 
 SUMMARY_FILE = "summary.json"
 _RECORDS = ".done"
 _PARQUET = ".parquet"
-_FORMAT = 3  # of records: counts up when the same input would give other answers
+_FORMAT = 4  # of records: counts up when the same input would give other answers
 _ROWS = 4096  # of a Parquet file at a time
 
 
@@ -189,10 +189,8 @@ def _answer(job: ShardJob, file: Path, identity: str, predictor: Predictor | Non
 
 
 def _line_texts(job: ShardJob, file: Path, pairs: bool) -> Iterator[list[Text]]:
-    reader = LineReader(str(file), job.jsonl or is_jsonl(file.name), pairs, job.keys)
     with open_input(str(file)) as stream:
-        for first_line, lines in chunks_of(stream):
-            yield reader.texts(first_line, lines)
+        yield from texts_of(stream, str(file), job.jsonl, pairs, job.keys)
 
 
 def _parquet_texts(job: ShardJob, file: Path, pairs: bool) -> Iterator[list[Text]]:

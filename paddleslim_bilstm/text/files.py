@@ -11,12 +11,13 @@ import json
 import re
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 from ..errors import UserError
 from ..task import CLASSIFICATION, Task
-from .rows import COLUMN_OPTIONS, COLUMN_SETTINGS, Rows, TextColumn, find_columns, read_records
+from .rows import COLUMN_OPTIONS, COLUMN_SETTINGS, Rows, Text, TextColumn, find_columns, read_records
 
+TABLES = (".tsv", ".csv")
 FORMATS = ".tsv, .csv, .jsonl"
 _SEPARATORS = ",;\t"  # of CSV: the one that the line of column names has most of, the first of equals
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
@@ -43,7 +44,7 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
         UserError: missing, empty or broken file; the message names file, line and remedy.
     """
     path = Path(path)
-    readers = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl, ".ndjson": _read_jsonl}
+    readers = {**dict.fromkeys(TABLES, _read_table), ".jsonl": _read_jsonl, ".ndjson": _read_jsonl}
     if not with_labels:
         readers[".txt"] = _read_txt
     reader = readers.get(path.suffix.lower())
@@ -68,13 +69,11 @@ def read_sample(path: str | Path, setting: str, most: int) -> tuple[list[str], l
         UserError: it can't be read, or has no rows; the message names file, line and remedy.
     """
     path, rows = Path(path), Rows(str(path))
-    readers = {".tsv": lambda: ((number, line.split("\t")) for number, line in _lines(path, rows) if line),
-               ".csv": lambda: _csv_records(path, rows)}
-    if path.suffix.lower() not in (*readers, ".jsonl", ".ndjson"):
+    if path.suffix.lower() not in (*TABLES, ".jsonl", ".ndjson"):
         raise UserError(f"{setting}: {path} has the suffix {path.suffix or '(none)'}; it must be one of {FORMATS}")
     try:
-        if path.suffix.lower() in readers:
-            records = readers[path.suffix.lower()]()
+        if path.suffix.lower() in TABLES:
+            records = (record for record in _records(_lines(path, rows), rows) if record[1])
             names = [name.strip() for name in next(records, (1, []))[1]]
             sample = [fields for _, fields in islice(records, most) if len(fields) == len(names)]
         else:
@@ -89,20 +88,24 @@ def read_sample(path: str | Path, setting: str, most: int) -> tuple[list[str], l
 
 
 def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, str]]:
-    """Yield line number from 1 and text of each line, without its end; count in ``rows`` what is left out."""
     with open(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
-                raw, rows.byte_order_mark = raw[3:], 1
-            rows.crlf_lines += raw.endswith(b"\r\n")
-            try:
-                line = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}:{number}: is not UTF-8 (byte 0x{raw[error.start]:02x} at column "
-                                f"{error.start + 1}); save the file as UTF-8") from None
-            if "\0" in line:
-                raise UserError(f"{path}:{number}: has a NUL character; remove it")
-            yield number, line.rstrip("\r\n") if line.endswith("\n") else line
+        yield from _decoded(file, rows)
+
+
+def _decoded(lines: Iterable[bytes], rows: Rows) -> Iterator[tuple[int, str]]:
+    """Yield line number from 1 and text of each line, without its end; count in ``rows`` what is left out."""
+    for number, raw in enumerate(lines, 1):
+        if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
+            raw, rows.byte_order_mark = raw[3:], 1
+        rows.crlf_lines += raw.endswith(b"\r\n")
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{rows.source}:{number}: is not UTF-8 (byte 0x{raw[error.start]:02x} at column "
+                            f"{error.start + 1}); save the file as UTF-8") from None
+        if "\0" in line:
+            raise UserError(f"{rows.source}:{number}: has a NUL character; remove it")
+        yield number, line.rstrip("\r\n") if line.endswith("\n") else line
 
 
 def _read_txt(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
@@ -111,51 +114,65 @@ def _read_txt(path: Path, rows: Rows, text_column: TextColumn | None, label_colu
     return rows
 
 
-def _read_tsv(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
-    records = ((number, line.split("\t") if line else []) for number, line in _lines(path, rows))
-    return _read_table(path, rows, records, text_column, label_column)
+def _read_table(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
+    for row in _table_rows(_lines(path, rows), rows, text_column, label_column):
+        rows.add(*row)
+    return rows
 
 
-def _read_csv(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
-    return _read_table(path, rows, _csv_records(path, rows), text_column, label_column)
+def table_texts(lines: Iterable[bytes], rows: Rows, text_column: TextColumn | None) -> Iterator[Text]:
+    """Yield the texts of the lines of a .tsv or .csv, which ``rows.source`` ends in, as they come, those without a
+    letter, too; ``rows`` only counts.
+
+    Raises:
+        UserError: as for `read_file`.
+    """
+    for _, text, _ in _table_rows(_decoded(lines, rows), rows, text_column, None):
+        yield text if isinstance(text, str) else tuple(text)
 
 
-def _csv_records(path: Path, rows: Rows) -> Iterator[tuple[int, list[str]]]:
-    """Yield the first line of each record, which quoted line ends may spread over several, and its fields."""
+def _table_rows(lines: Iterator[tuple[int, str]], rows: Rows, text_column: TextColumn | None,
+                label_column: str | None) -> Iterator[tuple[int, Any, str | None]]:
+    """Yield line, text (of pairs a list of two) and label, as they are written; count empty lines in ``rows``."""
+    records = _records(lines, rows)
+    _, names = next(records, (1, []))
+    if not names:
+        raise UserError(f"{rows.at(1)}: is empty; the first line must name the columns, such as sentence and label")
+    columns = find_columns(names, rows.at(1), text_column, label_column, rows.labels is not None, rows.column_settings)
+    for number, fields in records:
+        if not fields:
+            rows.empty_skipped += 1
+        elif len(fields) != len(names):
+            raise UserError(f"{rows.at(number)}: has {len(fields)} columns where the first line names {len(names)}; "
+                            "mend the line")
+        else:
+            texts = [fields[column] for column in columns.texts]
+            yield (number, texts[0] if len(texts) == 1 else texts,
+                   None if columns.label is None else fields[columns.label])
+
+
+def _records(lines: Iterator[tuple[int, str]], rows: Rows) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first line of each record, which quoted line ends in CSV may spread over several, and its fields."""
+    if rows.source.lower().endswith(".tsv"):
+        yield from ((number, line.split("\t") if line else []) for number, line in lines)
+        return
     csv.field_size_limit(_LONGEST_FIELD)
-    lines = (line + "\n" for _, line in _lines(path, rows))
-    names = next(lines, "")
-    unquoted = re.sub('"[^"]*"', "", names)
-    separator = max(_SEPARATORS, key=unquoted.count)
-    reader = csv.reader(chain([names], lines), delimiter=separator, strict=True)
+    texts = (line + "\n" for _, line in lines)
+    names = next(texts, "")
+    reader = csv.reader(chain([names], texts), delimiter=separator_of(names), strict=True)
     number = 1
     try:
         for fields in reader:
             yield number, fields
             number = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}:{number}: is no valid CSV ({error}); a \" inside a quoted field is written twice") \
+        raise UserError(f"{rows.at(number)}: is no valid CSV ({error}); a \" inside a quoted field is written twice") \
             from None
 
 
-def _read_table(path: Path, rows: Rows, records: Iterator[tuple[int, list[str]]], text_column: TextColumn | None,
-                label_column: str | None) -> Rows:
-    _, names = next(records, (1, []))
-    if not names:
-        raise UserError(f"{path}:1: is empty; the first line must name the columns, such as sentence and label")
-    columns = find_columns(names, f"{path}:1", text_column, label_column, rows.labels is not None,
-                           rows.column_settings)
-    for number, fields in records:
-        if not fields:
-            rows.empty_skipped += 1
-        elif len(fields) != len(names):
-            raise UserError(f"{path}:{number}: has {len(fields)} columns where the first line names {len(names)}; "
-                            "mend the line")
-        else:
-            texts = [fields[column] for column in columns.texts]
-            rows.add(number, texts[0] if len(texts) == 1 else texts,
-                     None if columns.label is None else fields[columns.label])
-    return rows
+def separator_of(names: str) -> str:
+    """Return what stands between the fields of CSV whose first line this is: ``'"a,b";c' -> ";"``."""
+    return max(_SEPARATORS, key=re.sub('"[^"]*"', "", names).count)
 
 
 def _read_jsonl(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:

@@ -46,10 +46,13 @@ def find_columns(names: Sequence[str], where: str, text_column: TextColumn | Non
     if text_column is None:
         text_column = known_pair(names, where, settings[0], label_column)
     wanted = text_column if isinstance(text_column, tuple) else (text_column,)
-    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0], (label_column,)) for name in wanted)
+    hint = "a first line must name the columns" + ("" if with_labels else "; texts alone, one a line, are a .txt")
+    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0], (label_column,), hint)
+                  for name in wanted)
     if not with_labels:
         return Columns(texts, None)
-    label = _find(names, where, label_column, LABEL_COLUMNS, "label", settings[1], [names[text] for text in texts])
+    label = _find(names, where, label_column, LABEL_COLUMNS, "label", settings[1], [names[text] for text in texts],
+                  hint)
     if label in texts:
         raise UserError(f"{where}: {' and '.join(settings)} both name {names[label].strip()}; name two columns")
     return Columns(texts, label)
@@ -77,7 +80,7 @@ def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_col
 
 
 def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequence[str], kind: str,
-          setting: str, taken: Sequence[str | None]) -> int:
+          setting: str, taken: Sequence[str | None], hint: str) -> int:
     names = [name.strip() for name in names]
     if wanted is None:
         others = [one and one.strip() for one in taken]
@@ -85,7 +88,7 @@ def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequen
         wanted = next((name for name in defaults if name in lower), None)
         if wanted is None:
             raise UserError(f"{where}: no {kind} column is known among {', '.join(map(short, names))}; name it with "
-                            f"{setting}, or call it {defaults[0]} there (a first line must name the columns)")
+                            f"{setting}, or call it {defaults[0]} there ({hint})")
         names = lower
     if wanted not in names:
         hint = nearest(wanted, map(short, names))
