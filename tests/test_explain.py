@@ -50,6 +50,9 @@ def test_the_runs_file_is_read_by_the_runs_columns(contrary, tmp_path):
     report["config"]["Global"].update(dev_file=str(tmp_path / "odd.tsv"), text_column="words", label_column="kind")
     write_json(contrary / "report.json", report)
     assert cli.main(["explain", str(contrary)]) == 0 and _explained(contrary)
+    (tmp_path / "odd.tsv").write_text(text, encoding="utf-8")  # called otherwise than the training file's
+    assert cli.main(["explain", str(contrary)]) == 0 and _explained(contrary)
+    assert cli.main(["explain", str(contrary), "--text-column", "words"]) == 2
 
 
 def test_new_texts_need_no_labels(contrary, tmp_path):

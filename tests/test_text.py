@@ -297,6 +297,56 @@ def test_files_and_unlabelled_text_together(written, caplog):
     assert "1 rows without text were skipped" in caplog.text
 
 
+@pytest.mark.parametrize("text_column, unlabeled, texts", [
+    ("comment", "title,Text\na,one\nb,two\n", ["one", "two"]),      # one with a usual name
+    ("comment", "body\none\n", ["one"]), ("comment", "text,comment\na,one\n", ["one"]),
+    ("comment", "kind,review\none,a\n", None),                     # the label of the training file
+    (None, "comment_body\none\n", ["one"]), (None, "id,content\n1,one\n", ["one"]),
+    ("comment", "id,body\n1,one\n", None), ("comment", "text,content\na,b\n", None),
+    ("comment", "id,text,text2\n1,a,b\n", None), ("comment", "question,passage\na,b\n", None),
+])
+def test_unlabelled_text_may_be_called_otherwise(written, text_column, unlabeled, texts, caplog):
+    train = written("t.csv", f"{text_column or 'sentence'},review\ngood,pos\nbad,neg\n")
+    config = GlobalConfig(train_file=str(train), dev_file=str(train), unlabeled_file=str(written("u.csv", unlabeled)),
+                          text_column=text_column, label_column="review")
+    if texts is None:
+        message = dataset_error(config=config, train=None, dev=None)
+        assert "u.csv:1: has no comment, which is Global.text_column in " in message and "t.csv" in message
+        assert "rename what is meant to comment" in message and unlabeled.split("\n")[0].replace(",", ", ") in message
+        return
+    data = load_dataset(config, 2)
+    assert data.unlabeled_texts == texts and data.train_texts == ["good", "bad"]
+    otherwise = unlabeled.split("\n")[0] in ("title,Text", "body", "comment_body")
+    assert ("u.csv:1: " in caplog.text) == otherwise
+
+
+def test_dev_columns_may_be_called_otherwise_if_they_have_usual_names(written, caplog):
+    train = written("t.tsv", "comment\tstars\ngood\tpos\nbad\tneg\n")
+    named = {"train_file": str(train), "text_column": "comment", "label_column": "stars"}
+    dev = written("d.tsv", "text\tid\tlabel\nfine\t7\tpos\nawful\t8\tneg\n")
+    data = load_dataset(GlobalConfig(dev_file=str(dev), **named), 2)
+    assert data.dev_texts == ["fine", "awful"] and data.dev_labels.tolist() == [1, 0]
+    assert "d.tsv:1: has no stars, which is Global.label_column in " in caplog.text and "label is read" in caplog.text
+    dev = written("d.tsv", "text\tgrade\nfine\tpos\n")
+    message = dataset_error(config=GlobalConfig(dev_file=str(dev), **named), train=None, dev=None)
+    assert "d.tsv:1: has no stars, " in message and "(text, grade); rename what is meant to stars" in message
+    rows = [{"comment": "good", "stars": "pos"}, {"comment": "bad", "stars": "neg"}]
+    data = load_dataset(GlobalConfig(**named), 2, train=rows, dev=rows, unlabeled=[{"sentence": "one", "id": 3}])
+    assert data.unlabeled_texts == ["one"]
+    message = dataset_error(config=GlobalConfig(), dev=[{"comment": "good", "label": "pos"}])
+    assert "dev[0]: no text column is known among comment, label; call it sentence there" in message
+
+
+def test_pairs_may_be_called_otherwise_in_another_file(written):
+    train = written("t.tsv", "left\tright\tlabel\na\tb\tpos\nc\td\tneg\n")
+    config = {"train_file": str(train), "dev_file": str(train), "text_column": ("left", "right")}
+    unlabeled = written("u.tsv", "id\tsentence1\tsentence2\n1\tone\ttwo\n")
+    assert load_dataset(GlobalConfig(unlabeled_file=str(unlabeled), **config), 2).unlabeled_texts == [("one", "two")]
+    unlabeled = written("u.tsv", "first\tsecond\none\ttwo\n")
+    message = dataset_error(config=GlobalConfig(unlabeled_file=str(unlabeled), **config), train=None, dev=None)
+    assert "u.tsv:1: has no left and right, " in message and "rename what is meant to left and right" in message
+
+
 def test_python_lists_replace_files():
     config = GlobalConfig(train_file="absent.tsv", dev_file="absent.tsv")
     data = load_dataset(config, 2, train=[{"sentence": "a", "label": 0}, {"sentence": "b", "label": np.int64(1)}],

@@ -52,14 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_rows(predictor: Predictor, arguments: argparse.Namespace, file: str, setting: str,
-              with_labels: bool = True) -> Rows:
-    """Return the rows of ``file``, of the student's kind; `add_column_arguments` tells where its columns are.
+              with_labels: bool = True, columns_of: str = "") -> Rows:
+    """Return the rows of ``file``, of the student's kind; `add_column_arguments` tells where its columns are, or those
+    of ``columns_of``.
 
     Raises:
         UserError: the file can't be read, or has pairs for a student of single sentences or the other way round.
     """
     rows = read_file(file, setting, text_column=text_column(arguments.text_column),
-                     label_column=arguments.label_column, with_labels=with_labels, task=predictor.task)
+                     label_column=arguments.label_column, with_labels=with_labels, task=predictor.task,
+                     columns_of=columns_of)
     check_kind(rows, predictor.pairs, "the texts of this student", "--text-column")
     return rows
 

@@ -51,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.data or settings.get("dev_file")
     if data is None:
         raise UserError(f"--data: missing; {output} was made without a dev_file, so name a file of texts")
+    columns_of = ""
     if arguments.data is None:
+        columns_of = "" if arguments.text_column or arguments.label_column else "the training text"
         _take_columns(arguments, settings)
     elif arguments.unlabeled and arguments.label_column:
         raise UserError("--label-column: the texts have no labels (--unlabeled); leave it out")
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..report.page import comparison_page, told
     end_on_sigterm()  # Paddle has put its own handler in place
     predictor = Predictor(output, arguments.runtime, arguments.threads)
-    rows = read_rows(predictor, arguments, data, "--data", not arguments.unlabeled)
+    rows = read_rows(predictor, arguments, data, "--data", not arguments.unlabeled, columns_of)
     comparison = compare(predictor, {"Global": settings, "bert_to_bilstm": {}}, rows, arguments.batch_size)
     with whole_file(folder / JSONL) as partial, open(partial, "w", encoding="utf-8") as file:
         for index in comparison.disagreements:

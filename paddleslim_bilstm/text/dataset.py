@@ -129,10 +129,11 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
     if train is not None or config.dataset is None:
         train_rows = _rows(train, "train", config.train_file, config, require_train_labels)
     if dev is not None or config.dataset is None:
-        dev_rows = _rows(dev, "dev", config.dev_file, config, True)
+        dev_rows = _rows(dev, "dev", config.dev_file, config, True, columns_of=train_rows.source)
     unlabeled_rows = Rows("unlabeled")
     if unlabeled is not None or config.unlabeled_file is not None:
-        unlabeled_rows = _rows(unlabeled, "unlabeled", config.unlabeled_file, config, False, train_rows.pairs)
+        unlabeled_rows = _rows(unlabeled, "unlabeled", config.unlabeled_file, config, False, train_rows.pairs,
+                               train_rows.source)
     for rows in (dev_rows, unlabeled_rows):
         check_kind(rows, train_rows.pairs, f"those of {train_rows.source}")
 
@@ -174,10 +175,10 @@ def load_dev_set(config: GlobalConfig, num_classes: int, label_names: Sequence[s
 
 
 def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool,
-          pairs: bool = False) -> Rows:
+          pairs: bool = False, columns_of: str = "") -> Rows:
     setting, task = f"Global.{name}_file", task_named(config.task)
     if rows is not None:
-        empty = Rows(name, labels=[] if with_labels else None, from_list=True, task=task)
+        empty = Rows(name, labels=[] if with_labels else None, from_list=True, task=task, columns_of=columns_of)
         result = read_records(empty, enumerate(_listed(rows, name)), config.text_column, config.label_column, pairs)
         if not result.texts:
             raise UserError(f"{name}: has no rows with text")
@@ -185,7 +186,7 @@ def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: Globa
     if file is None:
         raise UserError(f"{setting} is missing; name a .tsv, .csv or .jsonl file (or set Global.dataset)")
     return read_file(file, setting, text_column=config.text_column, label_column=config.label_column,
-                     with_labels=with_labels, task=task)
+                     with_labels=with_labels, task=task, columns_of=columns_of)
 
 
 def _listed(rows: Any, name: str) -> Iterable[Any]:

@@ -24,7 +24,7 @@ _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
 
 
 def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None = None, label_column: str | None = None,
-              with_labels: bool = True, task: Task = CLASSIFICATION) -> Rows:
+              with_labels: bool = True, task: Task = CLASSIFICATION, columns_of: str = "") -> Rows:
     """Return the rows of a file; its suffix tells the format.
 
     ``.tsv`` has no quoting (a ``"`` is a character), ``.csv`` quotes as RFC 4180 has it, with commas between fields, or
@@ -39,6 +39,8 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
         label_column: likewise (``rows.LABEL_COLUMNS``).
         with_labels: read labels too; else they may be missing.
         task: says what the labels are.
+        columns_of: the source whose columns are named, if it is another; here they may be called otherwise, see
+            `~paddleslim_bilstm.text.rows.find_columns`.
 
     Raises:
         UserError: missing, empty or broken file; the message names file, line and remedy.
@@ -52,7 +54,8 @@ def read_file(path: str | Path, setting: str, *, text_column: TextColumn | None 
         formats = FORMATS if with_labels else f"{FORMATS}, .txt"
         raise UserError(f"{setting}: {path} has the suffix {path.suffix or '(none)'}; it must be one of {formats}")
     named_by = COLUMN_SETTINGS if setting.startswith("Global.") else COLUMN_OPTIONS
-    rows = Rows(str(path), labels=[] if with_labels else None, task=task, column_settings=named_by)
+    rows = Rows(str(path), labels=[] if with_labels else None, task=task, column_settings=named_by,
+                columns_of=columns_of)
     try:
         rows = reader(path, rows, text_column, label_column)
     except OSError as error:
@@ -138,7 +141,8 @@ def _table_rows(lines: Iterator[tuple[int, str]], rows: Rows, text_column: TextC
     _, names = next(records, (1, []))
     if not names:
         raise UserError(f"{rows.at(1)}: is empty; the first line must name the columns, such as sentence and label")
-    columns = find_columns(names, rows.at(1), text_column, label_column, rows.labels is not None, rows.column_settings)
+    columns = find_columns(names, rows.at(1), text_column, label_column, rows.labels is not None, rows.column_settings,
+                           rows.columns_of)
     for number, fields in records:
         if not fields:
             rows.empty_skipped += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, Union
@@ -19,6 +20,8 @@ _SECOND_COLUMNS = ("sentence2", "sentence_2", "text_b", "text2", "question2", "h
 _ASKING, _ANSWERS = ("question", "query"), ("passage", "answer", "response", "reply")
 LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "targets", "is_duplicate", "gold_label", "quality")
 
+_log = logging.getLogger(__name__)
+
 TextColumn = Union[str, Tuple[str, str]]  # one column, or the two of pairs
 
 
@@ -34,25 +37,31 @@ COLUMN_SETTINGS, COLUMN_OPTIONS = ("Global.text_column", "Global.label_column"),
 
 
 def find_columns(names: Sequence[str], where: str, text_column: TextColumn | None, label_column: str | None,
-                 with_labels: bool, settings: tuple[str, str] = COLUMN_SETTINGS) -> Columns:
+                 with_labels: bool, settings: tuple[str, str] = COLUMN_SETTINGS, columns_of: str = "") -> Columns:
     """Return which of the named columns hold text and label.
 
     Without ``text_column`` the one pair of ``PAIR_COLUMNS``, or else the first of ``TEXT_COLUMNS`` that is there, in
     capitals or not; likewise the label. None is both.
 
+    Where the two name the columns of another source, ``columns_of``, and this one has none of that name, its only
+    column is taken, or the only one with a usual name, with a warning.
+
     Raises:
         UserError: no such column, one for both, or columns that could be a pair as well as not.
     """
+    if columns_of:
+        text_column, label_column = _own_names([name.strip() for name in names], where, text_column, label_column,
+                                               with_labels, settings, columns_of)
     if text_column is None:
         text_column = known_pair(names, where, settings[0], label_column)
     wanted = text_column if isinstance(text_column, tuple) else (text_column,)
     hint = "a first line must name the columns" + ("" if with_labels else "; texts alone, one a line, are a .txt")
-    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0], (label_column,), hint)
-                  for name in wanted)
+    texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0], (label_column,), hint,
+                        columns_of) for name in wanted)
     if not with_labels:
         return Columns(texts, None)
     label = _find(names, where, label_column, LABEL_COLUMNS, "label", settings[1], [names[text] for text in texts],
-                  hint)
+                  hint, columns_of)
     if label in texts:
         raise UserError(f"{where}: {' and '.join(settings)} both name {names[label].strip()}; name two columns")
     return Columns(texts, label)
@@ -80,15 +89,16 @@ def known_pair(names: Sequence[str], where: str, setting: str = "Global.text_col
 
 
 def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequence[str], kind: str,
-          setting: str, taken: Sequence[str | None], hint: str) -> int:
+          setting: str, taken: Sequence[str | None], hint: str, columns_of: str) -> int:
     names = [name.strip() for name in names]
     if wanted is None:
         others = [one and one.strip() for one in taken]
         lower = ["" if name in others else name.lower() for name in names]
         wanted = next((name for name in defaults if name in lower), None)
         if wanted is None:
-            raise UserError(f"{where}: no {kind} column is known among {', '.join(map(short, names))}; name it with "
-                            f"{setting}, or call it {defaults[0]} there ({hint})")
+            by_name = "" if columns_of else f"name it with {setting}, or "  # which would then miss in `columns_of`
+            raise UserError(f"{where}: no {kind} column is known among {', '.join(map(short, names))}; {by_name}call "
+                            f"it {defaults[0]} there ({hint})")
         names = lower
     if wanted not in names:
         hint = nearest(wanted, map(short, names))
@@ -96,6 +106,40 @@ def _find(names: Sequence[str], where: str, wanted: str | None, defaults: Sequen
     if names.count(wanted) > 1:
         raise UserError(f"{where}: the column {wanted} is there twice; rename one")
     return names.index(wanted)
+
+
+def _own_names(names: Sequence[str], where: str, text_column: TextColumn | None, label_column: str | None,
+               with_labels: bool, settings: tuple[str, str], columns_of: str) -> tuple[TextColumn | None, str | None]:
+    """Return what the columns are called that ``columns_of`` has as ``text_column`` and ``label_column``."""
+    wanted = text_column if isinstance(text_column, tuple) else (text_column,)
+    if with_labels and label_column is not None and label_column not in names:
+        usual = [name for name in names if name.lower() in LABEL_COLUMNS and name not in wanted]
+        label_column = _in_place_of(label_column, usual, names, where, settings[1], columns_of)
+    if len(names) == 1 and len(wanted) == 1 and text_column not in names and (
+            text_column or names[0].lower() not in TEXT_COLUMNS):
+        _log.warning("%s: %s, the only column, is read as the text", where, short(names[0]))
+        text_column = names[0]
+    elif text_column is not None and not set(wanted) <= set(names):
+        try:
+            pair = known_pair(names, where, settings[0], label_column)
+        except UserError:  # they could be pairs or not: none is the usual one
+            pair = ()
+        usual = [pair] if pair else []
+        if len(wanted) == 1:
+            usual = [name for name in names if pair is None and name.lower() in TEXT_COLUMNS and name != label_column]
+        text_column = _in_place_of(text_column, usual, names, where, settings[0], columns_of)
+    return text_column, label_column
+
+
+def _in_place_of(wanted: TextColumn, usual: Sequence[TextColumn], names: Sequence[str], where: str, setting: str,
+                 columns_of: str) -> TextColumn:
+    wanted_shown = wanted if isinstance(wanted, str) else " and ".join(wanted)
+    if len(usual) != 1:
+        raise UserError(f"{where}: has no {wanted_shown}, which is {setting} in {columns_of}, among its columns "
+                        f"({', '.join(map(short, names))}); rename what is meant to {wanted_shown}")
+    found = usual[0] if isinstance(usual[0], str) else " and ".join(usual[0])
+    _log.warning("%s: has no %s, which is %s in %s; %s is read", where, wanted_shown, setting, columns_of, found)
+    return usual[0]
 
 
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -149,6 +193,7 @@ class Rows:
             neither becomes part of a text.
         task: says what the labels are.
         column_settings: what the user names the columns of text and label by, for messages.
+        columns_of: the source whose columns these settings name first of all, if it is another.
     """
 
     source: str
@@ -162,6 +207,7 @@ class Rows:
     from_list: bool = False
     task: Task = CLASSIFICATION
     column_settings: tuple[str, str] = COLUMN_SETTINGS
+    columns_of: str = ""
 
     @property
     def pairs(self) -> bool:
@@ -240,7 +286,7 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
             if not names:
                 names = [str(name) for name in record]
                 columns = find_columns(names, rows.at(place), text_column, label_column, with_labels,
-                                       rows.column_settings)
+                                       rows.column_settings, rows.columns_of)
             values = [_value(record, names, column, rows.at(place)) for column in (*columns.texts, columns.label)]
             text, label = values[0] if len(values) == 2 else values[:2], values[-1]
         elif isinstance(record, str):
