@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ import pytest
 from paddleslim_bilstm.config import GlobalConfig
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.labels import label_scheme
+from paddleslim_bilstm.predict.lines import texts_of
 from paddleslim_bilstm.task import REGRESSION
 from paddleslim_bilstm.text import load_dataset, read_file
 
@@ -158,6 +161,26 @@ def test_broken_rows_are_named_with_their_line(written, name, content, line, par
     path = written(name, content)
     message = read_error(path)
     assert message.startswith(f"{path}:{line}: ") and part in message
+
+
+@pytest.mark.parametrize("content, part", [
+    (gzip.compress(b"text,label\na,1\n"), "is packed (gzip); unpack it"),
+    (b"PK\x03\x04\x14\0\x06\0\x08\0", "is a zip file or an Excel workbook; "),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1", "is an Excel workbook; save it as CSV"),
+    (b"text,label\rgood,1\rbad,0\r", "is one line with CR in it, which ended lines on old Macs"),
+])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt"])
+def test_what_is_no_text_file_is_told(written, name, content, part):
+    path = written(name, content)
+    assert read_error(path, with_labels=False).startswith(f"{path}: ") and part in read_error(path, with_labels=False)
+    if b"text" not in content or name in ("a.csv", "a.tsv"):
+        with open(path, "rb") as file, pytest.raises(UserError, match=re.escape(f"{path}: {part}")):
+            list(texts_of(file, str(path), jsonl=False, pairs=False))
+
+
+def test_a_carriage_return_in_a_text_stays(written):
+    assert read(written("a.tsv", b"text\tlabel\na\rb\t1\r\n")).texts == ["a\rb"]
+    assert read(written("a.csv", b'text,label\r"a\rb",1\n'.replace(b"\r", b"\r\n", 1))).texts == ["a\rb"]
 
 
 def test_a_score_of_many_digits_is_one_line(written):

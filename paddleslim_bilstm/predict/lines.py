@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO, Iterator, Sequence
 
 from ..errors import UserError
-from ..text.files import TABLES, separator_of, table_texts
+from ..text.files import TABLES, check_beginning, check_line_end, separator_of, table_texts
 from ..text.rows import TEXT_COLUMNS, Rows, check_kind, check_surrogates, known_pair
 from .predictor import Text
 
@@ -41,6 +41,8 @@ def texts_of(stream: BinaryIO, name: str, jsonl: bool, pairs: bool, keys: Sequen
     head: list[bytes] = []
     if not jsonl and name.lower().endswith(".csv" if pairs else TABLES):
         head = list(islice(stream, _HEAD))
+        check_beginning(head, name)
+        check_line_end(head, name)
         if keys or _is_table(name, head, pairs):
             rows = Rows(name, column_settings=(_SETTING, ""))
             texts = table_texts(chain(head, stream), rows, (tuple(keys) if pairs else keys[0]) if keys else None)
@@ -81,6 +83,8 @@ class LineReader:
         Raises:
             UserError: a line isn't UTF-8, isn't the JSON or TSV that it should be, or has half a surrogate pair.
         """
+        if first_line == 1:
+            check_beginning(lines, self._name)
         found = []
         for number, line in enumerate(lines, first_line):
             place = f"{self._name}:{number}"

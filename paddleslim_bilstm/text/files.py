@@ -1,7 +1,8 @@
 """Rows from TSV, CSV, JSONL and plain-text files, read line by line as UTF-8.
 
 What happens to odd input: a byte-order mark and CRLF line ends are accepted; rows without text are skipped and
-counted; invalid UTF-8, NUL, and rows with too few or too many columns are errors that name the line.
+counted; invalid UTF-8, NUL, and rows with too few or too many columns are errors that name the line; packed files, workbooks
+and the line ends of old Macs are refused as such.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, Sequence
 
 from ..errors import UserError
 from ..task import CLASSIFICATION, Task
@@ -20,6 +21,8 @@ from .rows import COLUMN_OPTIONS, COLUMN_SETTINGS, Rows, Text, TextColumn, find_
 TABLES = (".tsv", ".csv")
 FORMATS = ".tsv, .csv, .jsonl"
 _SEPARATORS = ",;\t"  # of CSV: the one that the line of column names has most of, the first of equals
+_NO_TEXT = {b"\x1f\x8b": "packed (gzip); unpack it", b"\xd0\xcf\x11\xe0": "an Excel workbook; save it as CSV in UTF-8",
+            b"PK\x03\x04": "a zip file or an Excel workbook; unpack it, or save it as CSV in UTF-8"}
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
 
 
@@ -97,7 +100,11 @@ def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, str]]:
 
 def _decoded(lines: Iterable[bytes], rows: Rows) -> Iterator[tuple[int, str]]:
     """Yield line number from 1 and text of each line, without its end; count in ``rows`` what is left out."""
-    for number, raw in enumerate(lines, 1):
+    lines = iter(lines)
+    head = list(islice(lines, 2))
+    check_beginning(head, rows.source)
+    check_line_end(head, rows.source)
+    for number, raw in enumerate(chain(head, lines), 1):
         if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
             raw, rows.byte_order_mark = raw[3:], 1
         rows.crlf_lines += raw.endswith(b"\r\n")
@@ -109,6 +116,27 @@ def _decoded(lines: Iterable[bytes], rows: Rows) -> Iterator[tuple[int, str]]:
         if "\0" in line:
             raise UserError(f"{rows.source}:{number}: has a NUL character; remove it")
         yield number, line.rstrip("\r\n") if line.endswith("\n") else line
+
+
+def check_beginning(lines: Sequence[bytes], source: str) -> None:
+    """Refuse what begins as a file does that is no text.
+
+    Raises:
+        UserError: naming ``source`` and what it is.
+    """
+    for beginning, kind in _NO_TEXT.items():
+        if lines and lines[0].startswith(beginning):
+            raise UserError(f"{source}: is {kind}")
+
+
+def check_line_end(lines: Sequence[bytes], source: str) -> None:
+    """Refuse a file whose only line holds CR, with which old Macs and Excel's "CSV (Macintosh)" end lines.
+
+    Raises:
+        UserError: naming ``source``.
+    """
+    if len(lines) == 1 and b"\r" in lines[0].rstrip(b"\r\n"):
+        raise UserError(f"{source}: is one line with CR in it, which ended lines on old Macs; save it with LF or CRLF")
 
 
 def _read_txt(path: Path, rows: Rows, text_column: TextColumn | None, label_column: str | None) -> Rows:
