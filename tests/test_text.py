@@ -232,6 +232,14 @@ def test_what_is_no_list_of_rows_is_refused_and_tables_are_read():
     assert data.train_texts == data.unlabeled_texts == ["good", "bad"] and data.train_labels.tolist() == [1, 0]
 
 
+def test_the_columns_of_a_table_without_a_header_are_numbers():
+    rows = [{0: "good", 1: "pos"}, {0: "bad", 1: "neg"}]
+    data = load_dataset(GlobalConfig(text_column="0", label_column="1"), 2, train=rows, dev=rows)
+    assert data.train_texts == ["good", "bad"] and data.train_labels.tolist() == [1, 0]
+    assert "train[1]: has no 0, which the first row has" in dataset_error(
+        config=GlobalConfig(text_column="0", label_column="1"), train=[rows[0], {1: "neg"}])
+
+
 # Labels
 
 @pytest.mark.parametrize("labels, names, ids", [

@@ -280,12 +280,12 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
         UserError: another kind of record, a missing column, a text or label of the wrong type.
     """
     with_labels = rows.labels is not None
-    names: list[str] = []
+    names: list[Any] = []  # those of a table without a header are numbers
     for place, record in records:
         if isinstance(record, Mapping):
             if not names:
-                names = [str(name) for name in record]
-                columns = find_columns(names, rows.at(place), text_column, label_column, with_labels,
+                names = list(record)
+                columns = find_columns(list(map(str, names)), rows.at(place), text_column, label_column, with_labels,
                                        rows.column_settings, rows.columns_of)
             values = [_value(record, names, column, rows.at(place)) for column in (*columns.texts, columns.label)]
             text, label = values[0] if len(values) == 2 else values[:2], values[-1]
@@ -312,7 +312,7 @@ def _check_text(text: Any, where: str) -> None:
         raise UserError(f"{where}: the text is {short(repr(text))}; it must be text, or (text, text) for a pair")
 
 
-def _value(record: Mapping, names: list[str], column: int | None, where: str) -> Any:
+def _value(record: Mapping, names: list[Any], column: int | None, where: str) -> Any:
     if column is None:
         return None
     if names[column] not in record:
