@@ -1,8 +1,8 @@
 """Rows from TSV, CSV, JSONL and plain-text files, read line by line as UTF-8.
 
 What happens to odd input: a byte-order mark and CRLF line ends are accepted; rows without text are skipped and
-counted; invalid UTF-8, NUL, and rows with too few or too many columns are errors that name the line; packed files, workbooks
-and the line ends of old Macs are refused as such.
+counted; invalid UTF-8, NUL, and rows with too few or too many columns are errors that name the line; packed files,
+workbooks and the line ends of old Macs are refused as such.
 """
 
 from __future__ import annotations

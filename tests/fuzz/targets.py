@@ -290,7 +290,7 @@ _words = st.one_of(st.sampled_from(["--input", "--jsonl", "--text-key", "--runti
                                     "--older-than", "nan"]), inputs.texts.map(lambda text: text.replace("\0", "")))
 _commands = st.one_of(
     st.builds(lambda name, jsonl: ["predict", "STUDENT", "--input", f"DESK/{name}", *jsonl],
-              st.sampled_from(["in.txt", "in.jsonl", "in.tsv"]), st.sampled_from([[], ["--jsonl"]])),
+              st.sampled_from(["in.txt", "in.jsonl", "in.tsv", "in.csv"]), st.sampled_from([[], ["--jsonl"]])),
     st.builds(lambda jsonl: ["predict", "STUDENT", *jsonl], st.sampled_from([[], ["--jsonl"]])),
     st.builds(lambda option, value: ["predict", "STUDENT", option, value],
               st.sampled_from(["--threads", "--batch-size", "--runtime", "--text-key", "--input"]), _words),
