@@ -19,6 +19,9 @@ from ..errors import UserError, in_one_line
 from ..labels import NUMBER, check_two_labels
 from ..storage import read_json, whole_file
 from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
+from ..teacher.families import check_classifier, family_of
+from ..teacher.files import model_files
+from ..teacher.weights import CONFIG_FILES, read_config, weight_names
 from ..text.files import read_file, read_sample
 from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, find_columns, known_pair
 from ..tokens import has_tokenizer, load_tokenizer
@@ -291,19 +294,17 @@ def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, boo
     return np.ceil(words).astype(int) + 2 + pairs, False
 
 
-_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first position is behind the padding's id
-
-
 def _teacher_config(folder: str | None) -> dict[str, Any] | None:
     """Return a teacher's config.json, None without one.
 
     Raises:
-        UserError: the folder is not there, or the file is damaged.
+        UserError: the folder is not there or holds no classifier, or the file is damaged.
     """
     if folder is None:
         return None
-    if not Path(folder).exists():
-        raise UserError(f"--teacher: {folder} is not there; name the folder of the fine-tuned classifier")
+    files = model_files(Path(folder), setting="--teacher")
+    if files[0].name in CONFIG_FILES:
+        check_classifier(files[0], read_config(files[0]), weight_names(files[1:]))
     file = Path(folder) / "config.json"
     return read_json(file, "name the folder of the fine-tuned classifier") if file.is_file() else None
 
@@ -329,7 +330,8 @@ def _teacher(folder: str | None, config: Mapping[str, Any] | None,
     for key, value in (("num_labels", outputs), ("max_position_embeddings", reads)):
         if value is not None and not isinstance(value, int):
             raise UserError(f"{Path(folder) / 'config.json'}: {key} is {value!r}, which must be a whole number")
-    if reads and config.get("model_type") in _BEHIND_PADDING:
+    family = family_of(config)
+    if reads and family is not None and family.behind_padding:
         padding = config.get("pad_token_id")
         reads -= 1 + (padding if isinstance(padding, int) else 1)
     return outputs, classes or None, kind, reads
