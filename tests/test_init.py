@@ -262,6 +262,39 @@ def test_blanks_in_the_header_and_small_numbers(init, tmp_path):
     assert init(tmp_path / "t.csv")[1].global_.task == "regression"
 
 
+def _table(path, names, labels):
+    """Write reviews below a first line; ``names`` of None stands for none, so that the first row is in its place."""
+    rows = [f"{number},{text} {number},{labels[label]}" for number, (text, label) in enumerate(_rows())]
+    path.write_text("\n".join([*([] if names is None else [names]), *rows]))
+
+
+@pytest.mark.parametrize("labels, message", [
+    (("0", "1"), "t.csv:1: reads like a row, not like names of columns: 0 is a number above numbers; write names, "),
+    (("bad", "good"), "t.csv:1: reads like a row, not like names of columns: 0 is a number above numbers; ")])
+def test_a_file_without_names_of_columns_is_refused(tmp_path, monkeypatch, capsys, labels, message):
+    monkeypatch.chdir(tmp_path)
+    _table(tmp_path / "t.csv", None, labels)
+    assert cli.main(["init", "t.csv"]) == cli.USER_ERROR
+    assert message in capsys.readouterr().err
+    (tmp_path / "t.csv").write_text("\n".join(f"{text} {number},{labels[label]}"
+                                              for number, (text, label) in enumerate(_rows())))
+    assert cli.main(["init", "t.csv"]) == cli.USER_ERROR
+    error = capsys.readouterr().err
+    assert f"{labels[_rows()[0][1]]} is {'a number above' if labels[0] == '0' else 'in rows below it, too'}" in error
+    assert error.count("\n") == 1 and [file.name for file in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("names, options", [
+    ("Nr,Kommentar,Sterne", ()), ("0,1,2", ()), (",0,1", ()), ("2,text,1", ()),
+    ("Nr,Kommentar,good", ("--label-column", "good"))])
+def test_odd_names_of_columns_are_names(init, tmp_path, names, options):
+    _table(tmp_path / "t.csv", names, ("bad", "good"))
+    rows = (tmp_path / "t.csv").read_text()
+    (tmp_path / "t.csv").write_text(f"{rows}\n{names}\n" if "Sterne" in names else rows)  # two files in one
+    _, _, data = init(tmp_path / "t.csv", *options)
+    assert {*data.label_names} >= {"bad", "good"} and not data.train_texts[0].isdigit()
+
+
 def test_the_parts_of_a_split_take_no_files_place(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = "".join(json.dumps({"text": f"{text} {number}", "label": label}) + "\n"
