@@ -249,7 +249,7 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
             return folder
         speller = Speller(teacher.tokenizer).knowing(text.train, text.train_texts).knowing(text.dev, text.dev_texts)
         run.stage("write texts", write_texts, folder, transfer_set, text.dev, speller,
-                  task_named(settings.global_.task), text.label_names, tokens)
+                  task_named(settings.global_.task), text.label_names, tokens, run.given_tokenizer_dir)
         run.clear()
     return folder
 
