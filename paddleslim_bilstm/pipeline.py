@@ -51,6 +51,7 @@ from .student.recipe import Student
 from .student.train import Evaluate, TrainedStudent
 from .task import Task, task_named
 from .teacher import Labels, Teacher
+from .teacher.ensemble import columns_by_name
 from .teacher.given import FunctionTeacher, GivenLabels, LogitsOfTexts
 from .teacher.spelling import Speller
 from .teacher.text import TrainingText
@@ -249,7 +250,7 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
             return folder
         speller = Speller(teacher.tokenizer).knowing(text.train, text.train_texts).knowing(text.dev, text.dev_texts)
         run.stage("write texts", write_texts, folder, transfer_set, text.dev, speller,
-                  task_named(settings.global_.task), text.label_names, tokens)
+                  task_named(settings.global_.task), text.label_names, tokens, run.given_tokenizer_dir)
         run.clear()
     return folder
 
@@ -273,20 +274,19 @@ def compare(predictor: Predictor, config: Mapping[str, Any], rows: Rows, batch_s
     if teacher.num_classes != len(names):
         raise UserError(f"{settings.global_.model_dir}: has {teacher.num_classes} outputs, the student {len(names)}; "
                         "name the student's own teacher with --teacher")
-    if teacher.label_names is not None and _folded(teacher.label_names) != _folded(names):
+    columns: tuple[int, ...] | None = tuple(range(len(names)))
+    if teacher.label_names not in (None, tuple(names)):
+        columns = columns_by_name(names, teacher.label_names)
+    if columns is None:
         raise UserError(f"{settings.global_.model_dir}: names its classes {', '.join(teacher.label_names)}, and the "
                         f"student {', '.join(names)}; name the student's own teacher with --teacher")
     labels = None if rows.labels is None else task.scheme(None, rows, len(names), names).ids_of(rows.labels)
     sentences = teacher.tokenizer.encode(rows.texts)
     sentences = sentences.truncate(settings.global_.max_seq_length - teacher.framing.special_tokens(sentences.pairs))
-    logits = teacher.reading(sentences, rows.texts).logits(sentences)
+    logits = teacher.reading(sentences, rows.texts).logits(sentences)[:, columns]
     own = task if labels is None or settings.global_.threshold != BEST_ON_DEV else task.fitted(labels, logits)
     return Comparison(rows.texts, labels, Said(logits, own), Said(predictor.logits(rows.texts, batch_size), task),
                       sentences.lengths, names, f"texts of {rows.source}")
-
-
-def _folded(names: Sequence[str]) -> list[str]:
-    return [name.casefold() for name in names]
 
 
 def _measured(job: Job, run: RunFolder, teacher: Teacher, examined: Examined, models: Models) -> list[ModelRow]:

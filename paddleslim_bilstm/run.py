@@ -156,10 +156,16 @@ class RunFolder:
         return folder
 
     @property
+    def given_tokenizer_dir(self) -> Path | None:
+        """The folder of the tokenizer that the settings name, or the teacher brings, or labels from elsewhere."""
+        from .teacher.texts_to_label import tokenizer_beside  # here: the caches are listed without its libraries
+        named = [place for place in (self._settings.tokenizer_dir, *self._settings.teacher_folders) if place]
+        return Path(named[0]) if named else tokenizer_beside(self._settings.teacher_labels or ())
+
+    @property
     def tokenizer_dir(self) -> Path:
         """Where the tokenizer's files are; one that the run makes is written there."""
-        folders = self._settings.teacher_folders
-        return Path(self._settings.tokenizer_dir or (folders[0] if folders else self.work_dir / "tokenizer"))
+        return self.given_tokenizer_dir or self.work_dir / "tokenizer"
 
     @property
     def onnx_dir(self) -> Path:

@@ -131,8 +131,7 @@ def read(job: Job, run: RunFolder) -> tuple[Teacher, TrainingText]:
         if job.teacher is None and settings.global_.teacher_labels is not None:
             answers = run.stage("read labels", read_answers, settings.global_.teacher_labels,
                                 task_named(settings.global_.task))
-        teacher, text = run.stage("read text", ranks.keepers_then_others, _read_without_model, job, answers,
-                                  run.tokenizer_dir)
+        teacher, text = run.stage("read text", ranks.keepers_then_others, _read_without_model, job, answers, run)
     if settings.distill.wants_hints and not teacher.tells_hints:
         raise UserError("bert_to_bilstm.hint_weight: this teacher tells nothing but its answers (hidden states are "
                         "read of checkpoints, inference models and ONNX files with layer normalisation); remove it")
@@ -161,13 +160,13 @@ def load_fitting_teacher(settings: Config, cache: Path) -> Teacher:
     return teacher
 
 
-def _read_without_model(job: Job, answers: GivenAnswers | None, tokenizer_dir: Path) -> tuple[Teacher, TrainingText]:
+def _read_without_model(job: Job, answers: GivenAnswers | None, run: RunFolder) -> tuple[Teacher, TrainingText]:
     """Read the text, and make the teacher that is a function or labels from elsewhere, or one that answers nothing."""
     names = getattr(job.teacher if job.teacher is not None else answers, "label_names", None)
     data = read_rows(job.settings, None if names is None else len(names), names, job.train, job.dev, job.unlabeled)
     if answers is not None and data.train_rows[0].labels is not None:
         answers.check_classes(data.train_rows[0].labels)
-    tokenizer = tokenizer_of(job.settings, data, tokenizer_dir)
+    tokenizer = tokenizer_of(job.settings, data, run.given_tokenizer_dir, run.tokenizer_dir)
     if job.teacher is not None:
         teacher: Teacher = FunctionTeacher.of(job.teacher, tokenizer, data.label_names)
     elif answers is not None:

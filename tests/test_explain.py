@@ -84,6 +84,10 @@ def test_a_teacher_that_is_gone_is_told_in_one_line_and_can_be_named(contrary, t
     write_json(other / "config.json", {**settings, "id2label": dict(enumerate(names))})
     assert cli.main(["explain", str(out), "--teacher", str(other)]) == cli.USER_ERROR
     assert f"{other}: names its classes {', '.join(names)}, and the student" in capsys.readouterr().err
+    alike = len(_explained(out))
+    write_json(other / "config.json", {**settings, "id2label": {0: "1", 1: "0"}})  # now its answers are the opposite
+    assert cli.main(["explain", str(out), "--teacher", str(other)]) == 0
+    assert len(_explained(out)) == 80 - alike != alike
     report["config"]["Global"].update(model_dir=None, teacher_labels=["answers"])
     write_json(out / "report.json", report)
     assert cli.main(["explain", str(out)]) == cli.USER_ERROR

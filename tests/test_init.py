@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -12,6 +14,8 @@ from reviews import make_reviews
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.config.reading import load_config
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.teacher import load_teacher
+from paddleslim_bilstm.teacher.weights import read_pdparams
 from paddleslim_bilstm.text import load_dataset
 
 
@@ -258,6 +262,39 @@ def test_blanks_in_the_header_and_small_numbers(init, tmp_path):
     assert init(tmp_path / "t.csv")[1].global_.task == "regression"
 
 
+def _table(path, names, labels):
+    """Write reviews below a first line; ``names`` of None stands for none, so that the first row is in its place."""
+    rows = [f"{number},{text} {number},{labels[label]}" for number, (text, label) in enumerate(_rows())]
+    path.write_text("\n".join([*([] if names is None else [names]), *rows]))
+
+
+@pytest.mark.parametrize("labels, message", [
+    (("0", "1"), "t.csv:1: reads like a row, not like names of columns: 0 is a number above numbers; write names, "),
+    (("bad", "good"), "t.csv:1: reads like a row, not like names of columns: 0 is a number above numbers; ")])
+def test_a_file_without_names_of_columns_is_refused(tmp_path, monkeypatch, capsys, labels, message):
+    monkeypatch.chdir(tmp_path)
+    _table(tmp_path / "t.csv", None, labels)
+    assert cli.main(["init", "t.csv"]) == cli.USER_ERROR
+    assert message in capsys.readouterr().err
+    (tmp_path / "t.csv").write_text("\n".join(f"{text} {number},{labels[label]}"
+                                              for number, (text, label) in enumerate(_rows())))
+    assert cli.main(["init", "t.csv"]) == cli.USER_ERROR
+    error = capsys.readouterr().err
+    assert f"{labels[_rows()[0][1]]} is {'a number above' if labels[0] == '0' else 'in rows below it, too'}" in error
+    assert error.count("\n") == 1 and [file.name for file in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("names, options", [
+    ("Nr,Kommentar,Sterne", ()), ("0,1,2", ()), (",0,1", ()), ("2,text,1", ()),
+    ("Nr,Kommentar,good", ("--label-column", "good"))])
+def test_odd_names_of_columns_are_names(init, tmp_path, names, options):
+    _table(tmp_path / "t.csv", names, ("bad", "good"))
+    rows = (tmp_path / "t.csv").read_text()
+    (tmp_path / "t.csv").write_text(f"{rows}\n{names}\n" if "Sterne" in names else rows)  # two files in one
+    _, _, data = init(tmp_path / "t.csv", *options)
+    assert {*data.label_names} >= {"bad", "good"} and not data.train_texts[0].isdigit()
+
+
 def test_the_parts_of_a_split_take_no_files_place(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = "".join(json.dumps({"text": f"{text} {number}", "label": label}) + "\n"
@@ -285,6 +322,68 @@ def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch, capsys, tiny_teach
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "data.yaml").exists()
+
+
+def _bare_encoder(folder, tiny_teacher):
+    import safetensors.numpy
+    shutil.copytree(tiny_teacher("huggingface"), folder)
+    weights = safetensors.numpy.load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    safetensors.numpy.save_file(kept, folder / "model.safetensors")
+
+
+def _sharded_encoder(folder, tiny_teacher):
+    _bare_encoder(folder, tiny_teacher)
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "part.safetensors"}}))
+
+
+def _bare_paddle_encoder(folder, tiny_teacher):
+    import paddle
+    shutil.copytree(tiny_teacher("paddlenlp"), folder)
+    weights = read_pdparams(folder / "model_state.pdparams")
+    paddle.save({name: value for name, value in weights.items() if not name.startswith("classifier")},
+                str(folder / "model_state.pdparams"))
+
+
+def _of_tokens(folder, tiny_teacher):
+    shutil.copytree(tiny_teacher("huggingface"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForTokenClassification"]}))
+
+
+def _student(folder, tiny_teacher):
+    shutil.copytree(tiny_teacher("exported"), folder)
+    (folder / "student.json").write_text("{}")
+
+
+@pytest.mark.parametrize("make, message", [
+    *((make, "config.json: no classifier weights beside it, so this is a pretrained model and no fine-tuned "
+             "classifier; name the folder of one, or this one as Finetune.model, to fine-tune it")
+      for make in (_bare_encoder, _sharded_encoder, _bare_paddle_encoder)),
+    (_of_tokens, "is of a model ForTokenClassification, no classifier of whole texts"),
+    (_student, "holds a finished student (student.json), no BERT that could teach"),
+    (lambda folder, _: folder.write_text("no model"), "--teacher: teacher is not a folder; name the folder of"),
+    (lambda folder, _: folder.mkdir(), "teacher: holds no model; looked for")])
+def test_what_can_be_no_teacher_is_refused(tmp_path, monkeypatch, capsys, tiny_teacher, review_files, make, message):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "teacher", tiny_teacher)
+    capsys.readouterr()  # PaddleNLP's
+    command = ["init", str(review_files / "train.tsv"), "--output", "mine.yaml"]
+    assert cli.main([*command, "--teacher", "teacher"]) == cli.USER_ERROR
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "mine.yaml").exists()
+    with pytest.raises(UserError) as raised:  # and what a run says
+        load_teacher("teacher", tmp_path / "work")
+    assert message.removeprefix("--teacher: ") in str(raised.value)
+
+
+def test_a_teacher_is_looked_at_without_paddle(tmp_path, tiny_teacher, review_files):
+    code = ("import sys; from paddleslim_bilstm import cli; "
+            "assert cli.main(['init', *sys.argv[1:]]) == 0; assert not {'paddle', 'onnx'} & sys.modules.keys()")
+    for kind in ("huggingface", "paddlenlp", "exported"):
+        subprocess.run([sys.executable, "-c", code, str(review_files / "train.tsv"), "--teacher",
+                        str(tiny_teacher(kind)), "--output", str(tmp_path / f"{kind}.yaml")], check=True)
 
 
 def test_a_yaml_that_is_there_stays(tmp_path, monkeypatch, capsys, review_files):

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,15 @@ def write_rows(path: Path, rows) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def copy_beside(answers, texts) -> None:
+    """Copy what tells the tokenizer of ``texts`` to the folder ``answers``."""
+    shutil.copy(texts / "manifest.json", answers)
+    shutil.copytree(texts / "tokenizer", answers / "tokenizer")
+
+
 def test_labels_from_a_file_give_the_student_of_the_teacher_itself(config, tiny_teacher, tmp_path, capsys):
     folder = tiny_teacher("huggingface")
-    config = with_global(config, tokenizer_dir=str(folder))
+    config = with_global(config, model_dir=str(folder))
     config["bert_to_bilstm"]["hint_weight"] = 0  # which a file of labels doesn't have
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     assert cli.main(["augment", str(tmp_path / "run.yaml"), "--output", str(tmp_path / "texts"), "--tokens"]) == 0
@@ -63,11 +70,15 @@ def test_labels_from_a_file_give_the_student_of_the_teacher_itself(config, tiny_
         answers = [{"id": row["id"], "logits": values} for row, values in zip(rows, logits)]
         random.Random(0).shuffle(answers)
         write_rows(tmp_path / f"{name}.jsonl", answers)
-    labelled = with_global(config, teacher_labels=[str(tmp_path / f"{name}.jsonl") for name in ("part-00000", "dev")])
+    answers = [str(tmp_path / f"{name}.jsonl") for name in ("part-00000", "dev")]
+    labelled = with_global(config, model_dir=None, teacher_labels=answers)
+    copy_beside(tmp_path, tmp_path / "texts")
+    with pytest.raises(UserError, match="student.min_count: is of a vocabulary of words, and .* tokens of .*tokenizer"):
+        compress(labelled, overrides=["bert_to_bilstm.student.min_count=9"])
     with pytest.raises(UserError, match="student.unseen_tokens: is of tokens that start from the teacher's embeddings"):
         compress(labelled, overrides=["bert_to_bilstm.student.unseen_tokens=9"])
     elsewhere = compress(labelled)
-    here = compress(with_global(config, tokenizer_dir=None, model_dir=str(folder), save_dir=str(tmp_path / "here"),
+    here = compress(with_global(config, save_dir=str(tmp_path / "here"),
                                 cache_dir=str(tiny_teacher.seed(tmp_path / "another", folder))))
     for file in MODELS:
         assert (elsewhere.save_dir / file).read_bytes() == (here.save_dir / file).read_bytes(), file

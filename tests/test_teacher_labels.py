@@ -20,7 +20,7 @@ from paddleslim_bilstm.teacher import label_files, texts_to_label
 from paddleslim_bilstm.teacher.given import GivenLabels
 from paddleslim_bilstm.teacher.label_files import read_answers
 from paddleslim_bilstm.teacher.spelling import Speller
-from paddleslim_bilstm.teacher.texts_to_label import _readme, id_of, write_texts
+from paddleslim_bilstm.teacher.texts_to_label import _readme, id_of, tokenizer_beside, write_texts
 from paddleslim_bilstm.tokens import load_tokenizer
 
 NAMES = ["bad", "good"]
@@ -104,6 +104,25 @@ def test_labels_that_came_back_are_not_written_over(tokenizer, tmp_path):
     with pytest.raises(UserError, match="--output: .*texts holds part-00000.npy, which augment has not written"):
         written(tokenizer, folder)
     assert (folder / "part-00000.npy").read_bytes() == b"labels"
+
+
+def test_the_tokenizer_lies_beside_the_texts(tokenizer, tmp_path, tiny_teacher):
+    source = tiny_teacher("huggingface")
+    folder = written(tokenizer, tmp_path / "texts", tokenizer_dir=source)
+    assert sorted(file.name for file in (folder / "tokenizer").iterdir()) == ["tokenizer_config.json", "vocab.txt"]
+    assert "`tokenizer_dir: FOLDER/tokenizer`" in (folder / "README.md").read_text(encoding="utf-8")
+    assert tokenizer_beside(["nowhere", str(folder / "part-00000.jsonl")]) == folder / "tokenizer"
+    write_rows(folder / "part-00000.jsonl", [{"id": ids_of(tokenizer)[0], "logits": [1, 2]}])
+    assert read_answers([str(folder)], CLASSIFICATION).outputs == 2    # its files are no answers
+    (folder / "tokenizer" / "notes.txt").touch()
+    with pytest.raises(UserError, match="--output: .*texts holds tokenizer/notes.txt, which augment has not written"):
+        written(tokenizer, folder)
+    (folder / "tokenizer" / "notes.txt").unlink()
+    assert tokenizer_beside([str(written(tokenizer, folder))]) is None and not (folder / "tokenizer").exists()
+    written(tokenizer, folder, tokenizer_dir=source)
+    (folder / "tokenizer" / "vocab.txt").unlink()
+    with pytest.raises(UserError, match="manifest.json: .* whose folder tokenizer is not beside it; copy it there"):
+        tokenizer_beside([str(folder)])
 
 
 def test_logits_come_in_any_order_and_in_parts(tokenizer, tmp_path):

@@ -218,7 +218,9 @@ def test_a_head_of_another_kind_is_no_classifier(tiny_teacher, tmp_path, kind):
 
 
 def test_what_is_missing_is_named(folders, tmp_path):
-    refused(tmp_path / "nowhere", tmp_path, "model_dir.*nowhere is not a folder")
+    refused(tmp_path / "nowhere", tmp_path, "model_dir.*nowhere is not there")
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file", tmp_path, "model_dir.*file is not a folder")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", tmp_path, "holds no model; looked for .*pdmodel.*model.safetensors")
     (tmp_path / "empty" / "pytorch_model.bin").write_bytes(b"")

@@ -12,7 +12,8 @@ examples:
   paddleslim-bilstm augment elsewhere.yaml --output texts --tokens
   paddleslim-bilstm compress elsewhere.yaml -o Global.teacher_labels=texts
 
-The YAML is one without model_dir: the texts are then made of words, or of the tokens of Global.tokenizer_dir.
+The YAML is one without model_dir: the texts are then made of words, or of the tokens of Global.tokenizer_dir, whose
+files are put beside them. So are those of a model_dir, which compress doesn't need then.
 """
 
 

@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -15,24 +16,29 @@ import numpy as np
 
 from ..augment.speech import is_chinese
 from ..augment.transfer_set import rounds_for
-from ..errors import UserError, in_one_line
+from ..errors import UserError, in_one_line, short
 from ..labels import NUMBER, check_two_labels
 from ..storage import read_json, whole_file
 from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
+from ..teacher.families import check_classifier, family_of
+from ..teacher.files import model_files
+from ..teacher.weights import CONFIG_FILES, read_config, weight_names
 from ..text.files import read_file, read_sample
-from ..text.rows import LABEL_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, find_columns, known_pair
+from ..text.rows import LABEL_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, find_columns, known_pair
 from ..tokens import has_tokenizer, load_tokenizer
 from .reading import load_config
 from .schema import StudentConfig
 from .source import dumped
 
 SAMPLE_ROWS = 1000  # by which columns are found
+_TABLES = (".tsv", ".csv")  # whose first line names the columns
 _DEV_NAMES = ("dev", "valid", "validation", "val", "eval", "test")
 _DEV_SHARE, _MOST_DEV = 0.1, 2000  # where there is no dev file
 _LENGTHS = (32, 64, 128, 256, 512)
 _COVERED = 0.99  # of the texts, by max_seq_length
 _TOKENS_A_WORD = 1.3
 _FEW_LABELS = 100  # classes at most
+_USUAL_NAMES = {*TEXT_COLUMNS, *LABEL_COLUMNS, *chain.from_iterable(PAIR_COLUMNS)}
 _RARE = 0.4  # a class with less than this part of its fair share
 _DEFAULT_OUTPUTS = 2  # of a checkpoint that does not say
 _CODE = re.compile(r"[!-~]*")  # no blank and no letter but English ones
@@ -134,6 +140,8 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     """
     file = Path(data)
     names, sample = read_sample(file, "DATA", SAMPLE_ROWS)
+    if file.suffix.lower() in _TABLES and text_column is None and label_column is None:
+        _check_names(names, sample, file)
     teacher_config = _teacher_config(teacher)
     label_column = label_column or _label_column(names, sample, text_column)
     text_column = text_column or _text_column(names, sample, label_column, file)
@@ -291,19 +299,17 @@ def _tokens(texts: Sequence[Text], teacher: str | None) -> tuple[np.ndarray, boo
     return np.ceil(words).astype(int) + 2 + pairs, False
 
 
-_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first position is behind the padding's id
-
-
 def _teacher_config(folder: str | None) -> dict[str, Any] | None:
     """Return a teacher's config.json, None without one.
 
     Raises:
-        UserError: the folder is not there, or the file is damaged.
+        UserError: the folder is not there or holds no classifier, or the file is damaged.
     """
     if folder is None:
         return None
-    if not Path(folder).exists():
-        raise UserError(f"--teacher: {folder} is not there; name the folder of the fine-tuned classifier")
+    files = model_files(Path(folder), setting="--teacher")
+    if files[0].name in CONFIG_FILES:
+        check_classifier(files[0], read_config(files[0]), weight_names(files[1:]))
     file = Path(folder) / "config.json"
     return read_json(file, "name the folder of the fine-tuned classifier") if file.is_file() else None
 
@@ -329,7 +335,8 @@ def _teacher(folder: str | None, config: Mapping[str, Any] | None,
     for key, value in (("num_labels", outputs), ("max_position_embeddings", reads)):
         if value is not None and not isinstance(value, int):
             raise UserError(f"{Path(folder) / 'config.json'}: {key} is {value!r}, which must be a whole number")
-    if reads and config.get("model_type") in _BEHIND_PADDING:
+    family = family_of(config)
+    if reads and family is not None and family.behind_padding:
         padding = config.get("pad_token_id")
         reads -= 1 + (padding if isinstance(padding, int) else 1)
     return outputs, classes or None, kind, reads
@@ -370,6 +377,25 @@ def _task(labels: Sequence[Any], column: str, teachers: Task | None = None) -> T
     return MULTI_LABEL if several and 2 * known > len(several) else CLASSIFICATION
 
 
+def _check_names(names: Sequence[str], sample: Sequence[Sequence[str]], file: Path) -> None:
+    """Refuse a first line that is a row: a cell of it is a number above numbers, or stands further below, too.
+
+    Usual names are names, and so are the numbers from 0 that pandas counts columns by.
+    """
+    told = [name for name in names if name]  # pandas leaves that of the index out
+    if {name.lower() for name in told} & _USUAL_NAMES or told == [str(number) for number in range(len(told))]:
+        return
+    below = [row for row in sample if [cell.strip() for cell in row] != list(names)]  # where files were joined
+    for place, name in enumerate(names):
+        cells = [row[place].strip() for row in below]
+        numbers = NUMBER.fullmatch(name) and cells and all(NUMBER.fullmatch(cell) for cell in cells)
+        if name and (numbers or name in cells):
+            raise UserError(f"{file}:1: reads like a row, not like names of columns: {short(name)} is "
+                            f"{'a number above numbers' if numbers else 'in rows below it, too'}; write names, such as "
+                            "sentence and label, into a line above it, or if these are names, give them as "
+                            "--text-column and --label-column")
+
+
 def _label_column(names: Sequence[str], sample: Sequence[Sequence[Any]], text_column: TextColumn | None) -> str:
     """Return the column of the labels: by a usual name, or else the one with the fewest values, and few.
 
@@ -387,7 +413,8 @@ def _label_column(names: Sequence[str], sample: Sequence[Sequence[Any]], text_co
     few = [(len(found), -place, name) for place, (name, found) in enumerate(values.items())
            if 1 < len(found) <= min(_FEW_LABELS, max(2, len(sample) // 3))]
     if not few:
-        raise UserError(f"DATA: none of the columns {', '.join(names)} looks like labels; name it with --label-column")
+        raise UserError(f"DATA: none of the columns {', '.join(map(short, names))} looks like labels; name it with "
+                        "--label-column (a first line must name the columns)")
     return min(few)[2].strip()
 
 

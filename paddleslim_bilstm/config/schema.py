@@ -264,7 +264,8 @@ class GlobalConfig(Section):
     teacher_labels: FilePaths = None
     """In place of model_dir: answers to the texts that `augment` writes, a file, a folder or several."""
     tokenizer_dir: Optional[FilePath] = None
-    """Folder of the (first) teacher's tokenizer files, where they are not in model_dir; without one, the student's."""
+    """Folder of the (first) teacher's tokenizer files, where they are not in model_dir; without one, the
+    student's. The texts of teacher_labels may bring theirs."""
     train_file: Optional[FilePath] = None
     """Training text with labels: .tsv, .csv or .jsonl."""
     dev_file: Optional[FilePath] = None

@@ -14,16 +14,9 @@ from paddle.base.proto.framework_pb2 import ProgramDesc, VarType
 
 from ..old_programs import old_programs
 
-NEW_PROGRAM = ".json"  # of Paddle 3's own kind, see `teacher.new_program`
 _CALL_STACK = "op_callstack"
 _ITEM_BYTES = {VarType.BOOL: 1, VarType.UINT8: 1, VarType.INT8: 1, VarType.FP16: 2, VarType.BF16: 2, VarType.INT16: 2,
                VarType.INT32: 4, VarType.FP32: 4, VarType.INT64: 8, VarType.FP64: 8}
-
-
-def program_file(prefix: str | Path) -> Path:
-    """Return the program of the inference model at ``prefix``: ``.pdmodel``, or Paddle 3's ``.json`` without one."""
-    old, new = Path(f"{prefix}.pdmodel"), Path(f"{prefix}{NEW_PROGRAM}")
-    return new if new.is_file() and not old.is_file() else old
 
 
 @old_programs()

@@ -17,7 +17,7 @@ from ..config import load_config
 from ..config.source import Source, read_source
 from ..errors import UserError
 from ..task import Task
-from ..teacher.load import exported_files
+from ..teacher.files import exported_files
 from ..teacher.program import read_signature
 from ..tokens import Feed, Framing, Sentences, Tokenizer, load_tokenizer
 from ..tokens.framing import IDS, Row

@@ -108,7 +108,8 @@ def paddle_logits(prefix: str | Path, threads: int = 1) -> Logits:
     from paddle.base.proto.framework_pb2 import ProgramDesc
     from paddle.inference import Config, create_predictor
 
-    from ..export.inference_file import NEW_PROGRAM, ends_whole, program_file
+    from ..export.file_names import NEW_PROGRAM, program_file
+    from ..export.inference_file import ends_whole
     program = program_file(prefix)
     config = Config(str(program), f"{prefix}.pdiparams")
     config.disable_gpu()

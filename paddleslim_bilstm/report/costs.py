@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 import paddle
 
-from ..export.inference_file import NEW_PROGRAM, program_file
+from ..export.file_names import NEW_PROGRAM, program_file
 from ..export.paddle_model import EMBEDDING_SCALE
 from ..old_programs import old_programs
 from ..scopes import own_scope

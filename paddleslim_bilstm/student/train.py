@@ -14,7 +14,7 @@ import paddle
 from .. import ranks
 from ..cpu import give_back_freed_memory, keep_freed_memory, use_all_cores
 from ..errors import UserError
-from ..export.inference_file import NEW_PROGRAM, program_file
+from ..export.file_names import NEW_PROGRAM, program_file
 from ..old_programs import old_programs
 from ..progress import progress_bar
 from ..scopes import own_scope

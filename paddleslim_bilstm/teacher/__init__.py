@@ -1,11 +1,18 @@
-"""The classifier that is distilled: loaded, run fast, and asked once for its logits."""
+"""The classifier that is distilled: loaded, run fast, and asked once for its logits.
 
-from .engine import InferenceModel, batches_by_length, logits_of
-from .ensemble import load_teachers
-from .labelling import LABELS_FORMAT, Labels, bytes_of_answers, label, missing_bytes
-from .load import load_teacher
-from .onnx_teacher import OnnxTeacher
-from .teacher import PaddleTeacher, Teacher
+Its names are looked up when they are asked for: which files are a teacher, and what they say of themselves (`files`,
+`families`, `weights`), is read without Paddle.
+"""
 
-__all__ = ["InferenceModel", "LABELS_FORMAT", "Labels", "OnnxTeacher", "PaddleTeacher", "Teacher", "batches_by_length",
-           "bytes_of_answers", "label", "load_teacher", "load_teachers", "logits_of", "missing_bytes"]
+_HOMES = {"InferenceModel": "engine", "LABELS_FORMAT": "labelling", "Labels": "labelling",
+          "OnnxTeacher": "onnx_teacher", "PaddleTeacher": "teacher", "Teacher": "teacher",
+          "batches_by_length": "engine", "bytes_of_answers": "labelling", "label": "labelling", "load_teacher": "load",
+          "load_teachers": "ensemble", "logits_of": "engine", "missing_bytes": "labelling"}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -20,11 +20,10 @@ from ..old_programs import old_programs
 from ..scopes import dynamic_mode, own_scope
 from ..storage import is_write_error
 from .encoder import EncoderClassifier
-from .families import OTHER_WAYS, read_encoder
+from .families import OTHER_WAYS, check_classifier, read_encoder
 from .weights import read_config, read_pdparams, read_weights
 
 FEED_NAMES = ("input_ids", "token_type_ids")
-_CLASSIFIERS = ("classifier.", "linear.")  # the latter of BigBird and ERNIE-Doc
 _PLAIN_OUTPUT = {"use_cache": False, "return_dict": False, "output_hidden_states": False, "output_attentions": False}
 
 
@@ -42,15 +41,13 @@ def export_checkpoint(config_file: Path, weight_files: list[Path], pad_id: int, 
     """
     config = read_config(config_file)
     weights = read_weights(weight_files)
+    check_classifier(config_file, config, weights)
     scratch.mkdir(parents=True, exist_ok=True)
     encoder = read_encoder(config_file, config, weights, pad_id)
     if encoder is not None:
         spec, arrays = encoder
         _save(lambda: EncoderClassifier(spec, pad_id), arrays, FEED_NAMES[:1 + spec.takes_types], prefix)
         return
-    if not any(name.startswith(_CLASSIFIERS) for name in weights):
-        raise UserError(f"{weight_files[0]}: no classifier weights, so this is not a fine-tuned classifier; "
-                        "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")
     need_paddlenlp(f"{config_file}: is of none of the families that we load ourselves and", OTHER_WAYS)
     (scratch / "model.safetensors").write_bytes(safetensors.numpy.save(weights, {"format": "np"}))
     own_config = {**config, **_PLAIN_OUTPUT, "pad_token_id": pad_id, "dtype": "float32", "torch_dtype": "float32"}

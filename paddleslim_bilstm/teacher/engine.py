@@ -16,7 +16,7 @@ import paddle
 from paddle.inference import Config, create_predictor
 
 from .. import ranks
-from ..export.inference_file import NEW_PROGRAM, program_file
+from ..export.file_names import NEW_PROGRAM, program_file
 from ..tokens import Reader, Sentences
 
 TOKENS_PER_BATCH = 4096

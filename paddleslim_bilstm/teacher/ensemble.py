@@ -166,20 +166,30 @@ def _columns(first_name: str, first: Teacher, name: str, teacher: Teacher,
     if teacher.num_classes != first.num_classes:
         raise UserError(f"Global.model_dir: {name} has {teacher.num_classes} classes and {first_name} "
                         f"{first.num_classes}; several teachers must have the same ones")
-    order = tuple(range(first.num_classes))
     if label_names is None or teacher.label_names is None:
         if label_names is not None:
             _log.warning("%s does not name its classes; they are taken to be %s, in this order", name,
                          ", ".join(label_names))
-        return order
-    wanted, own = ([label.casefold() for label in names] for names in (label_names, teacher.label_names))
-    if sorted(wanted) != sorted(own) or len(set(own)) < len(own):
+        return tuple(range(first.num_classes))
+    columns = columns_by_name(label_names, teacher.label_names)
+    if columns is None:
         raise UserError(f"Global.model_dir: {name} names its classes {', '.join(teacher.label_names)}, not "
                         f"{', '.join(label_names)}; mend id2label in its config.json if they are the same")
-    columns = tuple(own.index(label) for label in wanted)
-    if columns != order:
+    if columns != tuple(range(first.num_classes)):
         _log.info("the classes of %s come in another order; they are sorted by their names", name)
     return columns
+
+
+def columns_by_name(wanted: Sequence[str], own: Sequence[str]) -> tuple[int, ...] | None:
+    """Return where each of the classes ``wanted`` is among a teacher's ``own``; None where they aren't the same ones.
+
+    >>> columns_by_name(["bad", "good"], ["Good", "Bad"])
+    (1, 0)
+    """
+    wanted, own = ([name.casefold() for name in names] for names in (wanted, own))
+    if sorted(wanted) != sorted(own) or len(set(own)) < len(own):
+        return None
+    return tuple(own.index(name) for name in wanted)
 
 
 def _short(names: Sequence[str]) -> list[str]:

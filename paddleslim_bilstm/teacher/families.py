@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -130,6 +130,7 @@ _DEFAULTS = {"hidden_act": "gelu", "num_hidden_layers": 12, "num_attention_heads
 
 
 _OTHER_HEADS = re.compile("For(TokenClassification|MultipleChoice)")  # whose weights have a classifier's names
+_OTHER_FAMILIES_HEADS = ("classifier.", "linear.")  # how they begin; the latter of BigBird and ERNIE-Doc
 
 
 def family_of(config: Mapping[str, Any]) -> Family | None:
@@ -149,6 +150,30 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
     parts = [part for part in inner if isinstance(part, dict)] if isinstance(inner, (list, tuple)) else []
     return {key: value for part in (*map(flat_config, parts), config) for key, value in part.items()
             if key != "init_args"}
+
+
+def check_classifier(config_file: Path, config: Mapping[str, Any], weights: Iterable[str]) -> None:
+    """Refuse a checkpoint that is no classifier of texts, by its config and the names of its weights.
+
+    Raises:
+        UserError: naming ``config_file``, and what to do.
+    """
+    config = flat_config(config)
+    head = _OTHER_HEADS.search(str(config.get("architectures") or config.get("init_class")))
+    if head:
+        raise UserError(f"{config_file}: is of a model {head[0]}, no classifier of whole texts; name the folder of one")
+    family = family_of(config)
+    heads = _OTHER_FAMILIES_HEADS if family is None else tuple(
+        f"{names['classifier']}.bias" for names in (family.torch, family.paddle))
+    prefixes = () if family is None else (f"{family.torch_prefix}.", f"{family.paddle_prefix}.")
+    if not any(name.startswith(heads) for name in _without_prefix(weights, prefixes)):
+        raise UserError(f"{config_file}: no classifier weights beside it, so this is a pretrained model and no "
+                        "fine-tuned classifier; name the folder of one, or this one as Finetune.model, to fine-tune it "
+                        "(`paddleslim-bilstm init` without --teacher writes such a YAML)")
+
+
+def _without_prefix(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
+    return [name[len(next(filter(name.startswith, prefixes), "")):] for name in names]
 
 
 _FAR = 128  # tokens between two, from where MPNet tells no distances apart
@@ -298,7 +323,7 @@ def read_encoder(config_file: Path, config: Mapping[str, Any], weights: Mapping[
     Args:
         pad_id: the padding's id, where the config doesn't name it.
         classes: outputs of the classifier for fine-tuning: what the checkpoint lacks of the two layers of the
-            classifier, or has in another size, is left out. Without it they must be there.
+            classifier, or has in another size, is left out. Without it they must be there, see `check_classifier`.
 
     Raises:
         UserError: settings that make no encoder, an encoder with parts that we don't have, or missing weights.
@@ -308,15 +333,9 @@ def read_encoder(config_file: Path, config: Mapping[str, Any], weights: Mapping[
     if family is None:
         return None
     prefixes = (f"{family.torch_prefix}.", f"{family.paddle_prefix}.")
-    bare = {name[len(next(filter(name.startswith, prefixes), "")):]: value for name, value in weights.items()}
+    bare = dict(zip(_without_prefix(weights, prefixes), weights.values()))
     prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in weights)), "")
     names = max((family.torch, family.paddle), key=lambda names: _found(names, bare))
-    head = _OTHER_HEADS.search(str(config.get("architectures") or config.get("init_class")))
-    if classes is None and head:
-        raise UserError(f"{config_file}: is of a model {head[0]}, no classifier of whole texts; name the folder of one")
-    if classes is None and f"{names['classifier']}.bias" not in bare:
-        raise UserError(f"{config_file}: no classifier weights beside it, so this is not a fine-tuned classifier; "
-                        "fine-tune it on the task first, or name the folder of the fine-tuned checkpoint")
     spec = _spec(family, _Settings(config_file, config, {**_DEFAULTS, **family.defaults}), bare, names, pad_id, classes)
     inner = bare.get(spec.spelled("layers.0.inner.weight", names))
     transposed = names is family.torch if inner is None or spec.hidden == spec.inner else len(inner) != spec.hidden

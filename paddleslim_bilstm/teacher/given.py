@@ -12,6 +12,7 @@ import paddle
 
 from ..augment import TransferSet
 from ..config import Config
+from ..config.schema import TOKENS, StudentConfig
 from ..errors import UserError, short
 from ..scopes import dynamic_mode
 from ..storage import checksum
@@ -34,16 +35,24 @@ _SHOWN = 4  # names of what a function holds, in a message
 LogitsOfTexts = Callable[[Sequence[Text]], Any]
 
 
-def tokenizer_of(settings: Config, data: Dataset, folder: Path) -> Tokenizer:
-    """Return the tokenizer of a run without a teacher's model: the one that the settings name, or one of words.
+def tokenizer_of(settings: Config, data: Dataset, given: Path | None, folder: Path) -> Tokenizer:
+    """Return the tokenizer of a run without a teacher's model: one that is given, or one of words.
 
     Args:
-        folder: where a tokenizer of the training text's words is written.
+        given: its folder.
+        folder: where else a tokenizer of the training text's words is written.
+
+    Raises:
+        UserError: it can't be read or does without the setting min_count, or no word occurs often enough.
     """
-    if settings.global_.tokenizer_dir is None:
-        texts = [*data.train_texts, *data.unlabeled_texts]
-        write_word_tokenizer(texts, settings.distill.student.min_count, folder)
-    return load_tokenizer(settings.global_.tokenizer_dir or folder)
+    student = settings.distill.student
+    if given is not None:
+        if student.vocabulary == TOKENS and student.min_count != StudentConfig().min_count:
+            raise UserError(f"bert_to_bilstm.student.min_count: is of a vocabulary of words, and this student reads "
+                            f"the tokens of {given}; remove it, or set vocabulary: words")
+        return load_tokenizer(given)
+    write_word_tokenizer([*data.train_texts, *data.unlabeled_texts], student.min_count, folder)
+    return load_tokenizer(folder)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from typing import Any, Sequence
 import numpy as np
 import paddle
 
-from ..export.inference_file import NEW_PROGRAM, forget_call_stacks, program_file
+from ..export.file_names import NEW_PROGRAM, program_file
+from ..export.inference_file import forget_call_stacks
 from ..old_programs import old_programs
 from ..scopes import own_scope
 from ..storage import checksum

@@ -32,8 +32,9 @@ _ROWS_PER_ARRAY = 1 << 16
 _ID = re.compile(rf"[0-9a-fA-F]{{{ID_DIGITS}}}")
 _SUM_TOLERANCE = 0.05  # of rounded probabilities
 _LARGEST_WHOLE = 2**53
-_REMEDY = ("if the texts were written with a model_dir, name it as Global.tokenizer_dir; else write them again with "
-           "`paddleslim-bilstm augment` and the configuration of this run, and label those")
+_REMEDY = ("if the texts were written with a model_dir, name it, or the folder tokenizer beside them, as "
+           "Global.tokenizer_dir; else write them again with `paddleslim-bilstm augment` and the configuration of this "
+           "run, and label those")
 _SHOWN = 5
 
 

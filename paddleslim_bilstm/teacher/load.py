@@ -10,16 +10,18 @@ from pathlib import Path
 import paddle
 
 from ..errors import UserError
-from ..export.inference_file import NEW_PROGRAM, ends_whole, program_file
+from ..export.file_names import NEW_PROGRAM, program_file
+from ..export.inference_file import ends_whole
 from ..scopes import static_mode
 from ..storage import check_folder, checksum, seal_folder, whole_folder
 from ..tokens import Framing, Tokenizer, load_tokenizer
 from .checkpoint import export_checkpoint
+from .files import model_files
 from .hints import hinting_program, write_hinting_program
-from .onnx_teacher import load_onnx_teacher, of_onnx_folder, onnx_file
+from .onnx_teacher import load_onnx_teacher
 from .program import Signature, read_parameter, read_signature, save_logits_only
 from .teacher import PaddleTeacher, Teacher
-from .weights import CONFIG_FILES, WEIGHT_FILES, checkpoint_files, of_pickles, read_config
+from .weights import CONFIG_FILES, read_config
 
 _log = logging.getLogger(__name__)
 
@@ -43,41 +45,13 @@ def load_teacher(model_dir: str | Path, work_dir: Path, model_filename: str | No
     """
     place = Path(model_dir)
     folder = place if place.is_dir() else place.parent
-    files = _model_files(place, model_filename, params_filename)
+    files = model_files(place, model_filename, params_filename)
     tokenizer = load_tokenizer(tokenizer_dir or folder)
     described = folder if (folder / "config.json").is_file() else Path(tokenizer_dir or folder)
     if files[0].suffix == ".onnx":
         return load_onnx_teacher(files[0], tokenizer, lambda classes: label_names_in(described, classes),
                                  _most_tokens(described))
     return _load_paddle_teacher(folder, described, files, tokenizer, Path(work_dir))
-
-
-def _model_files(place: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
-    """Return the files of the model that ``place`` is or holds, see `load_teacher`; an ONNX file comes alone."""
-    if place.suffix != ".onnx" and not place.is_dir():
-        raise UserError(f"Global.model_dir: {place} is not a folder; name the folder of the fine-tuned classifier, or "
-                        "its .onnx file")
-    paddle_files = []
-    if place.is_dir() and not (model_filename or "").endswith(".onnx"):
-        paddle_files = exported_files(place, model_filename, params_filename) or checkpoint_files(place)
-    if paddle_files:
-        if params_filename and paddle_files[0].name in CONFIG_FILES:
-            raise UserError(f"Global.params_filename: {place} holds a checkpoint, which names its weights itself; "
-                            "leave it out")
-        if others := sorted(file.name for file in place.glob("*.onnx")):
-            _log.info("the teacher is %s, not %s beside it, which Global.model_filename would name", paddle_files[-1],
-                      " or ".join(others))
-        return paddle_files
-    onnx = onnx_file(place, model_filename)
-    if onnx is None:
-        raise UserError(f"{place}: holds no model; looked for an inference model (.pdmodel or .json, with its "
-                        f".pdiparams), for a checkpoint ({' or '.join(CONFIG_FILES)} with "
-                        f"{' or '.join(WEIGHT_FILES)}) and for an ONNX file (.onnx)"
-                        f"{of_onnx_folder(place) or of_pickles(place)}")
-    if params_filename:
-        raise UserError(f"Global.params_filename: {onnx} says itself where its weights are; leave it out")
-    _log.info("the teacher is %s, which ONNX Runtime runs", onnx)
-    return [onnx]
 
 
 def _load_paddle_teacher(folder: Path, described: Path, files: list[Path], tokenizer: Tokenizer,
@@ -112,28 +86,6 @@ def _is_sound(copy: Path) -> bool:
         _log.warning("%s: not a sound copy of the teacher (%s); it is made again", copy, error)
         return False
     return True
-
-
-def exported_files(folder: Path, model_filename: str | None, params_filename: str | None) -> list[Path]:
-    """Return the program and the parameters of the exported model; empty where the folder holds none."""
-    if model_filename is None:
-        new = [file for file in sorted(folder.glob(f"*{NEW_PROGRAM}")) if file.with_suffix(".pdiparams").is_file()]
-        programs = sorted(folder.glob("*.pdmodel")) or new
-        if not programs:
-            return []
-        if len(programs) > 1:
-            names = ", ".join(program.name for program in programs)
-            raise UserError(f"{folder}: holds {len(programs)} inference models ({names}); "
-                            "name one as Global.model_filename")
-        program = programs[0]
-    else:
-        program = folder / model_filename
-        if not program.is_file():
-            raise UserError(f"Global.model_filename: {program} is missing; name a file in {folder}")
-    parameters = folder / params_filename if params_filename else program.with_suffix(".pdiparams")
-    if not parameters.is_file():
-        raise UserError(f"Global.params_filename: {parameters} is missing; name the parameters of {program.name}")
-    return [program, parameters]
 
 
 def _copy_exported(program: Path, parameters: Path, prefix: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from ..errors import UserError
-from ..export.inference_file import NEW_PROGRAM
+from ..export.file_names import NEW_PROGRAM
 from ..old_programs import HAS_NEW_PROGRAMS
 from ..tokens.framing import Feed
 

@@ -268,38 +268,3 @@ def _reason(error: Exception, file: Path) -> str:
     text = " ".join(str(error).replace(str(file), "").split())
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : |Load model from failed:", "", text)
     return text if len(text) <= 160 else f"{text[:160]}..."
-
-
-def onnx_file(place: Path, model_filename: str | None) -> Path | None:
-    """Return the ONNX file that ``place`` is, or that the folder ``place`` holds, if any.
-
-    It is the one called ``model_filename``, or ``model.onnx``, or the only one there.
-
-    Raises:
-        UserError: it is missing, or there are several.
-    """
-    if place.suffix == ".onnx" and not place.is_dir():
-        if not place.is_file():
-            raise UserError(f"Global.model_dir: {place} is missing; name the teacher's .onnx file, or a folder")
-        return place
-    if model_filename and model_filename.endswith(".onnx"):
-        if not (place / model_filename).is_file():
-            raise UserError(f"Global.model_filename: {place / model_filename} is missing; name a file in {place}"
-                            f"{of_onnx_folder(place)}")
-        return place / model_filename
-    found = sorted(place.glob("*.onnx"))
-    if len(found) > 1 and place / "model.onnx" not in found:
-        raise UserError(f"{place}: holds {len(found)} ONNX models ({', '.join(file.name for file in found)}); name one "
-                        "as Global.model_filename")
-    return place / "model.onnx" if len(found) > 1 else next(iter(found), None)
-
-
-def of_onnx_folder(place: Path) -> str:
-    """Return how the ONNX file in the subfolder ``onnx`` is named, as on Hugging Face's hub, the end of an error; else
-    nothing.
-    """
-    found = sorted(file.name for file in place.glob("onnx/*.onnx"))
-    if not found:
-        return ""
-    name = "model.onnx" if "model.onnx" in found else found[0]
-    return f"; for the one in its folder onnx, set Global.model_filename: onnx/{name}"

@@ -11,7 +11,8 @@ import numpy as np
 import paddle
 
 from ..errors import UserError
-from ..export.inference_file import NEW_PROGRAM, program_file, save_inference_model
+from ..export.file_names import NEW_PROGRAM, program_file
+from ..export.inference_file import save_inference_model
 from ..old_programs import old_programs
 from ..scopes import own_scope, static_mode
 from ..tokens.framing import DTYPES, IDS, MASK, TYPES, Feed

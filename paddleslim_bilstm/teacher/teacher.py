@@ -10,7 +10,7 @@ from typing import Any, Callable, ClassVar, NamedTuple, Sequence
 import numpy as np
 
 from ..cpu import cores_to_use
-from ..export.inference_file import program_file
+from ..export.file_names import program_file
 from ..tokens import Framing, Sentences, Tokenizer
 from .engine import Engine, load_engine, logits_of
 from .hints import Basis

@@ -15,11 +15,12 @@ from ..errors import UserError
 from ..progress import progress_bar
 from ..storage import read_json, whole_folder, write_json
 from ..task import Task
-from ..tokens import Sentences
+from ..tokens import TOKENIZER_FILES, Sentences, copy_tokenizer, has_tokenizer
 from .spelling import Speller
 
 PART_ROWS = 65_536
 DEV_FILE, MANIFEST, README = "dev.jsonl", "manifest.json", "README.md"
+TOKENIZER = "tokenizer"  # in the manifest, and a folder beside it
 ID_DIGITS = 16
 TEXT_FIELDS = ("id", "text", "text_a", "text_b", "input_ids")
 _FORMAT = 1
@@ -50,9 +51,10 @@ Then name the files, or this folder, in place of a model, and leave all else in 
 Global:
   teacher_labels: FOLDER
 ```
-
-(If it had a `model_dir` when these texts were made, name that folder as `tokenizer_dir` instead: the texts are of its
-tokens.)
+"""
+_OF_TOKENS = """
+The texts are of the tokens of the tokenizer in `{tokenizer}`, which is found by `{manifest}`. Leave both beside the
+answers, or set `tokenizer_dir: FOLDER/{tokenizer}`, too.
 """
 _PROBABILITIES = '- `"probabilities": [...]` in the same order, or by name, `{"NAME": 0.9, ...}`;\n'
 _DEV = (", and {count:,} texts of the dev set in\n`dev.jsonl`. Answer these, too, and the report holds the teacher's "
@@ -60,11 +62,13 @@ _DEV = (", and {count:,} texts of the dev set in\n`dev.jsonl`. Answer these, too
 
 
 def write_texts(folder: str | Path, transfer: TransferSet, dev: Sentences, speller: Speller, task: Task,
-                label_names: Sequence[str], tokens: bool = False) -> dict[str, int]:
+                label_names: Sequence[str], tokens: bool = False,
+                tokenizer_dir: Path | None = None) -> dict[str, int]:
     """Write the texts of the transfer set, and those of the dev set that it lacks, into ``folder``, all or nothing.
 
     Args:
         tokens: write the content tokens beside each text, ``input_ids``.
+        tokenizer_dir: the folder of a tokenizer to copy there, so that `tokenizer_beside` finds it.
 
     Returns:
         The lines of each file of texts.
@@ -85,11 +89,41 @@ def write_texts(folder: str | Path, transfer: TransferSet, dev: Sentences, spell
             (partial / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
             counts[name] = len(rows)
             bar.update(len(rows))
-        write_json(partial / MANIFEST, {"format": _FORMAT, "task": task.name, "label_names": list(label_names),
-                                        "texts": counts, "transfer_set": transfer.key})
+        manifest = {"format": _FORMAT, "task": task.name, "label_names": list(label_names), "texts": counts,
+                    "transfer_set": transfer.key}
+        if tokenizer_dir is not None:
+            (partial / TOKENIZER).mkdir()
+            copy_tokenizer(tokenizer_dir, partial / TOKENIZER)
+            manifest[TOKENIZER] = TOKENIZER
+        write_json(partial / MANIFEST, manifest)
         example = _rows(transfer.sentences.take(np.arange(1)), speller, False)[0]
-        (partial / README).write_text(_readme(counts, task, label_names, example, speller), encoding="utf-8")
+        readme = _readme(counts, task, label_names, example, speller)
+        if tokenizer_dir is not None:
+            readme += _OF_TOKENS.format(tokenizer=TOKENIZER, manifest=MANIFEST)
+        (partial / README).write_text(readme, encoding="utf-8")
     return counts
+
+
+def tokenizer_beside(paths: Sequence[str]) -> Path | None:
+    """Return the folder of the tokenizer that was written with texts, if the manifest beside their answers names one.
+
+    Args:
+        paths: files and folders of answers.
+
+    Raises:
+        UserError: it is not there.
+    """
+    for path in map(Path, paths):
+        manifest = (path if path.is_dir() else path.parent) / MANIFEST
+        name = read_json(manifest, "mend it, or remove it").get(TOKENIZER) if manifest.is_file() else None
+        if name is None:
+            continue
+        if name != TOKENIZER or not has_tokenizer(manifest.with_name(TOKENIZER)):
+            raise UserError(f"{manifest}: the texts are of the tokens of a tokenizer, whose folder {TOKENIZER} is not "
+                            "beside it; copy it there from the folder that augment wrote, or name it as "
+                            "Global.tokenizer_dir")
+        return manifest.with_name(TOKENIZER)
+    return None
 
 
 def part_name(number: int) -> str:
@@ -153,8 +187,12 @@ def check_replaceable(folder: Path) -> None:
     found = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
     ours = {MANIFEST, README}
     if folder.is_dir() and (folder / MANIFEST).is_file():
-        texts = read_json(folder / MANIFEST, "name another folder with --output").get("texts")
+        manifest = read_json(folder / MANIFEST, "name another folder with --output")
+        texts = manifest.get("texts")
         ours |= set(texts) if isinstance(texts, dict) else set()
+        if TOKENIZER in manifest and (folder / TOKENIZER).is_dir():
+            found |= {f"{TOKENIZER}/{file.name}" for file in (folder / TOKENIZER).iterdir()}
+            ours |= {TOKENIZER, *(f"{TOKENIZER}/{name}" for name in TOKENIZER_FILES)}
     strange = sorted(found - ours)
     if strange:
         raise UserError(f"--output: {folder} holds {strange[0]}, which augment has not written; name a new folder")

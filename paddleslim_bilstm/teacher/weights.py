@@ -6,7 +6,7 @@ import math
 import pickle
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 import numpy as np
 import safetensors
@@ -189,17 +189,46 @@ def read_weights(files: Sequence[Path]) -> dict[str, np.ndarray]:
     weights: dict[str, np.ndarray] = {}
     for file in files:
         weights.update(read_pdparams(file) if file.suffix == ".pdparams" else _read_safetensors(file))
+    return {name: _float32(value) for name, value in zip(_todays_names(weights), weights.values())}
+
+
+def weight_names(files: Sequence[Path]) -> list[str]:
+    """Return the names of the arrays that `read_weights` returns; of safetensors without reading these.
+
+    Raises:
+        UserError: as of `read_weights`.
+    """
+    names: list[str] = []
+    for file in files:
+        if file.suffix == ".pdparams":
+            names += read_pdparams(file)
+            continue
+        try:
+            with safetensors.safe_open(file, "numpy") as tensors:
+                names += tensors.keys()
+        except Exception as error:  # as below
+            raise _damaged(file, error) from None
+    return _todays_names(names)
+
+
+def _todays_names(names: Iterable[str]) -> list[str]:
+    """Return names in their order, without what wraps them all, and as they are spelled today."""
+    names = list(names)
     for wrapper in _WRAPPERS * 2:  # in either order
-        if weights and all(name.startswith(wrapper) for name in weights):
-            weights = {name.removeprefix(wrapper): value for name, value in weights.items()}
-    return {_modern_name(name): _float32(value) for name, value in weights.items()}
+        if all(name.startswith(wrapper) for name in names):
+            names = [name.removeprefix(wrapper) for name in names]
+    return list(map(_modern_name, names))
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: can't be read ({error}); {_REMEDY}")
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         tensors = safetensors.deserialize(path.read_bytes())
     except Exception as error:  # safetensors raises its own class and others, by version
-        raise UserError(f"{path}: can't be read ({error}); copy the checkpoint again") from None
+        raise _damaged(path, error) from None
     weights = {}
     for name, tensor in tensors:
         if tensor["dtype"] not in _SAFETENSORS_TYPES:
