@@ -23,7 +23,7 @@ from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
 from ..teacher.families import check_classifier, family_of
 from ..teacher.files import model_files
 from ..teacher.weights import CONFIG_FILES, read_config, weight_names
-from ..text.files import read_file, read_sample
+from ..text.files import TABLES, read_file, read_sample
 from ..text.rows import LABEL_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS, Rows, Text, TextColumn, find_columns, known_pair
 from ..tokens import has_tokenizer, load_tokenizer
 from .reading import load_config
@@ -31,7 +31,6 @@ from .schema import StudentConfig
 from .source import dumped
 
 SAMPLE_ROWS = 1000  # by which columns are found
-_TABLES = (".tsv", ".csv")  # whose first line names the columns
 _DEV_NAMES = ("dev", "valid", "validation", "val", "eval", "test")
 _DEV_SHARE, _MOST_DEV = 0.1, 2000  # where there is no dev file
 _LENGTHS = (32, 64, 128, 256, 512)
@@ -140,7 +139,7 @@ def look_at(data: str | Path, teacher: str | None = None, text_column: TextColum
     """
     file = Path(data)
     names, sample = read_sample(file, "DATA", SAMPLE_ROWS)
-    if file.suffix.lower() in _TABLES and text_column is None and label_column is None:
+    if file.suffix.lower() in TABLES and text_column is None and label_column is None:
         _check_names(names, sample, file)
     teacher_config = _teacher_config(teacher)
     label_column = label_column or _label_column(names, sample, text_column)
