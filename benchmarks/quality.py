@@ -57,6 +57,7 @@ VARIANTS = {  # name -> (config, overrides)
     "75 units": _student(embed_dim=300, hidden_size=75),
     "two layers": _student(num_layers=2),
     "two layers, 2 epochs": ("sst2.yaml", ["bert_to_bilstm.student.num_layers=2", "TrainConfig.epochs=2"]),
+    "two layers, 100 rounds": ("sst2.yaml", ["bert_to_bilstm.student.num_layers=2", "DataAugmentation.n_iter=100"]),
     "last states alone": _student(pooling="last"),
     "random embeddings": _student(embeddings="random"),
     "no hints": ("sst2.yaml", ["bert_to_bilstm.hint_weight=0"]),
