@@ -119,6 +119,15 @@ def test_the_schema_takes_no_overrides(capsys):
     assert "leave out CONFIG and -o" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("days", ["-1", "nan", "week"])
+def test_days_below_zero_would_clear_the_whole_cache(days, tmp_path, capsys):
+    entry = tmp_path / "teachers" / "teacher-1"
+    entry.mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        cli.main(["cache", "clear", "--cache-dir", str(tmp_path), f"--older-than={days}"])
+    assert f"{days} isn't a number of days, 0 or more" in capsys.readouterr().err and entry.is_dir()
+
+
 def test_what_cant_be_removed_from_the_cache_is_not_said_to_be(tmp_path, monkeypatch, capsys):
     from paddleslim_bilstm.commands import cache
     (tmp_path / "labels" / "mine").mkdir(parents=True)

@@ -1,6 +1,7 @@
 import argparse
 import io
 import json
+import pickle
 import re
 import shutil
 import subprocess
@@ -139,6 +140,16 @@ def test_a_copied_folder_gives_the_same_answers(output, tmp_path):
     texts = random_texts(10)
     shutil.copytree(output[0], tmp_path / "elsewhere")
     np.testing.assert_array_equal(Predictor(tmp_path / "elsewhere").logits(texts), Predictor(output[0]).logits(texts))
+
+
+def test_a_pickled_predictor_is_loaded_again_from_its_folder(output, tmp_path, monkeypatch):
+    monkeypatch.chdir(output[0])
+    first = Predictor(".", "onnx", threads=2)
+    monkeypatch.chdir(tmp_path)  # as where a process of a pool stands
+    again = pickle.loads(pickle.dumps(first))
+    texts = random_texts(5)
+    assert again.runtime == "onnx"
+    np.testing.assert_array_equal(again.logits(texts), first.logits(texts))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -29,7 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``cache`` to ``parser``."""
     parser.add_argument("action", choices=("list", "clear"), nargs="?", default="list")
     parser.add_argument("--cache-dir", metavar="FOLDER", help="as in Global.cache_dir; the default folder otherwise")
-    parser.add_argument("--older-than", metavar="DAYS", type=float, default=0.0, help="only what is older than that")
+    parser.add_argument("--older-than", metavar="DAYS", type=_days, default=0.0, help="only what is older than that")
+
+
+def _days(text: str) -> float:
+    with suppress(ValueError):
+        if float(text) >= 0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} isn't a number of days, 0 or more")
 
 
 def run(arguments: argparse.Namespace) -> int:

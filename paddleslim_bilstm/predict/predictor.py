@@ -27,7 +27,7 @@ class Predictor:
     """Classifies (or scores) texts with the student in ``folder``, an output folder of `compress` or a copy of it.
 
     Loading reads ``student.json``, the tokenizer's files and one model; Paddle is imported only for the runtime
-    ``paddle``. May be used from several threads at once.
+    ``paddle``. May be used from several threads at once, and pickled for other processes.
 
     Args:
         runtime: ``onnx-int8``, ``onnx`` or ``paddle``; by default the first of the two ONNX files that is there.
@@ -50,6 +50,7 @@ class Predictor:
         if not 1 <= threads <= _MOST_THREADS:
             raise UserError(f"threads: is {threads}; it must be from 1 to {_MOST_THREADS}")
         folder = Path(folder)
+        self._folder = folder.absolute()  # where it is even when the process stands elsewhere
         self._spec = read_spec(folder)
         self.runtime = _choose_runtime(folder, runtime)
         self.task = self._spec.task
@@ -71,6 +72,10 @@ class Predictor:
         self._threads = threads
         self._workers = Workers(1 if self.runtime == "paddle" else threads)
         self._check_model(path)
+
+    def __reduce__(self) -> tuple:
+        """Pickled, it is its folder, which is loaded anew wherever that is unpickled."""
+        return type(self), (str(self._folder), self.runtime, self._threads)
 
     def predict(self, texts: Sequence[Text], batch_size: int = 16) -> list[Answer]:
         """Return a `Prediction` for each of ``texts``, in their order, or what the student's task has in its place.
