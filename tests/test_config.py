@@ -240,7 +240,7 @@ def test_files_that_hold_no_configuration(written, tmp_path):
     assert "directory" in error_of(tmp_path)
     assert "sections" in error_of(written(""))
     assert "sections" in error_of(written("just text"))
-    assert "nested too deeply" in error_of(written("a: " + "[" * 1500))
+    assert "nested too deeply" in error_of(written("a: " + "[" * 5000))
     endless = {"bert_to_bilstm": {}}
     endless["bert_to_bilstm"]["student"] = endless
     assert "nested too deeply" in error_of(endless)
