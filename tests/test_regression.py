@@ -82,6 +82,7 @@ def test_the_whole_job(config, rows, tmp_path, capsys):
 
 def test_alpha_and_unlabelled_text(config, rows):
     config["bert_to_bilstm"].update(alpha=0.5, train_alone=False)
+    config["TrainConfig"]["epochs"] = 4
     result = compress(config, train=rows[:300], dev=rows[300:], unlabeled=[text for text, _ in rows[300:]])
     assert result.report.models[-1].pearson > 0.4
 
