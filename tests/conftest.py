@@ -85,7 +85,32 @@ def quick_measuring():
     from paddleslim_bilstm.report import measure as latency
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "_BUDGET_S", 0.01)
+        patch.setattr(latency, "_FEWEST_SENTENCES", 5)
         yield
+
+
+class Ended(Exception):
+    """A run has come as far as a test looks."""
+
+
+@pytest.fixture
+def ends_before(monkeypatch):
+    """``ends_before(name)``: runs end with `Ended` in place of that stage from now on; returns those they came through.
+    """
+    from paddleslim_bilstm.run import RunFolder
+    stage = RunFolder.stage
+
+    def end_before(last: str) -> list[str]:
+        passed = []
+
+        def stage_or_end(run, name, *arguments, **options):
+            if name == last:
+                raise Ended(name)
+            passed.append(name)
+            return stage(run, name, *arguments, **options)
+        monkeypatch.setattr(RunFolder, "stage", stage_or_end)
+        return passed
+    return end_before
 
 
 class TinyTeachers:

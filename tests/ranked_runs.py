@@ -83,7 +83,9 @@ class Stories:
             for run in runs:
                 run.follow(0.1)
             if any(run.code for run in runs):
-                time.sleep(2)  # the launcher looks every two seconds
+                looks = time.monotonic() + 2  # the launcher does every two seconds
+                for run in runs:
+                    run.follow(looks - time.monotonic())
                 for run in runs:
                     run.kill(signal.SIGTERM)
             if time.monotonic() > end:
@@ -148,16 +150,18 @@ def soon(rank: int) -> None:
 
 def fallen_silent(stories: Stories) -> list[dict[str, Any]]:
     """Stop each of two ranks, in labelling and in training, as if its machine had no power, until the other ends."""
-    found = []
-    for victim, stage in ((1, "label"), (0, "distil")):
-        runs = stories.start("silent", 2, limit_s=8)
+    stopped = []
+    for victim, stage in ((1, "label"), (0, "distil")):  # the first story waits while the second one goes on
+        name = f"silent-{stage}"
+        runs = stories.start(name, 2, limit_s=8)
         runs[0].follow(_ENDED_S, until=stage)
         runs[victim].kill(signal.SIGSTOP)
-        began = time.monotonic()
+        stopped.append((name, runs, victim))
+    found = []
+    for name, runs, victim in stopped:
         runs[1 - victim].follow(_ENDED_S)
-        took = time.monotonic() - began
         runs[victim].kill()
-        found.append({**stories.end("silent", runs), "seconds": took})
+        found.append(stories.end(name, runs))
     return found
 
 
@@ -183,19 +187,20 @@ def main() -> None:
 
 def others(stories: Stories) -> dict[str, Any]:
     """Return what becomes of two ranks, and of what can go wrong with them."""
-    found = {"two": stories.end("two", stories.start("two", 2))}
-    found["pruned"] = stories.end("two", stories.start("two", 2, "UnstructurePrune={{}}"))
-    found["failing"] = stories.end("failing", stories.start("failing", 2, before=failing))
-    found["missing"] = [stories.end("missing", stories.start("missing", 2, only=rank, limit_s=2))
-                        for rank in (0, 1)]
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        found["taken"] = stories.end("taken", stories.start("taken", 2, only=0, limit_s=5, port=port))
-    found["apart"] = apart(stories)
-    found["silent"] = fallen_silent(stories)
-    found["finetuned"] = [finetuned(stories, count) for count in (1, 2)]
+        waiting = {"taken": stories.start("taken", 2, only=0, limit_s=5, port=port)}
+        waiting.update({f"missing-{rank}": stories.start(f"missing-{rank}", 2, only=rank, limit_s=2)
+                        for rank in (0, 1)})
+        found = {"two": stories.end("two", stories.start("two", 2))}
+        found["pruned"] = stories.end("two", stories.start("two", 2, "UnstructurePrune={{}}"))
+        found["failing"] = stories.end("failing", stories.start("failing", 2, before=failing))
+        found["apart"] = apart(stories)
+        found["silent"] = fallen_silent(stories)
+        found["finetuned"] = [finetuned(stories, count) for count in (1, 2)]
+        found.update({name: stories.end(name, runs) for name, runs in waiting.items()})
     return found
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import yaml
+from conftest import Ended
 from test_finetune import Killed, huggingface_bert, write_reviews
 from test_student import SPEC, accuracy, adam, plan, token_sum_task, weights_for
 
@@ -62,7 +63,7 @@ def test_a_resumed_training_has_the_curves_of_one_that_was_never_killed(tmp_path
     assert [metric for _, metric, _ in straight.evaluations] == values
 
 
-def test_all_trainings_of_a_run_are_shown(tmp_path, monkeypatch):
+def test_all_trainings_of_a_run_are_shown(tmp_path, monkeypatch, ends_before):
     pytest.importorskip("visualdl")
     told = []
     monkeypatch.setattr(logging.getLogger("paddleslim_bilstm.curves"), "info",
@@ -75,8 +76,13 @@ def test_all_trainings_of_a_run_are_shown(tmp_path, monkeypatch):
               "bert_to_bilstm": {"student": {"embed_dim": 8, "hidden_size": 8}}, "DataAugmentation": {"n_iter": 0},
               "TrainConfig": {"train_iter": 6, "eval_iter": 3}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    for _ in range(2):                                              # the second time all is in the cache
-        assert cli.main(["compress", str(tmp_path / "run.yaml")]) == 0
+    for taken_from_cache in (False, True):
+        if taken_from_cache:
+            ends_before("export")
+            with pytest.raises(Ended):
+                cli.main(["compress", str(tmp_path / "run.yaml")])
+        else:
+            assert cli.main(["compress", str(tmp_path / "run.yaml")]) == 0
         assert points(tmp_path / "out", "finetune", "loss")[0] == list(range(1, 41))
         assert points(tmp_path / "out", "finetune", "dev_metric")[0] == [20, 40]
         for name in ("alone", "distilled"):

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import pytest
 import safetensors.numpy
+from conftest import Ended
 
 from paddleslim_bilstm import compress
 from paddleslim_bilstm.cli import main
@@ -274,7 +275,7 @@ def test_a_regression_is_fine_tuned_with_numbers(config, tmp_path):
     assert load_teacher(teacher, tmp_path / "work").num_classes == 1
 
 
-def test_compress_fine_tunes_first_where_there_is_no_teacher(config, tmp_path, caplog):
+def test_compress_fine_tunes_first_where_there_is_no_teacher(config, tmp_path, caplog, ends_before):
     config["Global"]["save_dir"] = str(tmp_path / "student")
     config["Finetune"]["epochs"] = 1
     config.update({"bert_to_bilstm": {"student": {"embed_dim": 8, "hidden_size": 8}, "train_alone": False},
@@ -283,13 +284,13 @@ def test_compress_fine_tunes_first_where_there_is_no_teacher(config, tmp_path, c
         report = compress(config).report
     assert "holds no teacher yet" in caplog.text and "fine-tune teacher" in report.seconds
     teacher = files_in(Path(config["Global"]["model_dir"]))
-    caplog.clear()
-    with caplog.at_level(logging.INFO):
-        assert "fine-tune teacher" not in compress(config).report.seconds
-    assert "taken as it is" in caplog.text
-    caplog.clear()
-    compress(config, overrides=["Finetune.epochs=2"])
-    assert "fine-tuned with other settings" in caplog.text
+    passed = ends_before("check teacher")
+    for overrides, said in (([], "taken as it is"), (["Finetune.epochs=2"], "fine-tuned with other settings")):
+        caplog.clear()
+        with caplog.at_level(logging.INFO), pytest.raises(Ended):
+            compress(config, overrides=overrides)
+        assert said in caplog.text
+    assert passed == 2 * ["load teacher", "read text"]
     assert files_in(Path(config["Global"]["model_dir"])) == teacher
 
 

@@ -98,7 +98,7 @@ def test_two_ranks_fine_tune_the_same_teacher(stories):
 
 @forks
 def test_ranks_that_dont_meet_say_so_within_the_time_limit(stories):
-    first, second = stories["missing"]
+    first, second = stories["missing-0"], stories["missing-1"]
     assert first["codes"] == second["codes"] == stories["taken"]["codes"] == [2]
     assert "rank 0 of 2: not all other ranks have come" in errors_in(first["texts"][0])[0]
     assert "rank 1 of 2: rank 0 doesn't answer" in errors_in(second["texts"][0])[0]

@@ -183,6 +183,7 @@ class Clockwork:
     def __init__(self, monkeypatch, ms_per_token=0.2):
         self.now_ms, self.ms_per_token, self.feeds = 0.0, ms_per_token, []
         monkeypatch.setattr(latency, "_BUDGET_S", 20.0)  # other tests measure less
+        monkeypatch.setattr(latency, "_FEWEST_SENTENCES", 40)
         monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: self.now_ms / 1000))
 
     def __call__(self, input_ids, token_type_ids):

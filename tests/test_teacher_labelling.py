@@ -32,6 +32,22 @@ def teacher(tiny_teacher, tmp_path_factory):
     return load_teacher(tiny_teacher(), tmp_path_factory.mktemp("work"))
 
 
+@pytest.fixture(scope="module")
+def few(teacher):
+    """Sentences, and what the teacher answers to each alone."""
+    sentences = random_sentences(300)
+    return sentences, one_by_one(teacher, sentences)
+
+
+@pytest.fixture(scope="module")
+def many(teacher, tmp_path_factory):
+    """Sentences of five chunks, and their labels by one engine."""
+    sentences = random_sentences(1900)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labelling, "CHUNK_SENTENCES", CHUNK)
+        return sentences, np.array(label(teacher, sentences, tmp_path_factory.mktemp("many"), "many", threads=1).logits)
+
+
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(labelling, "CHUNK_SENTENCES", CHUNK)
@@ -68,18 +84,18 @@ def test_batches_at_the_edges():
     assert [batch.tolist() for batch in batches_by_length(np.array([0, 5000]), 4096)] == [[1], [0]]
 
 
-def test_logits_come_in_the_order_of_the_sentences(teacher):
-    sentences = random_sentences(200)
+def test_logits_come_in_the_order_of_the_sentences(teacher, few):
+    sentences, expected = few
     done = []
     logits = logits_of(InferenceModel(teacher.prefix, 1), sentences, teacher.framing, done.append)
-    np.testing.assert_allclose(logits, one_by_one(teacher, sentences), atol=1e-5)
-    assert sum(done) == 200
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert sum(done) == 300
     assert logits_of(InferenceModel(teacher.prefix, 1), random_sentences(0), teacher.framing).shape[0] == 0
 
 
 @pytest.mark.parametrize("threads, engines", [(2, 2), (7, 7), (12, 6)])
-def test_engines_side_by_side_answer_as_one(teacher, threads, engines):
-    sentences, before = random_sentences(300), threading.active_count()
+def test_engines_side_by_side_answer_as_one(teacher, few, threads, engines):
+    (sentences, expected), before = few, threading.active_count()
     network = teacher.engine(threads=threads)
     assert isinstance(network, SideBySide) and network._count == engines
     batches = list(batches_by_length(sentences.lengths + 2, token_budget=64))
@@ -90,7 +106,7 @@ def test_engines_side_by_side_answer_as_one(teacher, threads, engines):
     for index in batches:
         np.testing.assert_array_equal(answers[index[0]], one.run(*teacher.framing.batch(sentences, index)))
     together = logits_of(network, sentences, teacher.framing)
-    np.testing.assert_allclose(together, one_by_one(teacher, sentences), atol=1e-5)
+    np.testing.assert_allclose(together, expected, atol=1e-5)
     del network
     teacher.release()
     gc.collect()
@@ -119,9 +135,9 @@ def test_labels_are_the_logits_mapped_from_disk(teacher, tmp_path, small_chunks)
     assert len(chunks(tmp_path)) == 3
 
 
-def test_a_killed_run_goes_on_and_damaged_chunks_are_made_again(teacher, tmp_path, small_chunks, caplog):
-    sentences = random_sentences(1900)
-    expected = np.array(label(teacher, sentences, tmp_path, "abc", threads=1).logits)
+def test_a_killed_run_goes_on_and_damaged_chunks_are_made_again(teacher, many, tmp_path, small_chunks, caplog):
+    sentences, expected = many
+    label(teacher, sentences, tmp_path, "abc", threads=1)
     files = chunks(tmp_path)
     assert len(files) == 5
     files[1].unlink()  # never finished
@@ -139,15 +155,15 @@ def test_a_killed_run_goes_on_and_damaged_chunks_are_made_again(teacher, tmp_pat
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_longer_transfer_set_takes_what_a_shorter_one_has(links, teacher, tmp_path, small_chunks, monkeypatch):
-    sentences = random_sentences(1900)
+def test_a_longer_transfer_set_takes_what_a_shorter_one_has(links, teacher, many, tmp_path, small_chunks,
+                                                            monkeypatch):
+    sentences, alone = many
     label(teacher, sentences.take(np.arange(1000)), tmp_path / "kept", "few", threads=1)
     before = {file.name: file for file in chunks(tmp_path / "kept")}
     if not links:
         monkeypatch.setattr(os, "link", lambda source, target: (_ for _ in ()).throw(OSError("no links here")))
     longer = label(teacher, sentences, tmp_path / "kept", "more", threads=1)
-    alone = label(teacher, sentences, tmp_path / "alone", "more", threads=1)
-    np.testing.assert_array_equal(longer.logits, alone.logits)
+    np.testing.assert_array_equal(longer.logits, alone)
     after = [file for file in chunks(tmp_path / "kept") if file not in before.values()]
     assert [file.name in before for file in sorted(after)] == [True, True, False, False, False]
     assert [os.path.samefile(file, before[file.name]) for file in sorted(after)[:2]] == [links] * 2

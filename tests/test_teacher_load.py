@@ -16,7 +16,7 @@ from teachers import HIDDEN, VOCABULARY
 
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher, logits_of
-from paddleslim_bilstm.teacher.weights import read_pdparams
+from paddleslim_bilstm.teacher.weights import read_pdparams, read_weights
 from paddleslim_bilstm.tokens import BERT_FEEDS
 
 pytestmark = pytest.mark.usefixtures("in_old_programs")
@@ -31,6 +31,13 @@ KINDS = ["paddlenlp", "huggingface", "exported"]
 @pytest.fixture(scope="module")
 def folders(tiny_teacher) -> dict[str, Path]:
     return {kind: tiny_teacher(kind, label_names=["negative", "positive"]) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def loaded(folders, tmp_path_factory):
+    """The teachers of ``folders`` by kind, each loaded once: for tests that change neither them nor their copies."""
+    work = tmp_path_factory.mktemp("loaded")
+    return {kind: load_teacher(folder, work) for kind, folder in folders.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +56,8 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
 
 
-def test_all_forms_of_one_teacher_answer_alike(folders, tmp_path):
-    logits = {kind: answers(load_teacher(folders[kind], tmp_path)) for kind in KINDS}
+def test_all_forms_of_one_teacher_answer_alike(loaded):
+    logits = {kind: answers(loaded[kind]) for kind in KINDS}
     assert logits["paddlenlp"].shape == (len(TEXTS), 2) and logits["paddlenlp"].dtype == np.float32
     assert np.ptp(logits["paddlenlp"], axis=0).max() > 0.1
     np.testing.assert_allclose(logits["huggingface"], logits["paddlenlp"], atol=1e-5)
@@ -58,8 +65,8 @@ def test_all_forms_of_one_teacher_answer_alike(folders, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_script_in_dynamic_mode_loads_it_too_and_stays_there(folders, tmp_path, kind):
-    in_static = load_teacher(folders[kind], tmp_path / "static")
+def test_a_script_in_dynamic_mode_loads_it_too_and_stays_there(folders, loaded, tmp_path, kind):
+    in_static = loaded[kind]
     paddle.disable_static()
     try:
         teacher = load_teacher(folders[kind], tmp_path / "dynamic")
@@ -110,8 +117,8 @@ def test_a_second_call_uses_the_copy_and_another_teacher_gets_its_own(folders, t
     assert not [name for name in os.listdir(tmp_path) if not name.startswith("teacher-")]
 
 
-def test_padding_does_not_change_the_answer(folders, tmp_path):
-    teacher = load_teacher(folders["huggingface"], tmp_path)
+def test_padding_does_not_change_the_answer(loaded):
+    teacher = loaded["huggingface"]
     model, sentences = InferenceModel(teacher.prefix, 1), teacher.tokenizer.encode(TEXTS)
     batch = teacher.framing.batch(sentences, np.arange(len(TEXTS)))[0]
     np.testing.assert_allclose(model.run(batch, np.zeros_like(batch)), answers(teacher), atol=1e-5)
@@ -137,15 +144,14 @@ def test_a_model_that_ignores_token_types_still_takes_both_feeds(tiny_teacher, t
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_embeddings_are_the_word_embeddings(folders, kind, tmp_path):
-    teacher = load_teacher(folders[kind], tmp_path)
+def test_embeddings_are_the_word_embeddings(folders, loaded, kind):
     expected = read_pdparams(folders["paddlenlp"] / "model_state.pdparams")["bert.embeddings.word_embeddings.weight"]
-    embeddings = teacher.embeddings
+    embeddings = loaded[kind].embeddings
     assert embeddings.shape == (len(VOCABULARY), HIDDEN) and embeddings.dtype == np.float32
     np.testing.assert_array_equal(embeddings, expected)
 
 
-def test_bfloat16_and_sharded_safetensors(folders, tmp_path):
+def test_bfloat16_and_sharded_safetensors(folders, loaded, tmp_path):
     import safetensors.numpy
     weights = safetensors.numpy.load_file(str(folders["huggingface"] / "model.safetensors"))
     folder = shutil.copytree(folders["huggingface"], tmp_path / "teacher")
@@ -163,29 +169,39 @@ def test_bfloat16_and_sharded_safetensors(folders, tmp_path):
         (folder / file).write_bytes(len(text).to_bytes(8, "little") + text + data)
         weight_map.update(dict.fromkeys(part, file))
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    expected = answers(load_teacher(folders["huggingface"], tmp_path / "work"))
-    np.testing.assert_allclose(answers(load_teacher(folder, tmp_path / "work")), expected, atol=0.2)
+    np.testing.assert_allclose(answers(load_teacher(folder, tmp_path / "work")), answers(loaded["huggingface"]),
+                               atol=0.2)
 
 
-def test_paddlenlp_safetensors_are_not_taken_for_hugging_faces(folders, tmp_path):
+def test_paddlenlp_safetensors_are_not_taken_for_hugging_faces(folders, loaded, tmp_path):
     import safetensors.numpy
     folder = shutil.copytree(folders["paddlenlp"], tmp_path / "teacher")
     weights = read_pdparams(folder / "model_state.pdparams")
     (folder / "model_state.pdparams").unlink()
     safetensors.numpy.save_file(weights, str(folder / "model.safetensors"), {"format": "np"})
-    np.testing.assert_allclose(answers(load_teacher(folder, tmp_path / "work")),
-                               answers(load_teacher(folders["paddlenlp"], tmp_path / "work")), atol=1e-6)
+    np.testing.assert_allclose(answers(load_teacher(folder, tmp_path / "work")), answers(loaded["paddlenlp"]),
+                               atol=1e-6)
 
 
 @pytest.mark.parametrize("wrappers", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "_layers."])
 def test_names_of_wrapped_models_are_read_without_the_wrapper(folders, tmp_path, wrappers):
     import safetensors.numpy
+    plain, wrapped = folders["huggingface"] / "model.safetensors", tmp_path / "model.safetensors"
+    weights = safetensors.numpy.load_file(str(plain))
+    safetensors.numpy.save_file({wrappers + name: value for name, value in weights.items()}, str(wrapped))
+    expected, found = read_weights([plain]), read_weights([wrapped])
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_wrapped_model_is_loaded(folders, loaded, tmp_path):
+    import safetensors.numpy
     folder = shutil.copytree(folders["huggingface"], tmp_path / "teacher")
     weights = safetensors.numpy.load_file(str(folder / "model.safetensors"))
-    safetensors.numpy.save_file({wrappers + name: value for name, value in weights.items()},
+    safetensors.numpy.save_file({f"module._orig_mod.{name}": value for name, value in weights.items()},
                                 str(folder / "model.safetensors"))
-    np.testing.assert_array_equal(answers(load_teacher(folder, tmp_path / "work")),
-                                  answers(load_teacher(folders["huggingface"], tmp_path / "work")))
+    np.testing.assert_array_equal(answers(load_teacher(folder, tmp_path / "work")), answers(loaded["huggingface"]))
 
 
 class RunsCode:
@@ -364,13 +380,13 @@ def test_a_fixed_width_is_kept(tmp_path):
     np.testing.assert_allclose(answers(fixed), answers(fixed, TEXTS[::-1])[::-1], atol=1e-5)
 
 
-def test_logits_are_found_among_other_outputs(folders, tiny_teacher, tmp_path):
+def test_logits_are_found_among_other_outputs(loaded, tiny_teacher, tmp_path):
     """A checkpoint with use_cache is exported with keys and values beside the logits."""
     teacher = load_teacher(export(tmp_path / "many", masked_network(extra_outputs=True)), tmp_path / "work")
     assert answers(teacher).shape == (len(TEXTS), 2)
     caching = tiny_teacher("exported", use_cache=True)
-    np.testing.assert_allclose(answers(load_teacher(caching, tmp_path / "work")),
-                               answers(load_teacher(folders["exported"], tmp_path / "work")), atol=1e-5)
+    np.testing.assert_allclose(answers(load_teacher(caching, tmp_path / "work")), answers(loaded["exported"]),
+                               atol=1e-5)
 
 
 def test_the_real_teacher_answers_as_the_reference(shared, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,6 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 from paddleslim_bilstm.cli import main
-sys.exit(main(sys.argv[1:]))
 """
 CONFIG = """
 Global:
@@ -49,8 +49,8 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", BLOCK, *arguments], cwd=folder, capture_output=True, text=True,
+def run(folder: Path, *arguments: str, code: str = "sys.exit(main(sys.argv[1:]))") -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", BLOCK + code, *arguments], cwd=folder, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
@@ -65,16 +65,30 @@ def test_a_whole_run_from_a_pretrained_folder_does_without(folder):
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, done.stderr
 
 
-@pytest.mark.parametrize("override, message", [
-    ("Global.dataset=[glue,sst-2]", "Global.dataset: needs PaddleNLP"),
-    ("Finetune.model=bert-base-uncased", "no folder bert-base-uncased, and a model's name needs PaddleNLP"),
-    ("bert_to_bilstm.student.embeddings=glove.wiki2014-gigaword.target.word-word.dim50.en",
-     "dim50.en is no file, and a TokenEmbedding's name needs PaddleNLP"),
-])
-def test_what_needs_it_says_so_in_one_line(folder, override, message):
-    others = ["Global.train_file=null", "Global.dev_file=null"] if "dataset" in override else []
-    done = run(folder, "compress", "run.yaml", "-o", override, *others, "Global.model_dir=another")
-    assert done.returncode == 2
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: ") and message in last
+NEEDS = {
+    "Global.dataset=[glue,sst-2]": "Global.dataset: needs PaddleNLP",
+    "Finetune.model=bert-base-uncased": "no folder bert-base-uncased, and a model's name needs PaddleNLP",
+    "bert_to_bilstm.student.embeddings=glove.wiki2014-gigaword.target.word-word.dim50.en":
+        "dim50.en is no file, and a TokenEmbedding's name needs PaddleNLP"}
+
+
+@pytest.fixture(scope="module")
+def refusals(folder) -> dict[str, tuple[str, str]]:
+    """The last line that each of ``NEEDS`` ends with, and its exit code; all in one process."""
+    each = [["compress", "run.yaml", "-o", override, "Global.model_dir=another",
+             *(["Global.train_file=null", "Global.dev_file=null"] if "dataset" in override else [])]
+            for override in NEEDS]
+    done = run(folder, json.dumps(each), code="import json\nfor arguments in json.loads(sys.argv[1]):\n"
+                                              "    print('exit code', main(arguments), file=sys.stderr)")
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    ends = [number for number, line in enumerate(lines) if line.startswith("exit code ")]
+    return {override: (lines[end - 1], lines[end]) for override, end in zip(NEEDS, ends)}
+
+
+@pytest.mark.parametrize("override", NEEDS)
+def test_what_needs_it_says_so_in_one_line(refusals, override):
+    last, code = refusals[override]
+    assert code == "exit code 2"
+    assert last.startswith("error: ") and NEEDS[override] in last
     assert 'pip install "paddleslim-bilstm[paddlenlp]" (Python 3.12 at most), or name' in last
