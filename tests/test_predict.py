@@ -346,3 +346,6 @@ def test_evaluate_gives_accuracy_and_f1_on_a_file(output, monkeypatch, capsys, t
     assert row["runtime"] == "onnx" and row["sentences"] == len(texts)
     assert row["accuracy"] == pytest.approx(1 - 10 / len(texts))
     assert all(-1 < row[metric] < 1 for metric in ("f1", "macro_f1", "matthews"))
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\t0\nbad\t3\nfine\t1\n")
+    with pytest.raises(UserError, match=r"dev.tsv:3: the labels 3 are none of the student's classes \(class 0, "):
+        run_command(evaluate_command, monkeypatch, capsys, [output[0], "--data", tmp_path / "dev.tsv"])

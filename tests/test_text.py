@@ -289,7 +289,10 @@ def test_fewer_labels_than_classes_need_ids_or_names():
 
 @pytest.mark.parametrize("labels, names, part", [
     ({"a", "b", "c"}, ["a", "b"], r"labels c are none of the teacher's classes \(a, b\)"),
-    ({"0", "1", "2"}, ["a", "b"], "labels 0, 1, 2 are none"),
+    ({"0", "1", "2"}, ["a", "b"], "labels 2 are none"),
+    ({"0.0", "1.0", "2.0", "-1.0"}, ["a", "b"], "labels -1, 2 are none"),
+    ({"0.0", "1", "?"}, ["a", "b"], r"labels \? are none"),
+    ({"a", "1"}, ["a", "b"], "labels 1 are none"),    # names are meant
     ({"A", "aa"}, ["a", "AA"], None),
     ({"aA", "x"}, ["aa", "AA"], "labels aA, x"),      # aA could be either
     ({"a", "b", "c"}, None, "has 3 classes"),
@@ -301,6 +304,14 @@ def test_classes_that_dont_match_the_teacher_are_named(labels, names, part):
     else:
         with pytest.raises(UserError, match=part):
             label_scheme(labels, 2, names, "t")
+
+
+def test_a_class_too_many_is_named_with_its_line_and_the_student_is_no_teacher(written):
+    rows = read(written("n.tsv", "text\tlabel\na\t0\nb\t1\nc\t2\n"))
+    rows.labels_of = "student"
+    message = r"n.tsv:4: the labels 2 are none of the student's classes \(neg, pos\); use these names, or 0 to 1"
+    with pytest.raises(UserError, match=message):
+        rows.task.scheme(None, rows, 2, ["neg", "pos"])
 
 
 def test_sorted_order_without_teacher_names_is_told(caplog):

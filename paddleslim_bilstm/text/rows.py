@@ -194,6 +194,7 @@ class Rows:
         task: says what the labels are.
         column_settings: what the user names the columns of text and label by, for messages.
         columns_of: the source whose columns these settings name first of all, if it is another.
+        labels_of: the model whose labels these must be, for messages: "teacher" or "student".
     """
 
     source: str
@@ -208,6 +209,7 @@ class Rows:
     task: Task = CLASSIFICATION
     column_settings: tuple[str, str] = COLUMN_SETTINGS
     columns_of: str = ""
+    labels_of: str = "teacher"
 
     @property
     def pairs(self) -> bool:
