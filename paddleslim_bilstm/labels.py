@@ -179,7 +179,7 @@ def label_as_text(label: Any, where: str, must_be: str) -> str:
     """
     if label is None or isinstance(label, str):
         return (label or "").strip()
-    if isinstance(label, bool):
+    if isinstance(label, (bool, np.bool_)):
         return str(label).lower()
     whole = isinstance(label, numbers.Integral)  # however large
     if whole or isinstance(label, numbers.Real) and label == label and float(label).is_integer():

@@ -398,6 +398,18 @@ def test_python_lists_replace_files():
     assert data.label_names == ["0", "1"]
 
 
+def test_rows_may_be_those_of_an_array_and_labels_numpys_booleans():
+    rows = np.array([["a", np.bool_(True)], ["b", False]], object)
+    data = load_dataset(GlobalConfig(), 2, ["false", "true"], train=rows, dev=[("c", np.bool_(True)), ("d", False)],
+                        unlabeled=np.array(["e", "f"]))
+    assert data.train_texts == ["a", "b"] and data.train_labels.tolist() == data.dev_labels.tolist() == [1, 0]
+    assert data.unlabeled_texts == ["e", "f"]
+    pairs = np.array([["a", "b", "1"], ["c", "d", "0"]])
+    data = load_dataset(GlobalConfig(), 2, train=pairs, dev=[("e", "f", 1), ("g", "h", 0)])
+    assert data.train_texts == [("a", "b"), ("c", "d")] and data.train_labels.tolist() == [1, 0]
+    assert "train[0]: must be {column: value}, (text, label)" in dataset_error(train=np.array([["a"]]))
+
+
 def test_training_text_may_lack_labels_where_none_are_needed():
     data = load_dataset(GlobalConfig(), 2, ["neg", "pos"], train=["a", "b"], dev=TRAIN, require_train_labels=False)
     assert data.train_labels is None and data.train_texts == ["a", "b"] and data.dev_labels.tolist() == [1, 0, 1]
@@ -410,8 +422,9 @@ def test_without_a_teacher_the_labels_decide(caplog):
 
 @pytest.mark.parametrize("arguments, parts", [
     ({"train": []}, ["train: has no rows"]),
-    ({"train": None}, ["Global.train_file is missing"]),
-    ({"dev": None}, ["Global.dev_file is missing"]),
+    ({"train": None}, ["Global.train_file is missing; give train=[(text, label), ...], or name a .tsv"]),
+    ({"dev": None}, ["Global.dev_file is missing; give dev=[(text, label), ...], or name a .tsv"]),
+    ({"train": None, "dev": None}, ["Global.train_file is missing; name a .tsv"]),
     ({"train": [("a", 1), ("b", 1)]}, ["train: every row has the label 1"]),
     ({"dev": [("a", "pos")]}, ["dev: every row has the label pos"]),
     ({"dev": [("a", "pos"), ("b", "new")]}, ["dev[1]: new is not among the labels of train (neg, pos)"]),

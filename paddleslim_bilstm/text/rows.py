@@ -272,7 +272,8 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
     """Fill ``rows`` from (place, record) and return it.
 
     A record is a mapping ``{column: value}``, ``(text, label)``, ``((first, second), label)`` or
-    ``(first, second, label)``, or, where labels are not read, a plain text; labels that aren't read may be None.
+    ``(first, second, label)``, also as a row of an array, or, where labels are not read, a plain text; labels that
+    aren't read may be None.
     Labels may be what ``rows.task`` takes: text, whole numbers or booleans, or lists of them.
 
     Args:
@@ -284,6 +285,8 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
     with_labels = rows.labels is not None
     names: list[Any] = []  # those of a table without a header are numbers
     for place, record in records:
+        if isinstance(record, np.ndarray) and record.ndim == 1:
+            record = record.tolist()
         if isinstance(record, Mapping):
             if not names:
                 names = list(record)
