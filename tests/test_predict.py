@@ -227,6 +227,37 @@ def test_a_key_for_plain_lines_is_refused(predict, tmp_path):
         predict("--input", tmp_path / "in.txt", "--text-key", "text")
 
 
+@pytest.mark.parametrize("line", [
+    '{"id": 1, "text": "good"}', '["good", "bad"]', '[{"text": "good"}]', "{}", "\ufeff[1] "])
+def test_json_is_not_read_as_text(predict, tmp_path, line):
+    with pytest.raises(UserError, match="^standard input:1: looks like JSON; give --jsonl where each line is an "):
+        predict(stdin=f"{line}\r\nbad\n".encode())
+    for name in ("in.txt", "in.csv"):
+        (tmp_path / name).write_text(f"{line}\n")
+        with pytest.raises(UserError, match=f"{name}:1: "):
+            predict("--input", tmp_path / name)
+    (tmp_path / "in.JSON").write_text(f"{line}\n")
+    with pytest.raises(UserError, match="in.JSON: has the suffix .json, which is not read; write one object a line as"):
+        predict("--input", tmp_path / "in.JSON")
+
+
+@pytest.mark.parametrize("line", [
+    "[good] film", "{fun}", "[", "{", "{'text': 'a'}", '"good"', "1", "null", '{"text": "a"} !'])
+def test_a_text_that_only_begins_as_json_does_is_a_text(predict, tmp_path, line):
+    lines = [line, '{"text": "a"}', "[1]"]  # JSON that stands further down is a text, too
+    assert [row["text"] for row in predict(stdin="\n".join(lines).encode())] == lines
+
+
+def test_json_a_line_under_the_name_json_needs_the_option(predict, tmp_path):
+    (tmp_path / "in.json").write_text('{"text": "good"}\n{"text": "bad"}\n')
+    assert [row["text"] for row in predict("--input", tmp_path / "in.json", "--jsonl")] == ["good", "bad"]
+    for content, message in (('[{"text": "good"}]\n', "must hold an object, {\"text\": ...}; write one a line"),
+                             ("[\n", "not a JSON object .*; write one a line")):
+        (tmp_path / "in.json").write_text(content)
+        with pytest.raises(UserError, match=f"in.json:1: {message}"):
+            predict("--input", tmp_path / "in.json", "--jsonl")
+
+
 @pytest.mark.parametrize("name, content, texts", [
     ("in.tsv", 'text\tlabel\n"good"\t1\n\t0\n', ['"good"', ""]),
     ("in.csv", '"label";"Review"\r\n1;"good; ""fun"""\r\n0;"two\nlines"\r\n', ['good; "fun"', "two\nlines"]),
