@@ -346,6 +346,13 @@ def test_predict_names_the_line_that_it_cannot_read(predict, line, message):
         predict("--jsonl", stdin=b'{"text": "a"}\n' + line)
 
 
+@pytest.mark.parametrize("key", ["data", "data.text"])
+def test_predict_tells_that_an_object_within_an_object_is_not_read(predict, key):
+    with pytest.raises(UserError, match=f"^standard input:1: no text under '{key}'; an object within an object is "):
+        predict("--jsonl", "--text-key", key, stdin=b'{"data": {"text": "a"}}\n')
+    assert [row["text"] for row in predict("--jsonl", "--text-key", "a.b", stdin=b'{"a.b": "x", "a": {}}')] == ["x"]
+
+
 def test_predict_names_an_input_that_is_not_there(predict, tmp_path):
     with pytest.raises(UserError, match="in.txt: can't be read"):
         predict("--input", tmp_path / "in.txt")

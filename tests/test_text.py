@@ -163,6 +163,31 @@ def test_broken_rows_are_named_with_their_line(written, name, content, line, par
     assert message.startswith(f"{path}:{line}: ") and part in message
 
 
+@pytest.mark.parametrize("record, columns, part", [
+    ({"body": "a", "label": 1}, {}, "no text column is known among body, label; name it with Global.text_column, or "
+     "call it sentence there (each object must have that key)"),
+    ({"text": "a"}, {}, "no label column is known among text; "),
+    ({"data": {"text": "a"}, "label": 1}, {"text_column": "data"}, "the text is {'text': 'a'}; an object within an "),
+    ({"text": {"a": "b"}, "label": 1}, {}, "the text is {'a': 'b'}; an object within an object is not read: flatten"),
+    ({"data": {"text": "a"}, "label": 1}, {"text_column": "data.text"}, "Global.text_column is data.text; an object w"),
+    ({"data": {"a": "a"}, "label": 1}, {"text_column": ("data.a", "data.b")}, "Global.text_column is data.a; an obje"),
+    ({"text": "a", "meta": {"label": 1}}, {"label_column": "meta.label"}, "Global.label_column is meta.label; an obj"),
+    ({"data": "a", "label": 1}, {"text_column": "data.text"}, "Global.text_column is data.text, which is not among"),
+    ({}, {}, "has no keys, and the first of all must have those of the rest; remove it"),
+])
+def test_jsonl_without_the_right_keys_is_told_in_its_own_words(written, record, columns, part):
+    path = written("a.jsonl", "\n" + json.dumps(record) + '\n{"text": "b", "label": 0}\n')
+    message = read_error(path, **columns)
+    assert message.startswith(f"{path}:2: {part}") and "first line" not in message
+    if not columns:
+        assert dataset_error(train=[record]).startswith(f"train[0]: {part.replace('each object', 'each row')}")
+
+
+def test_a_key_with_a_dot_is_a_key(written):
+    path = written("a.jsonl", '{"data.text": "a", "data": {"text": "b"}, "label": 1}\n')
+    assert read(path, text_column="data.text").texts == ["a"]
+
+
 @pytest.mark.parametrize("content, part", [
     (gzip.compress(b"text,label\na,1\n"), "is packed (gzip); unpack it"),
     (b"PK\x03\x04\x14\0\x06\0\x08\0", "is a zip file or an Excel workbook; "),

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Iterator, Sequence
 
 from ..errors import UserError
 from ..text.files import TABLES, check_beginning, check_line_end, separator_of, table_texts
-from ..text.rows import TEXT_COLUMNS, Rows, check_kind, check_surrogates, known_pair
+from ..text.rows import FLATTEN, TEXT_COLUMNS, Rows, check_kind, check_surrogates, is_nested, known_pair
 from .predictor import Text
 
 DEFAULT_KEY = "text"
@@ -191,6 +191,8 @@ def _is_json(line: str) -> bool:
 
 
 def _value(record: dict[str, Any], key: str, place: str) -> str:
+    if is_nested(record, key):
+        raise UserError(f"{place}: no text under {key!r}; {FLATTEN}")
     if not isinstance(record.get(key), str):
         raise UserError(f"{place}: no text under {key!r}; name its key with --text-key")
     check_surrogates(record[key], place)
