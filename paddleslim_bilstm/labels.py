@@ -81,7 +81,7 @@ class SeveralLabels:
 
 
 def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: Sequence[str] | None,
-                 source: str, places: Mapping[str, str] | None = None) -> LabelScheme:
+                 source: str, places: Mapping[str, str] | None = None, model: str = "teacher") -> LabelScheme:
     """Return which label as written is which of the teacher's classes.
 
     In this order: labels that are all names of the teacher's classes (capitals count only where they tell two classes
@@ -95,6 +95,7 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
         teacher_names: names of its classes by id, or None.
         source: the file the labels are from, for messages.
         places: the place of each label's first row, for messages, where it is known.
+        model: what these classes are of, for messages: "teacher" or "student".
 
     Raises:
         UserError: the classes don't match the teacher's; the message names them.
@@ -105,22 +106,22 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
     if not has_teacher:
         num_classes = len(names or found)
     if names is not None and len(names) != num_classes:
-        raise UserError(f"the teacher names {len(names)} classes ({listed(names)}) but has {num_classes} outputs; "
+        raise UserError(f"the {model} names {len(names)} classes ({listed(names)}) but has {num_classes} outputs; "
                         "mend id2label in its config.json")
     if names is not None:
         ids = {label: _class_named(label, names) for label in found}
         if None not in ids.values():
             if any(_INTEGER.fullmatch(label) and int(label) != i for label, i in ids.items()) and \
-                    all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
+                    all(_is_id(label, num_classes) for label in found):
                 _log.warning("%s: the labels %s are read as names of classes (%s), not as their ids", source,
                              listed(found), listed(names))
             return LabelScheme(names, ids)
     whole = {label: one[1] if (one := _WHOLE.fullmatch(label)) else label for label in found}
     if any(whole[label] != label for label in found) and all(map(_INTEGER.fullmatch, whole.values())):
         scheme = label_scheme(whole.values(), num_classes if has_teacher else None, teacher_names, source, places and {
-            whole[label]: place for label, place in places.items()})
+            whole[label]: place for label, place in places.items()}, model)
         return LabelScheme(scheme.names, {label: scheme.ids[whole[label]] for label in found})
-    if all(_INTEGER.fullmatch(label) and 0 <= int(label) < num_classes for label in found):
+    if all(_is_id(label, num_classes) for label in found):
         return LabelScheme(names or [str(i) for i in range(num_classes)], {label: int(label) for label in found})
     made_up = [_MADE_UP.fullmatch(label) for label in found]
     if names is None and all(one and int(one[1]) < num_classes for one in made_up):
@@ -128,15 +129,17 @@ def label_scheme(labels: Iterable[str], num_classes: int | None, teacher_names: 
                            {label: int(one[1]) for label, one in zip(found, made_up)})
     if names is not None:
         unknown = [label for label in found if ids[label] is None]
-        where = next(place for label, place in places.items() if ids[label] is None) if places else source
-        raise UserError(f"{where}: the labels {listed(unknown)} are none of the teacher's classes "
+        if len(unknown) == len(found):  # ids are meant, and those that there are aren't what is wrong
+            unknown = [label for label in found if not _is_id(whole[label], num_classes)]
+        where = next(place for label, place in places.items() if label in unknown) if places else source
+        raise UserError(f"{where}: the labels {listed(unknown)} are none of the {model}'s classes "
                         f"({listed(names)}); use these names, or 0 to {num_classes - 1}")
     if len(found) != num_classes:
-        raise UserError(f"{source}: has {len(found)} classes ({listed(found)}) where the teacher has {num_classes} "
+        raise UserError(f"{source}: has {len(found)} classes ({listed(found)}) where the {model} has {num_classes} "
                         f"without names; write its class ids, 0 to {num_classes - 1}, as labels")
     scheme = LabelScheme(found, {label: i for i, label in enumerate(found)})
     if has_teacher:
-        _log.warning("the teacher doesn't name its classes; labels are taken in sorted order: %s",
+        _log.warning("the %s doesn't name its classes; labels are taken in sorted order: %s", model,
                      ", ".join(f"{label} = class {i}" for label, i in scheme.ids.items()))
     return scheme
 
@@ -176,7 +179,7 @@ def label_as_text(label: Any, where: str, must_be: str) -> str:
     """
     if label is None or isinstance(label, str):
         return (label or "").strip()
-    if isinstance(label, bool):
+    if isinstance(label, (bool, np.bool_)):
         return str(label).lower()
     whole = isinstance(label, numbers.Integral)  # however large
     if whole or isinstance(label, numbers.Real) and label == label and float(label).is_integer():
@@ -186,6 +189,10 @@ def label_as_text(label: Any, where: str, must_be: str) -> str:
 
 def _made_up(names: Sequence[str]) -> bool:
     return all(name == f"LABEL_{i}" for i, name in enumerate(names))
+
+
+def _is_id(label: str, num_classes: int) -> bool:
+    return _INTEGER.fullmatch(label) is not None and 0 <= int(label) < num_classes
 
 
 def _class_named(label: str, names: Sequence[str]) -> int | None:

@@ -404,7 +404,7 @@ class Classification(Task):
     def scheme(self, train: Rows | None, dev: Rows, outputs: int | None, names: Sequence[str] | None) -> Scheme:
         """Also refuse labels in ``dev`` that ``train`` lacks, and a teacher with a class that never occurs in it."""
         if train is None:
-            return label_scheme(dev.labels, outputs, names, dev.source, _first_places(dev))
+            return label_scheme(dev.labels, outputs, names, dev.source, _first_places(dev), dev.labels_of)
         check_dev_labels(train, dev)
         scheme = label_scheme(train.labels, outputs, names, train.source, _first_places(train))
         if outputs is not None:
@@ -661,7 +661,8 @@ class MultiLabel(Task):
         parts = [rows for rows in (train, dev) if rows is not None]
         places = _first_places(*(parts if outputs is not None else parts[:1]))
         source = " and ".join(dict.fromkeys(rows.source for rows in parts))
-        found = label_scheme(places, outputs, names, source if outputs is not None else parts[0].source, places)
+        found = label_scheme(places, outputs, names, source if outputs is not None else parts[0].source, places,
+                             dev.labels_of)
         for labels, place in zip(dev.labels, dev.places):
             strange = [label for label in labels if label not in found.ids]
             if strange:

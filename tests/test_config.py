@@ -13,6 +13,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -23,6 +24,7 @@ from paddleslim_bilstm.config import HookConfig, load_config
 from paddleslim_bilstm.config.schema import PADDLESLIM_STRATEGIES, SECTIONS, json_schema
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.finetune.finetune import finetune
+from paddleslim_bilstm.pipeline import augment
 from paddleslim_bilstm.student.encoders import encoder_fingerprint, encoder_named
 from paddleslim_bilstm.student.losses import loss_fingerprint
 from paddleslim_bilstm.student.spec import StudentSpec
@@ -107,6 +109,23 @@ def test_a_dict_is_not_changed_and_defaults_are_not_shared():
     first.train.optimizer_builder["optimizer"].pop("type")
     assert "Global" not in source and source["TrainConfig"]["learning_rate"]["type"] == "StepDecay"
     assert load_config(source).train.optimizer_builder == {"optimizer": {"type": "Adam"}}
+
+
+def test_numpys_numbers_are_pythons():
+    source = {"Global": {"seed": np.uint8(3), "visualdl": np.bool_(True), "save_dir": np.str_("out")},
+              "bert_to_bilstm": {"alpha": np.float32(0.5), "student": {"hidden_size": np.int64(150)}},
+              "DataAugmentation": {"hooks": [{"masking": {"p_mask": np.float64(0.25)}}]},
+              "TrainConfig": {"epochs": np.int64(2), "optimizer_builder": {
+                  "optimizer": {"type": "Adam", "beta": (np.float32(0.5),)}}},
+              "UnstructurePrune": {"ratio": np.float16(0.5)}}
+    config = load_config(source)
+    assert json.loads(json.dumps(config.to_dict())) == load_config(json.loads(json.dumps(source, default=lambda one: (
+        one.item())))).to_dict()
+    assert type(config.train.epochs) is int and type(config.strategies["UnstructurePrune"]["ratio"]) is float
+    assert type(config.train.optimizer_builder["optimizer"]["beta"][0]) is float
+    assert type(source["TrainConfig"]["epochs"]) is np.int64
+    assert "TrainConfig.epochs: must be greater than or equal to 1, not 0" in error_of(
+        {"bert_to_bilstm": {}, "TrainConfig": {"epochs": np.int64(0)}})
 
 
 def test_overrides_win_and_are_read_as_yaml(written):
@@ -477,6 +496,24 @@ def test_what_a_plugin_registers_takes_the_place_of_what_another_one_has(written
 def test_overrides_of_a_checked_configuration_are_refused(work):
     with pytest.raises(UserError, match="^overrides: Global.seed=3 comes too late for a Config; give"):
         work(load_config({"bert_to_bilstm": None}), overrides=["Global.seed=3"])
+
+
+@pytest.mark.parametrize("overrides, shown", [
+    ("Global.seed=3", "'Global.seed=3'"), ({"Global.seed": 3}, "{'Global.seed': 3}"), (None, "None"),
+    ([("Global.seed", 3)], "[('Global.seed', 3)]")])
+@pytest.mark.parametrize("read", [dict, load_config])
+def test_overrides_that_are_no_list_of_texts_are_refused(read, overrides, shown):
+    with pytest.raises(UserError) as caught:
+        compress(read({"bert_to_bilstm": None}), overrides=overrides)
+    assert str(caught.value) == f'overrides: must be a list, ["Section.key=value", ...], not {shown}'
+
+
+@pytest.mark.parametrize("work", [compress, finetune, augment])
+@pytest.mark.parametrize("config", [None, ["bert_to_bilstm"], 3])
+def test_what_is_no_config_is_refused(work, config):
+    with pytest.raises(UserError) as caught:
+        work(config)
+    assert str(caught.value) == f"config: must be the path of a YAML file, or its content as a dict, not {config!r}"
 
 
 HELD = """

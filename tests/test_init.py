@@ -311,11 +311,12 @@ def test_the_parts_of_a_split_take_no_files_place(tmp_path, monkeypatch, capsys)
     ("sentence\tlabel\n" + "".join(f"text {n}\tl{n}\n" for n in range(9)), (), "has too few rows of a label"),
     ("sentence\tlabel\ngood\ta\nbad\tb\nso\tc\n", ("--teacher", "TEACHER"), "data.tsv"),
     ("x\ty\n1\t2\n", (), "none of the columns x, y looks like labels; name it with --label-column"),
+    ('{}\n{"text": "good", "label": 1}\n', (), "data.jsonl:1: has no keys, and the first of all must have"),
     ("sentence\tlabel\n", (), "has no rows below the names of its columns"),
     ("sentence\tlabel\ngood\t1\n", ("--teacher", "nowhere"), "--teacher: nowhere is not there")])
 def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch, capsys, tiny_teacher, content, options, message):
     monkeypatch.chdir(tmp_path)
-    file = "data.csv" if content.startswith("sentence;") else "data.tsv"
+    file = "data.csv" if content.startswith("sentence;") else "data.jsonl" if content[0] == "{" else "data.tsv"
     (tmp_path / file).write_text(content)
     options = [str(tiny_teacher("huggingface")) if one == "TEACHER" else one for one in options]
     assert cli.main(["init", file, *options]) == cli.USER_ERROR

@@ -238,6 +238,37 @@ def test_a_key_for_plain_lines_is_refused(predict, tmp_path):
         predict("--input", tmp_path / "in.txt", "--text-key", "text")
 
 
+@pytest.mark.parametrize("line", [
+    '{"id": 1, "text": "good"}', '["good", "bad"]', '[{"text": "good"}]', "{}", "\ufeff[1] "])
+def test_json_is_not_read_as_text(predict, tmp_path, line):
+    with pytest.raises(UserError, match="^standard input:1: looks like JSON; give --jsonl where each line is an "):
+        predict(stdin=f"{line}\r\nbad\n".encode())
+    for name in ("in.txt", "in.csv"):
+        (tmp_path / name).write_text(f"{line}\n")
+        with pytest.raises(UserError, match=f"{name}:1: "):
+            predict("--input", tmp_path / name)
+    (tmp_path / "in.JSON").write_text(f"{line}\n")
+    with pytest.raises(UserError, match="in.JSON: has the suffix .json, which is not read; write one object a line as"):
+        predict("--input", tmp_path / "in.JSON")
+
+
+@pytest.mark.parametrize("line", [
+    "[good] film", "{fun}", "[", "{", "{'text': 'a'}", '"good"', "1", "null", '{"text": "a"} !'])
+def test_a_text_that_only_begins_as_json_does_is_a_text(predict, tmp_path, line):
+    lines = [line, '{"text": "a"}', "[1]"]  # JSON that stands further down is a text, too
+    assert [row["text"] for row in predict(stdin="\n".join(lines).encode())] == lines
+
+
+def test_json_a_line_under_the_name_json_needs_the_option(predict, tmp_path):
+    (tmp_path / "in.json").write_text('{"text": "good"}\n{"text": "bad"}\n')
+    assert [row["text"] for row in predict("--input", tmp_path / "in.json", "--jsonl")] == ["good", "bad"]
+    for content, message in (('[{"text": "good"}]\n', "must hold an object, {\"text\": ...}; write one a line"),
+                             ("[\n", "not a JSON object .*; write one a line")):
+        (tmp_path / "in.json").write_text(content)
+        with pytest.raises(UserError, match=f"in.json:1: {message}"):
+            predict("--input", tmp_path / "in.json", "--jsonl")
+
+
 @pytest.mark.parametrize("name, content, texts", [
     ("in.tsv", 'text\tlabel\n"good"\t1\n\t0\n', ['"good"', ""]),
     ("in.csv", '"label";"Review"\r\n1;"good; ""fun"""\r\n0;"two\nlines"\r\n', ['good; "fun"', "two\nlines"]),
@@ -326,6 +357,13 @@ def test_predict_names_the_line_that_it_cannot_read(predict, line, message):
         predict("--jsonl", stdin=b'{"text": "a"}\n' + line)
 
 
+@pytest.mark.parametrize("key", ["data", "data.text"])
+def test_predict_tells_that_an_object_within_an_object_is_not_read(predict, key):
+    with pytest.raises(UserError, match=f"^standard input:1: no text under '{key}'; an object within an object is "):
+        predict("--jsonl", "--text-key", key, stdin=b'{"data": {"text": "a"}}\n')
+    assert [row["text"] for row in predict("--jsonl", "--text-key", "a.b", stdin=b'{"a.b": "x", "a": {}}')] == ["x"]
+
+
 def test_predict_names_an_input_that_is_not_there(predict, tmp_path):
     with pytest.raises(UserError, match="in.txt: can't be read"):
         predict("--input", tmp_path / "in.txt")
@@ -357,3 +395,6 @@ def test_evaluate_gives_accuracy_and_f1_on_a_file(output, monkeypatch, capsys, t
     assert row["runtime"] == "onnx" and row["sentences"] == len(texts)
     assert row["accuracy"] == pytest.approx(1 - 10 / len(texts))
     assert all(-1 < row[metric] < 1 for metric in ("f1", "macro_f1", "matthews"))
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\t0\nbad\t3\nfine\t1\n")
+    with pytest.raises(UserError, match=r"dev.tsv:3: the labels 3 are none of the student's classes \(class 0, "):
+        run_command(evaluate_command, monkeypatch, capsys, [output[0], "--data", tmp_path / "dev.tsv"])

@@ -77,6 +77,16 @@ def test_a_bad_line_is_named_and_the_other_files_stay(folder, predict):
     assert sorted(file.name for file in (folder / "out").iterdir()) == [".done", "part-0.jsonl", "part-1.jsonl"]
 
 
+def test_json_is_not_read_as_text(folder, predict):
+    lines = (folder / "in" / "part-0.jsonl").read_text()
+    for name, message in (("more.json", "more.json: has the suffix .json, which is not read; write one object a line"),
+                          ("more.txt", "more.txt:1: looks like JSON; give --jsonl")):
+        (folder / "in" / name).write_text(lines)
+        assert message in predict(pattern=f"in/{name}")[2] and not list((folder / "out").glob("more*"))
+        assert predict("--jsonl", pattern=f"in/{name}")[1]["texts"] == len(TEXTS)
+        (folder / "out" / "more.jsonl").unlink()
+
+
 @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_student_that_cant_be_loaded_is_named_by_any_number_of_processes(class_run, folder, processes, capsys):
     student = folder / "student"

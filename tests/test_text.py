@@ -163,6 +163,31 @@ def test_broken_rows_are_named_with_their_line(written, name, content, line, par
     assert message.startswith(f"{path}:{line}: ") and part in message
 
 
+@pytest.mark.parametrize("record, columns, part", [
+    ({"body": "a", "label": 1}, {}, "no text column is known among body, label; name it with Global.text_column, or "
+     "call it sentence there (each object must have that key)"),
+    ({"text": "a"}, {}, "no label column is known among text; "),
+    ({"data": {"text": "a"}, "label": 1}, {"text_column": "data"}, "the text is {'text': 'a'}; an object within an "),
+    ({"text": {"a": "b"}, "label": 1}, {}, "the text is {'a': 'b'}; an object within an object is not read: flatten"),
+    ({"data": {"text": "a"}, "label": 1}, {"text_column": "data.text"}, "Global.text_column is data.text; an object w"),
+    ({"data": {"a": "a"}, "label": 1}, {"text_column": ("data.a", "data.b")}, "Global.text_column is data.a; an obje"),
+    ({"text": "a", "meta": {"label": 1}}, {"label_column": "meta.label"}, "Global.label_column is meta.label; an obj"),
+    ({"data": "a", "label": 1}, {"text_column": "data.text"}, "Global.text_column is data.text, which is not among"),
+    ({}, {}, "has no keys, and the first of all must have those of the rest; remove it"),
+])
+def test_jsonl_without_the_right_keys_is_told_in_its_own_words(written, record, columns, part):
+    path = written("a.jsonl", "\n" + json.dumps(record) + '\n{"text": "b", "label": 0}\n')
+    message = read_error(path, **columns)
+    assert message.startswith(f"{path}:2: {part}") and "first line" not in message
+    if not columns:
+        assert dataset_error(train=[record]).startswith(f"train[0]: {part.replace('each object', 'each row')}")
+
+
+def test_a_key_with_a_dot_is_a_key(written):
+    path = written("a.jsonl", '{"data.text": "a", "data": {"text": "b"}, "label": 1}\n')
+    assert read(path, text_column="data.text").texts == ["a"]
+
+
 @pytest.mark.parametrize("content, part", [
     (gzip.compress(b"text,label\na,1\n"), "is packed (gzip); unpack it"),
     (b"PK\x03\x04\x14\0\x06\0\x08\0", "is a zip file or an Excel workbook; "),
@@ -289,7 +314,10 @@ def test_fewer_labels_than_classes_need_ids_or_names():
 
 @pytest.mark.parametrize("labels, names, part", [
     ({"a", "b", "c"}, ["a", "b"], r"labels c are none of the teacher's classes \(a, b\)"),
-    ({"0", "1", "2"}, ["a", "b"], "labels 0, 1, 2 are none"),
+    ({"0", "1", "2"}, ["a", "b"], "labels 2 are none"),
+    ({"0.0", "1.0", "2.0", "-1.0"}, ["a", "b"], "labels -1, 2 are none"),
+    ({"0.0", "1", "?"}, ["a", "b"], r"labels \? are none"),
+    ({"a", "1"}, ["a", "b"], "labels 1 are none"),    # names are meant
     ({"A", "aa"}, ["a", "AA"], None),
     ({"aA", "x"}, ["aa", "AA"], "labels aA, x"),      # aA could be either
     ({"a", "b", "c"}, None, "has 3 classes"),
@@ -301,6 +329,14 @@ def test_classes_that_dont_match_the_teacher_are_named(labels, names, part):
     else:
         with pytest.raises(UserError, match=part):
             label_scheme(labels, 2, names, "t")
+
+
+def test_a_class_too_many_is_named_with_its_line_and_the_student_is_no_teacher(written):
+    rows = read(written("n.tsv", "text\tlabel\na\t0\nb\t1\nc\t2\n"))
+    rows.labels_of = "student"
+    message = r"n.tsv:4: the labels 2 are none of the student's classes \(neg, pos\); use these names, or 0 to 1"
+    with pytest.raises(UserError, match=message):
+        rows.task.scheme(None, rows, 2, ["neg", "pos"])
 
 
 def test_sorted_order_without_teacher_names_is_told(caplog):
@@ -387,6 +423,18 @@ def test_python_lists_replace_files():
     assert data.label_names == ["0", "1"]
 
 
+def test_rows_may_be_those_of_an_array_and_labels_numpys_booleans():
+    rows = np.array([["a", np.bool_(True)], ["b", False]], object)
+    data = load_dataset(GlobalConfig(), 2, ["false", "true"], train=rows, dev=[("c", np.bool_(True)), ("d", False)],
+                        unlabeled=np.array(["e", "f"]))
+    assert data.train_texts == ["a", "b"] and data.train_labels.tolist() == data.dev_labels.tolist() == [1, 0]
+    assert data.unlabeled_texts == ["e", "f"]
+    pairs = np.array([["a", "b", "1"], ["c", "d", "0"]])
+    data = load_dataset(GlobalConfig(), 2, train=pairs, dev=[("e", "f", 1), ("g", "h", 0)])
+    assert data.train_texts == [("a", "b"), ("c", "d")] and data.train_labels.tolist() == [1, 0]
+    assert "train[0]: must be {column: value}, (text, label)" in dataset_error(train=np.array([["a"]]))
+
+
 def test_training_text_may_lack_labels_where_none_are_needed():
     data = load_dataset(GlobalConfig(), 2, ["neg", "pos"], train=["a", "b"], dev=TRAIN, require_train_labels=False)
     assert data.train_labels is None and data.train_texts == ["a", "b"] and data.dev_labels.tolist() == [1, 0, 1]
@@ -399,8 +447,9 @@ def test_without_a_teacher_the_labels_decide(caplog):
 
 @pytest.mark.parametrize("arguments, parts", [
     ({"train": []}, ["train: has no rows"]),
-    ({"train": None}, ["Global.train_file is missing"]),
-    ({"dev": None}, ["Global.dev_file is missing"]),
+    ({"train": None}, ["Global.train_file is missing; give train=[(text, label), ...], or name a .tsv"]),
+    ({"dev": None}, ["Global.dev_file is missing; give dev=[(text, label), ...], or name a .tsv"]),
+    ({"train": None, "dev": None}, ["Global.train_file is missing; name a .tsv"]),
     ({"train": [("a", 1), ("b", 1)]}, ["train: every row has the label 1"]),
     ({"dev": [("a", "pos")]}, ["dev: every row has the label pos"]),
     ({"dev": [("a", "pos"), ("b", "new")]}, ["dev[1]: new is not among the labels of train (neg, pos)"]),

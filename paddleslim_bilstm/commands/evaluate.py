@@ -62,6 +62,7 @@ def read_rows(predictor: Predictor, arguments: argparse.Namespace, file: str, se
     rows = read_file(file, setting, text_column=text_column(arguments.text_column),
                      label_column=arguments.label_column, with_labels=with_labels, task=predictor.task,
                      columns_of=columns_of)
+    rows.labels_of = "student"
     check_kind(rows, predictor.pairs, "the texts of this student", "--text-column")
     return rows
 

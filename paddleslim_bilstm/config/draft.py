@@ -413,7 +413,7 @@ def _label_column(names: Sequence[str], sample: Sequence[Sequence[Any]], text_co
            if 1 < len(found) <= min(_FEW_LABELS, max(2, len(sample) // 3))]
     if not few:
         raise UserError(f"DATA: none of the columns {', '.join(map(short, names))} looks like labels; name it with "
-                        "--label-column (a first line must name the columns)")
+                        "--label-column (a first line must name the columns, or in JSONL the keys)")
     return min(few)[2].strip()
 
 

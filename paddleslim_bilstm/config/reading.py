@@ -35,7 +35,7 @@ from .schema import (
     mapping,
     names,
 )
-from .source import Keys, Source, read_source
+from .source import Keys, Source, check_overrides, read_source
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ def refuse_overrides(overrides: Sequence[str]) -> None:
     Raises:
         UserError: there are some.
     """
+    check_overrides(overrides)
     if overrides:
         raise UserError(f"overrides: {overrides[0]} comes too late for a Config; give it to load_config, or give the "
                         "file or the dict here")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
+import numpy as np
 import yaml
 
-from ..errors import UserError
+from ..errors import UserError, short
 
 # YAML 1.1 takes 1e-3 for text (it wants 1.0e-3); everybody means the number.
 EXPONENT_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
@@ -61,8 +62,9 @@ def read_source(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
     duplicate keys are refused.
 
     Raises:
-        UserError: the file is missing or no YAML, or an override is malformed.
+        UserError: the source is neither path nor dict, the file is missing or no YAML, or an override is malformed.
     """
+    check_overrides(overrides)
     if isinstance(source, Source):
         result = replace(source, values=_copied(source.values), places=dict(source.places))
     elif isinstance(source, Mapping):
@@ -70,6 +72,8 @@ def read_source(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
             result = Source(_copied(source), {(): "config"})
         except RecursionError:
             raise UserError(f"config: {_TOO_DEEP}") from None
+    elif not isinstance(source, (str, os.PathLike)):
+        raise UserError(f"config: must be the path of a YAML file, or its content as a dict, not {short(repr(source))}")
     else:
         places = {(): str(source)}
         result = Source(_read_yaml(_read_text(Path(source)), str(source), places), places, Path(source).parent)
@@ -78,6 +82,17 @@ def read_source(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
     for override in overrides:
         _put(result, override)
     return result
+
+
+def check_overrides(overrides: Any) -> None:
+    """Refuse overrides that are no list of texts, such as one text, whose items are letters.
+
+    Raises:
+        UserError: naming what they are.
+    """
+    if (isinstance(overrides, str) or not isinstance(overrides, Sequence)
+            or not all(isinstance(one, str) for one in overrides)):
+        raise UserError(f'overrides: must be a list, ["Section.key=value", ...], not {short(repr(overrides))}')
 
 
 def names_in(config: Any) -> tuple[str, ...]:
@@ -120,10 +135,15 @@ def read_sections(path: str | Path, names: Sequence[str]) -> Source:
 
 
 def _copied(value: Any) -> Any:
-    """Return a copy of the dicts and lists in ``value``; a script's functions and objects in them stay the same."""
+    """Return a copy of the dicts, lists and tuples in ``value``, NumPy's numbers in them as Python's; a script's
+    functions and objects stay the same.
+    """
     if isinstance(value, Mapping):
         return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list) or type(value) is tuple:
+        copies = [_copied(item) for item in value]
+        return copies if isinstance(value, list) else tuple(copies)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _read_text(path: Path) -> str:

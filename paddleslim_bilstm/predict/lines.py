@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, Iterator, Sequence
 
 from ..errors import UserError
 from ..text.files import TABLES, check_beginning, check_line_end, separator_of, table_texts
-from ..text.rows import TEXT_COLUMNS, Rows, check_kind, check_surrogates, known_pair
+from ..text.rows import FLATTEN, TEXT_COLUMNS, Rows, check_kind, check_surrogates, is_nested, known_pair
 from .predictor import Text
 
 DEFAULT_KEY = "text"
-_JSONL = (".jsonl", ".ndjson")
+_JSONL, _JSON = (".jsonl", ".ndjson"), ".json"
 _SETTING = "--text-key"
 _COLUMN = re.compile(r"([\w#.-]+( [\w#.-]+)?)?")  # a name of one or two words, or none, as pandas calls its index
 _HEAD = 20  # lines by which a table is told from texts
@@ -24,7 +24,7 @@ def texts_of(stream: BinaryIO, name: str, jsonl: bool, pairs: bool, keys: Sequen
     """Yield the texts of an input as they arrive, some at a time.
 
     Files ``name.tsv`` and ``name.csv`` are tables, read as training files are, unless they hold nothing but a text a
-    line; all else is lines, see `LineReader`.
+    line; all else is lines, see `LineReader`, but for ``name.json``, which is read with ``jsonl`` alone.
 
     Args:
         stream: the input.
@@ -37,6 +37,9 @@ def texts_of(stream: BinaryIO, name: str, jsonl: bool, pairs: bool, keys: Sequen
         UserError: as `LineReader` and `~paddleslim_bilstm.text.files.read_file`.
     """
     jsonl = jsonl or name.lower().endswith(_JSONL)
+    if not jsonl and name.lower().endswith(_JSON):
+        raise UserError(f"{name}: has the suffix .json, which is not read; write one object a line as .jsonl (or, if "
+                        "it holds that, give --jsonl)")
     _check_number(keys, pairs)
     head: list[bytes] = []
     if not jsonl and name.lower().endswith(".csv" if pairs else TABLES):
@@ -81,10 +84,14 @@ class LineReader:
         """Return the texts of some lines, the next of the input; ``first_line`` counts from 1.
 
         Raises:
-            UserError: a line isn't UTF-8, isn't the JSON or TSV that it should be, or has half a surrogate pair.
+            UserError: a line isn't UTF-8, isn't the JSON or TSV that it should be, or has half a surrogate pair; or the
+                first of plain lines is JSON.
         """
         if first_line == 1:
             check_beginning(lines, self._name)
+            if lines and not self._jsonl and _is_json(_decoded(lines[0], f"{self._name}:1")):
+                raise UserError(f"{self._name}:1: looks like JSON; give --jsonl where each line is an object (a text "
+                                'that is JSON itself must stand in one, {"text": ...})')
         found = []
         for number, line in enumerate(lines, first_line):
             place = f"{self._name}:{number}"
@@ -103,12 +110,15 @@ class LineReader:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            remedy = "mend the line" if self._name.lower().endswith(_JSONL) else "leave out --jsonl for plain lines"
+            remedy = ("mend the line" if self._name.lower().endswith(_JSONL) else "write one a line" if
+                      self._name.lower().endswith(_JSON) else "leave out --jsonl for plain lines")
             raise UserError(f"{place}: not a JSON object ({error}); {remedy}") from None
+        if not isinstance(value, dict):
+            raise UserError(f'{place}: must hold an object, {{"{DEFAULT_KEY}": ...}}; write one a line')
         if not self._pairs:
             return _value(value, (self._keys or (DEFAULT_KEY,))[0], place)
         if not self._keys:
-            self._keys = (known_pair(list(value), place, _SETTING) if isinstance(value, dict) else None) or ()
+            self._keys = known_pair(list(value), place, _SETTING) or ()
         if not self._keys:
             raise UserError(f"{place}: holds no two texts with usual names, such as sentence1 and sentence2; name "
                             "their keys with --text-key, twice")
@@ -169,8 +179,21 @@ def _decoded(line: bytes, place: str) -> str:
                         "input") from None
 
 
-def _value(record: Any, key: str, place: str) -> str:
-    if not isinstance(record, dict) or not isinstance(record.get(key), str):
+def _is_json(line: str) -> bool:
+    """Return whether a whole line is a JSON object or array: ``'{"text": "a"}' -> True, "[good] film" -> False``."""
+    if line.strip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _value(record: dict[str, Any], key: str, place: str) -> str:
+    if is_nested(record, key):
+        raise UserError(f"{place}: no text under {key!r}; {FLATTEN}")
+    if not isinstance(record.get(key), str):
         raise UserError(f"{place}: no text under {key!r}; name its key with --text-key")
     check_surrogates(record[key], place)
     return record[key]

@@ -37,7 +37,7 @@ from .predictor import Predictor, Text, chosen_model
 SUMMARY_FILE = "summary.json"
 _RECORDS = ".done"
 _PARQUET = ".parquet"
-_FORMAT = 4  # of records: counts up when the same input would give other answers
+_FORMAT = 5  # of records: counts up when the same input would give other answers
 _ROWS = 4096  # of a Parquet file at a time
 
 

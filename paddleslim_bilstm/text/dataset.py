@@ -112,7 +112,7 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
         num_classes: outputs of the teacher; None where there is no teacher yet and the labels decide.
         teacher_label_names: names of its classes, None when it has none.
         train, dev: rows that replace the files: ``(text, label)``, ``((first, second), label)``,
-            ``(first, second, label)`` or ``{"sentence": ..., "label": ...}`` each.
+            ``(first, second, label)`` or ``{"sentence": ..., "label": ...}`` each; or an array of such rows.
         unlabeled: texts, pairs of texts, or rows as above whose labels are ignored; replaces
             ``Global.unlabeled_file``.
         require_train_labels: False (distillation with alpha 0 and no Bi-LSTM trained alone) leaves the labels of
@@ -126,10 +126,11 @@ def load_dataset(config: GlobalConfig, num_classes: int | None = None,
     dataset_names = None
     if config.dataset is not None and (train is None or dev is None):
         train_rows, dev_rows, dataset_names = read_paddlenlp(config, require_train_labels)
+    in_python = train is not None or dev is not None
     if train is not None or config.dataset is None:
-        train_rows = _rows(train, "train", config.train_file, config, require_train_labels)
+        train_rows = _rows(train, "train", config.train_file, config, require_train_labels, in_python=in_python)
     if dev is not None or config.dataset is None:
-        dev_rows = _rows(dev, "dev", config.dev_file, config, True, columns_of=train_rows.source)
+        dev_rows = _rows(dev, "dev", config.dev_file, config, True, columns_of=train_rows.source, in_python=in_python)
     unlabeled_rows = Rows("unlabeled")
     if unlabeled is not None or config.unlabeled_file is not None:
         unlabeled_rows = _rows(unlabeled, "unlabeled", config.unlabeled_file, config, False, train_rows.pairs,
@@ -175,7 +176,8 @@ def load_dev_set(config: GlobalConfig, num_classes: int, label_names: Sequence[s
 
 
 def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: GlobalConfig, with_labels: bool,
-          pairs: bool = False, columns_of: str = "") -> Rows:
+          pairs: bool = False, columns_of: str = "", in_python: bool = False) -> Rows:
+    """Return rows that were handed over, or else those of the file; ``in_python``: others were handed over."""
     setting, task = f"Global.{name}_file", task_named(config.task)
     if rows is not None:
         empty = Rows(name, labels=[] if with_labels else None, from_list=True, task=task, columns_of=columns_of)
@@ -184,7 +186,8 @@ def _rows(rows: Sequence[Any] | None, name: str, file: str | None, config: Globa
             raise UserError(f"{name}: has no rows with text")
         return result
     if file is None:
-        raise UserError(f"{setting} is missing; name a .tsv, .csv or .jsonl file (or set Global.dataset)")
+        as_rows = f"give {name}=[(text, label), ...], or " if in_python else ""
+        raise UserError(f"{setting} is missing; {as_rows}name a .tsv, .csv or .jsonl file (or set Global.dataset)")
     return read_file(file, setting, text_column=config.text_column, label_column=config.label_column,
                      with_labels=with_labels, task=task, columns_of=columns_of)
 

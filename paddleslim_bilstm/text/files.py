@@ -16,7 +16,7 @@ from typing import Any, Iterable, Iterator, Sequence
 
 from ..errors import UserError
 from ..task import CLASSIFICATION, Task
-from .rows import COLUMN_OPTIONS, COLUMN_SETTINGS, Rows, Text, TextColumn, find_columns, read_records
+from .rows import COLUMN_OPTIONS, COLUMN_SETTINGS, Rows, Text, TextColumn, check_first, find_columns, read_records
 
 TABLES = (".tsv", ".csv")
 FORMATS = ".tsv, .csv, .jsonl"
@@ -83,9 +83,11 @@ def read_sample(path: str | Path, setting: str, most: int) -> tuple[list[str], l
             names = [name.strip() for name in next(records, (1, []))[1]]
             sample = [fields for _, fields in islice(records, most) if len(fields) == len(names)]
         else:
-            objects = [record for _, record in islice(json_objects(path, rows, "{...}"), most)]
-            names = [str(name) for name in objects[0]] if objects else []
-            sample = [[record.get(name, "") for name in names] for record in objects]
+            objects = list(islice(json_objects(path, rows, "{...}"), most))
+            for number, first in objects[:1]:
+                check_first(first, rows.at(number))
+            names = [str(name) for _, first in objects[:1] for name in first]
+            sample = [[record.get(name, "") for name in names] for _, record in objects]
     except OSError as error:
         raise UserError(f"{setting}: can't read {path} ({error.strerror})") from None
     if not sample:

@@ -37,14 +37,15 @@ COLUMN_SETTINGS, COLUMN_OPTIONS = ("Global.text_column", "Global.label_column"),
 
 
 def find_columns(names: Sequence[str], where: str, text_column: TextColumn | None, label_column: str | None,
-                 with_labels: bool, settings: tuple[str, str] = COLUMN_SETTINGS, columns_of: str = "") -> Columns:
+                 with_labels: bool, settings: tuple[str, str] = COLUMN_SETTINGS, columns_of: str = "",
+                 named_by: str = "a first line must name the columns") -> Columns:
     """Return which of the named columns hold text and label.
 
     Without ``text_column`` the one pair of ``PAIR_COLUMNS``, or else the first of ``TEXT_COLUMNS`` that is there, in
     capitals or not; likewise the label. None is both.
 
     Where the two name the columns of another source, ``columns_of``, and this one has none of that name, its only
-    column is taken, or the only one with a usual name, with a warning.
+    column is taken, or the only one with a usual name, with a warning. ``named_by`` says what holds the names.
 
     Raises:
         UserError: no such column, one for both, or columns that could be a pair as well as not.
@@ -55,7 +56,7 @@ def find_columns(names: Sequence[str], where: str, text_column: TextColumn | Non
     if text_column is None:
         text_column = known_pair(names, where, settings[0], label_column)
     wanted = text_column if isinstance(text_column, tuple) else (text_column,)
-    hint = "a first line must name the columns" + ("" if with_labels else "; texts alone, one a line, are a .txt")
+    hint = named_by + ("" if with_labels else "; texts alone, one a line, are a .txt")
     texts = tuple(_find(names, where, name, TEXT_COLUMNS, "text", settings[0], (label_column,), hint,
                         columns_of) for name in wanted)
     if not with_labels:
@@ -194,6 +195,7 @@ class Rows:
         task: says what the labels are.
         column_settings: what the user names the columns of text and label by, for messages.
         columns_of: the source whose columns these settings name first of all, if it is another.
+        labels_of: the model whose labels these must be, for messages: "teacher" or "student".
     """
 
     source: str
@@ -208,6 +210,7 @@ class Rows:
     task: Task = CLASSIFICATION
     column_settings: tuple[str, str] = COLUMN_SETTINGS
     columns_of: str = ""
+    labels_of: str = "teacher"
 
     @property
     def pairs(self) -> bool:
@@ -270,7 +273,8 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
     """Fill ``rows`` from (place, record) and return it.
 
     A record is a mapping ``{column: value}``, ``(text, label)``, ``((first, second), label)`` or
-    ``(first, second, label)``, or, where labels are not read, a plain text; labels that aren't read may be None.
+    ``(first, second, label)``, also as a row of an array, or, where labels are not read, a plain text; labels that
+    aren't read may be None.
     Labels may be what ``rows.task`` takes: text, whole numbers or booleans, or lists of them.
 
     Args:
@@ -279,14 +283,14 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
     Raises:
         UserError: another kind of record, a missing column, a text or label of the wrong type.
     """
-    with_labels = rows.labels is not None
     names: list[Any] = []  # those of a table without a header are numbers
     for place, record in records:
+        if isinstance(record, np.ndarray) and record.ndim == 1:
+            record = record.tolist()
         if isinstance(record, Mapping):
             if not names:
                 names = list(record)
-                columns = find_columns(list(map(str, names)), rows.at(place), text_column, label_column, with_labels,
-                                       rows.column_settings, rows.columns_of)
+                columns = _columns_of_record(record, rows, place, text_column, label_column)
             values = [_value(record, names, column, rows.at(place)) for column in (*columns.texts, columns.label)]
             text, label = values[0] if len(values) == 2 else values[:2], values[-1]
         elif isinstance(record, str):
@@ -305,9 +309,51 @@ def read_records(rows: Rows, records: Iterable[tuple[int, Any]], text_column: Te
     return rows
 
 
+def _columns_of_record(record: Mapping, rows: Rows, place: int, text_column: TextColumn | None,
+                       label_column: str | None) -> Columns:
+    """Return the columns by the first record, whose keys the others have, too.
+
+    Raises:
+        UserError: it has no keys, or one of the columns is within another; else as for `find_columns`.
+    """
+    where, with_labels = rows.at(place), rows.labels is not None
+    check_first(record, where)
+    texts = text_column if isinstance(text_column, tuple) else (text_column,)
+    for setting, wanted in [*((rows.column_settings[0], text) for text in texts),
+                            *([(rows.column_settings[1], label_column)] if with_labels else [])]:
+        if wanted is not None and wanted not in record and is_nested(record, wanted):
+            raise UserError(f"{where}: {setting} is {wanted}; {FLATTEN}")
+    return find_columns(list(map(str, record)), where, text_column, label_column, with_labels, rows.column_settings,
+                        rows.columns_of, f"each {'row' if rows.from_list else 'object'} must have that key")
+
+
+def check_first(record: Mapping, where: str) -> None:
+    """Refuse a first record without keys, by which the columns are known.
+
+    Raises:
+        UserError: naming ``where``.
+    """
+    if not record:
+        raise UserError(f"{where}: has no keys, and the first of all must have those of the rest; remove it")
+
+
+FLATTEN = "an object within an object is not read: flatten it, so that each value has a key of the outer one"
+
+
+def is_nested(record: Mapping, key: str) -> bool:
+    """Return whether a key stands for an object in ``record``, or for what is in one.
+
+    >>> is_nested({"data": {"text": "a"}}, "data.text")
+    True
+    """
+    return isinstance(record.get(key, record.get(key.split(".")[0])), Mapping)
+
+
 def _check_text(text: Any, where: str) -> None:
     if isinstance(text, (list, tuple)) and len(text) == 2 and all(isinstance(side, str) for side in text):
         return
+    if isinstance(text, Mapping):
+        raise UserError(f"{where}: the text is {short(repr(text))}; {FLATTEN}")
     if not isinstance(text, str):
         raise UserError(f"{where}: the text is {short(repr(text))}; it must be text, or (text, text) for a pair")
 
