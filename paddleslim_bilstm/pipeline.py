@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
 from . import ranks
@@ -28,7 +27,7 @@ from .report.measure import ALONE, DISTILLED, ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
 from .run import RunFolder, cache_root
-from .scopes import mode_kept
+from .scopes import enter_static_mode, mode_kept
 from .stages import (
     Examined,
     Job,
@@ -121,8 +120,8 @@ def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
     check_zlib()
+    enter_static_mode()
     check_other_paddle()
-    paddle.enable_static()
 
 
 @mode_kept()
