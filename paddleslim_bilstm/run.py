@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Iterator, TypeVar
 
 from filelock import FileLock, Timeout
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
 
 from . import ranks
 from .cpu import give_back_freed_memory
@@ -46,6 +51,32 @@ def cache_root(setting: str | None = None) -> Path:
     """Return the folder of all caches: ``setting``, or the environment's, or ``~/.cache/paddleslim_bilstm``."""
     named = setting or os.environ.get(CACHE_VARIABLE)
     return Path(named).expanduser() if named else Path.home() / ".cache" / "paddleslim_bilstm"
+
+
+@contextmanager
+def cache_in_use(root: Path, to_clear: bool = False) -> Iterator[None]:
+    """Keep ``paddleslim-bilstm cache clear`` away from the caches in ``root``; one that is at work is waited for.
+
+    The folder itself is locked, so that nothing is left there. Windows can't do that, nor can some shared disks, where
+    nobody is kept away; on a network's disk those on other machines aren't.
+
+    Args:
+        to_clear: be the one who clears.
+
+    Raises:
+        UserError: ``to_clear``, and a run is using the caches.
+    """
+    with ExitStack() as stack:
+        if fcntl is not None:
+            with suppress(OSError):
+                place = os.open(root, os.O_RDONLY)
+                stack.callback(os.close, place)  # which frees the lock, as the end of a process does
+                try:
+                    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB if to_clear else fcntl.LOCK_SH)
+                except BlockingIOError:
+                    raise UserError(f"{root}: a run is using what is cached there; clear it when that is over") \
+                        from None
+        yield
 
 
 def published_name(model_filename: str | None) -> str:

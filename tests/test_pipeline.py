@@ -1,11 +1,14 @@
 """The whole job on a tiny real BERT: what it leaves behind, what it refuses, and that it repeats itself."""
 
 import copy
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -18,7 +21,7 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.pipeline import augment, prepare
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.report.measure import DevSet
-from paddleslim_bilstm.run import WORK_FOLDER, published_name
+from paddleslim_bilstm.run import WORK_FOLDER, cache_in_use, published_name
 from paddleslim_bilstm.teacher import InferenceModel
 from paddleslim_bilstm.tokens import Sentences, load_tokenizer
 
@@ -289,6 +292,53 @@ def test_the_cache_is_listed_and_cleared(again, tmp_path, capsys):
     assert "removed: 0 entries" in capsys.readouterr().out
     assert main(["cache", "clear", "--cache-dir", str(tmp_path / "cache")]) == 0
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be locked")
+@pytest.mark.parametrize("work", [compress, augment])
+def test_the_cache_of_a_run_that_is_at_work_is_not_cleared(again, tmp_path, capsys, monkeypatch, work):
+    from paddleslim_bilstm import pipeline
+    from paddleslim_bilstm.cli import main
+    clear, codes, made = ["cache", "clear", "--cache-dir", str(tmp_path / "cache")], [], pipeline.make_transfer_set
+
+    def cleared_meanwhile(*arguments):
+        codes.append(main(clear))
+        return made(*arguments)
+    monkeypatch.setattr(pipeline, "make_transfer_set", cleared_meanwhile)
+    before = contents(tmp_path / "cache")
+    work(again)
+    assert codes == [2] and f"{tmp_path / 'cache'}: a run is using what is cached there" in capsys.readouterr().err
+    assert before.items() <= contents(tmp_path / "cache").items()
+    assert main(clear) == 0 and not contents(tmp_path / "cache")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be locked")
+def test_a_run_waits_until_the_cache_is_cleared(tmp_path):
+    order = []
+
+    def run():
+        with cache_in_use(tmp_path), cache_in_use(tmp_path):  # several may
+            order.append("run")
+    with cache_in_use(tmp_path, to_clear=True):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(0.2)
+        order.append("cleared")
+    thread.join(60)
+    assert order == ["cleared", "run"]
+
+
+def test_where_folders_cant_be_locked_runs_and_clears_go_on(tmp_path, monkeypatch):
+    from paddleslim_bilstm import run
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    for fcntl in (None, SimpleNamespace(flock=refuse, LOCK_SH=1, LOCK_EX=2, LOCK_NB=4)):
+        monkeypatch.setattr(run, "fcntl", fcntl)
+        with cache_in_use(tmp_path), cache_in_use(tmp_path, to_clear=True):
+            pass
+    with cache_in_use(tmp_path / "nothing", to_clear=True):
+        pass
 
 
 def spoil(students):
