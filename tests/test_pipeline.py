@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,9 +22,9 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.pipeline import augment, prepare
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.report.measure import DevSet
-from paddleslim_bilstm.run import WORK_FOLDER, cache_in_use, published_name
+from paddleslim_bilstm.run import WORK_FOLDER, RunFolder, cache_in_use, published_name
 from paddleslim_bilstm.teacher import InferenceModel
-from paddleslim_bilstm.tokens import Sentences, load_tokenizer
+from paddleslim_bilstm.tokens import TOKENIZER_FILES, Sentences, load_tokenizer
 
 MODEL_KEYS = {"name", "accuracy", "f1", "agreement", "parameters", "size_bytes", "flops", "latency_ms",
               "sentences_per_s"}
@@ -208,7 +209,6 @@ def test_a_vocabulary_without_a_mask_token_is_refused(config, tiny_teacher, tmp_
 
 
 def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     with RunFolder(prepare(again)):
         with pytest.raises(UserError, match="another run is writing to"):
             compress(again)
@@ -217,7 +217,6 @@ def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp
 
 
 def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     out = tmp_path / "out"
     for name in ("inference", "model"):
         config["Global"]["model_filename"] = f"{name}.pdmodel"
@@ -233,7 +232,6 @@ def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tm
 
 
 def test_no_tokenizer_file_of_an_earlier_teacher_stays(config, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     out, settings = tmp_path / "out", prepare(config)
     (out / "words.txt").write_text("the user's")
     for number, files in enumerate((["tokenizer.json", "tokenizer_config.json"], ["vocab.txt"])):
@@ -248,7 +246,6 @@ def test_no_tokenizer_file_of_an_earlier_teacher_stays(config, tmp_path):
 
 
 def test_what_is_the_users_in_the_folder_stays(config, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     out, settings = tmp_path / "out", prepare(config)
     for name in ("work", "steps"):
         (out / name).mkdir()
@@ -270,6 +267,41 @@ def test_what_is_the_users_in_the_folder_stays(config, tmp_path):
     assert (out / "work" / "thesis.txt").exists() and (out / "bert.onnx").exists()
     with RunFolder(settings):  # whose steps these are
         assert (out / "steps").is_dir()
+
+
+def test_whatever_a_run_would_replace_that_is_none_of_ours_is_refused_before_any_work(class_run, config, tmp_path):
+    out, settings = tmp_path / "out", prepare(config)
+    published = set(os.listdir(class_run.result.save_dir)) - {"README.md", "model.pdmodel", "model.pdiparams"}
+    assert {"vocab.txt", "student.json", "student.safetensors", "report.json", "report.html", "steps"} <= published
+    for name in published:
+        (out / name).write_text("mine")
+        with pytest.raises(UserError, match=f"Global.save_dir: .*{name} is none of ours.*name another folder") as error:
+            compress(settings)
+        assert "\n" not in str(error.value) and contents(out) == {name: b"mine"}
+        (out / name).unlink()
+    (out / "tokenizer.json").write_text("mine")  # the teacher has none
+    with RunFolder(settings):
+        pass
+
+
+def test_another_classifiers_folder_is_no_save_dir(config, tiny_teacher):
+    other = Path(shutil.copytree(tiny_teacher("huggingface"), Path(config["Global"]["save_dir"])))
+    for file in TOKENIZER_FILES:
+        (other / file).unlink(missing_ok=True)
+    before = contents(other)
+    with pytest.raises(UserError, match=r"Global.save_dir: .*holds a model that is none of ours \(config.json, "):
+        compress(config)
+    assert contents(other) == before
+
+
+def test_words_of_others_are_in_the_way_of_a_student_of_words(config, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "words.txt").write_text("mine")
+    with pytest.raises(UserError, match="words.txt is none of ours"), \
+            RunFolder(prepare(config, ["bert_to_bilstm.student.vocabulary=words"])):
+        pass
+    with RunFolder(prepare(config)):
+        pass
 
 
 def test_a_callback_that_was_changed_chooses_anew(config, tmp_path):
