@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-import paddle
 import paddleslim  # noqa: F401  (registers our strategy, hook and loss)
 
 from . import ranks
@@ -27,8 +26,8 @@ from .report.comparison import Comparison, Said
 from .report.measure import ALONE, DISTILLED, ModelRow, measure_teacher
 from .report.report import Report
 from .report.write import write_report
-from .run import RunFolder, cache_root
-from .scopes import mode_kept
+from .run import RunFolder, cache_in_use, cache_root
+from .scopes import enter_static_mode, mode_kept
 from .stages import (
     Examined,
     Job,
@@ -121,8 +120,8 @@ def _begin() -> None:
     """Bring Paddle into the state that all of the job needs; doing it again changes nothing."""
     before_paddle()
     check_zlib()
+    enter_static_mode()
     check_other_paddle()
-    paddle.enable_static()
 
 
 @mode_kept()
@@ -167,7 +166,7 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
                         "your eval_callback does not feed; leave out one of the two")
     run = RunFolder(settings, fresh)
     job = Job(settings, train, dev, unlabeled, old_loader(train_dataloader), eval_callback, teacher)
-    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), run:
+    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir), cache_in_use(run.cache_dir), run:
         return _compress(replace(job, eval_callback=_as_in_first(eval_callback)), run)
 
 
@@ -243,7 +242,8 @@ def augment(config: str | Path | Mapping[str, Any], *, overrides: Sequence[str] 
     folder = run.save_dir / "augmented" if output is None else Path(output)
     check_replaceable(folder)
     beside = make_writable_folder(folder.resolve().parent, "--output")
-    with ranks.together(), explained_write_errors(run.save_dir, run.cache_dir, beside), run:
+    writing = explained_write_errors(run.save_dir, run.cache_dir, beside)
+    with ranks.together(), writing, cache_in_use(run.cache_dir), run:
         teacher, text = read(Job(settings), run)
         transfer_set = run.stage("augment", make_transfer_set, settings, teacher, text, run.cache("transfer_sets"))
         if not ranks.is_first():
@@ -268,9 +268,15 @@ def compare(predictor: Predictor, config: Mapping[str, Any], rows: Rows, batch_s
         UserError: the teacher can't be loaded, or labels and student don't go together.
     """
     _begin()
-    settings, task, names = load_config(config), predictor.task, predictor.label_names
-    teacher = load_fitting_teacher(settings, make_writable_folder(
-        cache_root(settings.global_.cache_dir) / "teachers", "Global.cache_dir"))
+    settings = load_config(config)
+    cache = make_writable_folder(cache_root(settings.global_.cache_dir), "Global.cache_dir")
+    with cache_in_use(cache):
+        return _compare(predictor, settings, cache, rows, batch_size)
+
+
+def _compare(predictor: Predictor, settings: Config, cache: Path, rows: Rows, batch_size: int) -> Comparison:
+    task, names = predictor.task, predictor.label_names
+    teacher = load_fitting_teacher(settings, make_writable_folder(cache / "teachers", "Global.cache_dir"))
     if teacher.num_classes != len(names):
         raise UserError(f"{settings.global_.model_dir}: has {teacher.num_classes} outputs, the student {len(names)}; "
                         "name the student's own teacher with --teacher")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Iterator, TypeVar
 
 from filelock import FileLock, Timeout
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
 
 from . import ranks
 from .cpu import give_back_freed_memory
@@ -24,8 +29,8 @@ from .storage import (
     replace_folder,
     sync_folder,
 )
-from .student.spec import MODEL_NAME, ONNX_FILES, READING_FILES, SPEC_FILE, StudentSpec
-from .tokens import copy_tokenizer
+from .student.spec import MODEL_NAME, ONNX_FILES, READING_FILES, SPEC_FILE, TEACHER_TOKENS, WORDS_FILE, StudentSpec
+from .tokens import TOKENIZER_FILES, copy_tokenizer
 
 if TYPE_CHECKING:
     from .config import Config
@@ -35,6 +40,7 @@ CACHE_VARIABLE = "PADDLESLIM_BILSTM_CACHE"
 CACHE_KINDS = ("finetune", "teachers", "transfer_sets", "labels", "students")
 FRESH = "fresh"  # beside them: what runs that started over have computed so far
 WORK_FOLDER = ".paddleslim_bilstm.work"  # in ``save_dir``, of a run that isn't over
+REPORT_FILES = ("report.json", "report.md", "report.html", "report.png")
 CARD_FILE, CARD_TAG = "README.md", "paddleslim-bilstm"  # the model card, and what is among its tags
 _PADDLE_FILES = (".pdmodel", ".pdiparams")
 
@@ -46,6 +52,32 @@ def cache_root(setting: str | None = None) -> Path:
     """Return the folder of all caches: ``setting``, or the environment's, or ``~/.cache/paddleslim_bilstm``."""
     named = setting or os.environ.get(CACHE_VARIABLE)
     return Path(named).expanduser() if named else Path.home() / ".cache" / "paddleslim_bilstm"
+
+
+@contextmanager
+def cache_in_use(root: Path, to_clear: bool = False) -> Iterator[None]:
+    """Keep ``paddleslim-bilstm cache clear`` away from the caches in ``root``; one that is at work is waited for.
+
+    The folder itself is locked, so that nothing is left there. Windows can't do that, nor can some shared disks, where
+    nobody is kept away; on a network's disk those on other machines aren't.
+
+    Args:
+        to_clear: be the one who clears.
+
+    Raises:
+        UserError: ``to_clear``, and a run is using the caches.
+    """
+    with ExitStack() as stack:
+        if fcntl is not None:
+            with suppress(OSError):
+                place = os.open(root, os.O_RDONLY)
+                stack.callback(os.close, place)  # which frees the lock, as the end of a process does
+                try:
+                    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB if to_clear else fcntl.LOCK_SH)
+                except BlockingIOError:
+                    raise UserError(f"{root}: a run is using what is cached there; clear it when that is over") \
+                        from None
+        yield
 
 
 def published_name(model_filename: str | None) -> str:
@@ -70,11 +102,13 @@ class RunFolder:
         seconds: how long each stage took, in order.
 
     Raises:
-        UserError: a folder can't be written, another run is writing to ``save_dir``, or it is the teacher's.
+        UserError: a folder can't be written, another run is writing to ``save_dir``, or it is the teacher's, or holds
+            what is others' and would be replaced.
     """
 
     def __init__(self, settings: Config, fresh: bool = False):
         self._settings = settings.global_
+        self._reads_words = settings.distill.student.vocabulary != TEACHER_TOKENS
         self.save_dir = make_writable_folder(self._settings.save_dir, "Global.save_dir").resolve()
         if self.save_dir in [Path(folder).resolve() for folder in self._settings.teacher_folders]:
             raise UserError(f"Global.save_dir: {self.save_dir} is the teacher's folder, whose files the student's "
@@ -107,16 +141,38 @@ class RunFolder:
             raise UserError(f"Global.save_dir: another run is writing to {self.save_dir}; wait for its end, or name "
                             "another folder") from None
         if not self._earlier_model() and not self.work_dir.exists():
-            strange = next((name for name in ("steps", *ONNX_FILES) if (self.save_dir / name).exists()), None)
-            if strange:
+            try:
+                self._check_nothing_is_lost()
+            except UserError:
                 self.__exit__()
-                raise UserError(f"Global.save_dir: {self.save_dir / strange} is none of ours, and the student's would "
-                                "take its place; name another folder")
+                raise
         if self._fresh:
             remove(self.work_dir)
         for half_made in (self._steps_dir, self.onnx_dir, self.final_dir):
             remove(half_made)
             make_writable_folder(half_made, "Global.save_dir")
+
+    def _check_nothing_is_lost(self) -> None:
+        """Refuse a ``save_dir``, where no run has published, with files in it that this one would replace, or a model.
+
+        A program and its parameters alone, ``model.pdmodel`` and ``model.pdiparams``, PaddleSlim replaces likewise.
+        """
+        from .student.weights import WEIGHTS_FILE  # here: the caches are listed without its libraries
+        from .teacher.weights import CONFIG_FILES, WEIGHT_FILES
+        given = self.given_tokenizer_dir
+        is_made = given is None or not given.is_dir()  # in this run
+        tokenizer = [name for name in TOKENIZER_FILES if is_made or (given / name).is_file()]
+        words = [WORDS_FILE] if self._reads_words else []
+        ours = ("steps", *ONNX_FILES, SPEC_FILE, WEIGHTS_FILE, *tokenizer, *words, *REPORT_FILES)
+        strange = next((name for name in ours if (self.save_dir / name).exists()), None)
+        if strange:
+            raise UserError(f"Global.save_dir: {self.save_dir / strange} is none of ours, and the student's would "
+                            "take its place; name another folder")
+        config, weights = (next((name for name in names if (self.save_dir / name).is_file()), None)
+                           for names in (CONFIG_FILES, WEIGHT_FILES))
+        if config and weights:
+            raise UserError(f"Global.save_dir: {self.save_dir} holds a model that is none of ours ({config}, "
+                            f"{weights}); name another folder for the student")
 
     def _tidy_cache(self) -> None:
         if self._fresh:

@@ -3,12 +3,14 @@
 import html
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from paddleslim_bilstm import cli
 from paddleslim_bilstm.export.onnx_model import write_onnx
+from paddleslim_bilstm.run import cache_in_use
 from paddleslim_bilstm.storage import write_json
 from paddleslim_bilstm.student.weights import load_student
 
@@ -53,6 +55,15 @@ def test_the_runs_file_is_read_by_the_runs_columns(contrary, tmp_path):
     (tmp_path / "odd.tsv").write_text(text, encoding="utf-8")  # called otherwise than the training file's
     assert cli.main(["explain", str(contrary)]) == 0 and _explained(contrary)
     assert cli.main(["explain", str(contrary), "--text-column", "words"]) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be locked")
+def test_the_cache_is_not_cleared_meanwhile(class_run, contrary, monkeypatch, capsys):
+    def clear(settings, _):
+        with cache_in_use(Path(settings.global_.cache_dir), to_clear=True):
+            pass
+    monkeypatch.setattr("paddleslim_bilstm.pipeline.load_fitting_teacher", clear)
+    assert cli.main(["explain", str(contrary)]) == 2 and "a run is using" in capsys.readouterr().err
 
 
 def test_new_texts_need_no_labels(contrary, tmp_path):

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from paddleslim_bilstm.finetune import finetune as finetuning
 from paddleslim_bilstm.finetune import training
 from paddleslim_bilstm.finetune.finetune import best_dev_metric, finetune, teacher_is_missing
 from paddleslim_bilstm.finetune.training import load_pretrained, warmup_and_decay
+from paddleslim_bilstm.run import cache_in_use
 from paddleslim_bilstm.scopes import dynamic_mode
 from paddleslim_bilstm.teacher import InferenceModel, load_teacher
 
@@ -308,6 +310,16 @@ def test_an_onnx_teacher_is_taken_as_it_is(config, tmp_path):
     assert not teacher_is_missing(load_config(config, [f"Global.model_dir={file}"]))
     Path(file).write_bytes(b"")
     assert not teacher_is_missing(load_config(config, [f"Global.model_dir={file}"]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be locked")
+def test_the_cache_is_not_cleared_meanwhile(config, tmp_path, monkeypatch):
+    def clear(*_):
+        with cache_in_use(tmp_path / "cache", to_clear=True):
+            pass
+    monkeypatch.setattr("paddleslim_bilstm.finetune.finetune.train_classifier", clear)
+    with pytest.raises(UserError, match="a run is using"):
+        finetune(config)
 
 
 def test_static_mode_is_restored(config):

@@ -1,11 +1,15 @@
 """The whole job on a tiny real BERT: what it leaves behind, what it refuses, and that it repeats itself."""
 
 import copy
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -18,9 +22,9 @@ from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.pipeline import augment, prepare
 from paddleslim_bilstm.predict import Predictor
 from paddleslim_bilstm.report.measure import DevSet
-from paddleslim_bilstm.run import WORK_FOLDER, published_name
+from paddleslim_bilstm.run import WORK_FOLDER, RunFolder, cache_in_use, published_name
 from paddleslim_bilstm.teacher import InferenceModel
-from paddleslim_bilstm.tokens import Sentences, load_tokenizer
+from paddleslim_bilstm.tokens import TOKENIZER_FILES, Sentences, load_tokenizer
 
 MODEL_KEYS = {"name", "accuracy", "f1", "agreement", "parameters", "size_bytes", "flops", "latency_ms",
               "sentences_per_s"}
@@ -205,7 +209,6 @@ def test_a_vocabulary_without_a_mask_token_is_refused(config, tiny_teacher, tmp_
 
 
 def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     with RunFolder(prepare(again)):
         with pytest.raises(UserError, match="another run is writing to"):
             compress(again)
@@ -214,7 +217,6 @@ def test_two_runs_in_one_folder_are_refused_and_a_failed_run_frees_it(again, tmp
 
 
 def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     out = tmp_path / "out"
     for name in ("inference", "model"):
         config["Global"]["model_filename"] = f"{name}.pdmodel"
@@ -230,7 +232,6 @@ def test_a_model_under_another_name_takes_the_place_of_an_earlier_one(config, tm
 
 
 def test_no_tokenizer_file_of_an_earlier_teacher_stays(config, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     out, settings = tmp_path / "out", prepare(config)
     (out / "words.txt").write_text("the user's")
     for number, files in enumerate((["tokenizer.json", "tokenizer_config.json"], ["vocab.txt"])):
@@ -245,7 +246,6 @@ def test_no_tokenizer_file_of_an_earlier_teacher_stays(config, tmp_path):
 
 
 def test_what_is_the_users_in_the_folder_stays(config, tmp_path):
-    from paddleslim_bilstm.run import RunFolder
     out, settings = tmp_path / "out", prepare(config)
     for name in ("work", "steps"):
         (out / name).mkdir()
@@ -269,6 +269,41 @@ def test_what_is_the_users_in_the_folder_stays(config, tmp_path):
         assert (out / "steps").is_dir()
 
 
+def test_whatever_a_run_would_replace_that_is_none_of_ours_is_refused_before_any_work(class_run, config, tmp_path):
+    out, settings = tmp_path / "out", prepare(config)
+    published = set(os.listdir(class_run.result.save_dir)) - {"README.md", "model.pdmodel", "model.pdiparams"}
+    assert {"vocab.txt", "student.json", "student.safetensors", "report.json", "report.html", "steps"} <= published
+    for name in published:
+        (out / name).write_text("mine")
+        with pytest.raises(UserError, match=f"Global.save_dir: .*{name} is none of ours.*name another folder") as error:
+            compress(settings)
+        assert "\n" not in str(error.value) and contents(out) == {name: b"mine"}
+        (out / name).unlink()
+    (out / "tokenizer.json").write_text("mine")  # the teacher has none
+    with RunFolder(settings):
+        pass
+
+
+def test_another_classifiers_folder_is_no_save_dir(config, tiny_teacher):
+    other = Path(shutil.copytree(tiny_teacher("huggingface"), Path(config["Global"]["save_dir"])))
+    for file in TOKENIZER_FILES:
+        (other / file).unlink(missing_ok=True)
+    before = contents(other)
+    with pytest.raises(UserError, match=r"Global.save_dir: .*holds a model that is none of ours \(config.json, "):
+        compress(config)
+    assert contents(other) == before
+
+
+def test_words_of_others_are_in_the_way_of_a_student_of_words(config, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "words.txt").write_text("mine")
+    with pytest.raises(UserError, match="words.txt is none of ours"), \
+            RunFolder(prepare(config, ["bert_to_bilstm.student.vocabulary=words"])):
+        pass
+    with RunFolder(prepare(config)):
+        pass
+
+
 def test_a_callback_that_was_changed_chooses_anew(config, tmp_path):
     from paddleslim_bilstm.stages import recipe_of
     dev = DevSet(Sentences.from_lists([[1]]), None, None, 2, None)
@@ -289,6 +324,53 @@ def test_the_cache_is_listed_and_cleared(again, tmp_path, capsys):
     assert "removed: 0 entries" in capsys.readouterr().out
     assert main(["cache", "clear", "--cache-dir", str(tmp_path / "cache")]) == 0
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be locked")
+@pytest.mark.parametrize("work", [compress, augment])
+def test_the_cache_of_a_run_that_is_at_work_is_not_cleared(again, tmp_path, capsys, monkeypatch, work):
+    from paddleslim_bilstm import pipeline
+    from paddleslim_bilstm.cli import main
+    clear, codes, made = ["cache", "clear", "--cache-dir", str(tmp_path / "cache")], [], pipeline.make_transfer_set
+
+    def cleared_meanwhile(*arguments):
+        codes.append(main(clear))
+        return made(*arguments)
+    monkeypatch.setattr(pipeline, "make_transfer_set", cleared_meanwhile)
+    before = contents(tmp_path / "cache")
+    work(again)
+    assert codes == [2] and f"{tmp_path / 'cache'}: a run is using what is cached there" in capsys.readouterr().err
+    assert before.items() <= contents(tmp_path / "cache").items()
+    assert main(clear) == 0 and not contents(tmp_path / "cache")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be locked")
+def test_a_run_waits_until_the_cache_is_cleared(tmp_path):
+    order = []
+
+    def run():
+        with cache_in_use(tmp_path), cache_in_use(tmp_path):  # several may
+            order.append("run")
+    with cache_in_use(tmp_path, to_clear=True):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(0.2)
+        order.append("cleared")
+    thread.join(60)
+    assert order == ["cleared", "run"]
+
+
+def test_where_folders_cant_be_locked_runs_and_clears_go_on(tmp_path, monkeypatch):
+    from paddleslim_bilstm import run
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    for fcntl in (None, SimpleNamespace(flock=refuse, LOCK_SH=1, LOCK_EX=2, LOCK_NB=4)):
+        monkeypatch.setattr(run, "fcntl", fcntl)
+        with cache_in_use(tmp_path), cache_in_use(tmp_path, to_clear=True):
+            pass
+    with cache_in_use(tmp_path / "nothing", to_clear=True):
+        pass
 
 
 def spoil(students):

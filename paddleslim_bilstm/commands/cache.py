@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..run import CACHE_KINDS, FRESH, cache_root
+from ..run import CACHE_KINDS, FRESH, cache_in_use, cache_root
 from ..storage import remove
 
 _DAY_S = 86_400
@@ -40,8 +40,17 @@ def _days(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the entries, or remove them; say how much that is."""
+    """List the entries, or remove them; say how much that is.
+
+    Raises:
+        UserError: an entry can't be removed, or a run is using them.
+    """
     root = cache_root(arguments.cache_dir)
+    with cache_in_use(root, to_clear=True) if arguments.action == "clear" else nullcontext():
+        return _list_or_clear(root, arguments)
+
+
+def _list_or_clear(root: Path, arguments: argparse.Namespace) -> int:
     entries = [entry for entry in cached(root) if entry.age_days >= arguments.older_than]
     for entry in entries:
         if arguments.action == "clear":

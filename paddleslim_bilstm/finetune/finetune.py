@@ -18,7 +18,7 @@ from ..config import Config, load_config, refuse_overrides
 from ..curves import check_visualdl, curves
 from ..errors import UserError
 from ..host.versions import before_paddle, check_zlib
-from ..run import cache_root
+from ..run import cache_in_use, cache_root
 from ..scopes import dynamic_mode
 from ..storage import checksum, explained_write_errors, make_writable_folder, whole_folder, write_json
 from ..task import task_code
@@ -87,7 +87,8 @@ def _finetune(config: Config, train: Any, dev: Any, cache: Path | None) -> Path:
         checkpoint = _checkpoint(config, network, labelled, special_ids, cache)
         ranks.check_agreement("what is to be fine-tuned, or on what,", checkpoint.name)
         disks = folder.parent, checkpoint.parent
-        with explained_write_errors(*disks), curves(config, "finetune") as show:
+        root = checkpoint.parent.parent  # of all caches
+        with explained_write_errors(*disks), cache_in_use(root), curves(config, "finetune") as show:
             scores = train_classifier(network, tokenizer, *labelled, config.finetune, task, global_.chosen_metric,
                                       global_.seed, checkpoint, show)
         if ranks.keeper_of(folder.parent) != ranks.rank():

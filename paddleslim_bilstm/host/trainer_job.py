@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..old_programs import old_programs
 from ..pipeline import CompressionResult, prepare
 from ..pipeline import compress as run_job
-from ..scopes import mode_kept
+from ..scopes import enter_static_mode, mode_kept
 from ..storage import make_writable_folder, whole_folder
 from ..student.train import Evaluate
 from ..task import MULTI_LABEL, Task, task_of_outputs
@@ -62,7 +62,7 @@ def distil(trainer: Any, custom_evaluate: None = None,
         longest = max(int(examples.lengths.max()) for examples in (train, dev) if examples is not None)
         settings = prepare(config or {}, _overrides(trainer, config, save_dir, longest, task))
         save_teacher(trainer, Path(settings.global_.model_dir))
-        paddle.enable_static()
+        enter_static_mode()
         result = run_job(settings, train_dataloader=examples_loader(train, settings),
                          eval_callback=None if dev is None else evaluation_on(dev, _judge(trainer, settings)))
         trainer.args.width_mult_list = []  # PaddleNLP's scripts go through the widths that were made: none
