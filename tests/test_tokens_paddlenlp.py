@@ -82,7 +82,8 @@ def test_symbols_stand_alone(tmp_path, text, tokens):
     ({"config__json": {"transformers_version": "4.2"}, "model_state__pdparams": ""}, False),
     ({"config__json": {"transformers_version": "4.2", **VERSION}}, True),
     ({"config__json": {"transformers_version": "4.2"}, "tokenizer_config__json": OF_PADDLENLP}, False),
-    ({"config__json": VERSION, "tokenizer_config__json": OF_TRANSFORMERS}, False)])
+    ({"config__json": VERSION, "tokenizer_config__json": OF_TRANSFORMERS}, False),
+    ({"student__json": {}, "tokenizer_config__json": OF_PADDLENLP}, False)])  # of before: so it has learned
 def test_the_folder_tells_who_wrote_it(tmp_path, files, symbols):
     folder = write(tmp_path, **files)
     assert cut(folder, "25℃恒") == (["25", "℃", "恒"] if symbols else ["25", "##℃", "恒"])

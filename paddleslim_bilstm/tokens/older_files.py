@@ -51,7 +51,11 @@ def is_of_paddlenlp(folder: Path, config: Mapping[str, Any]) -> bool:
     that only transformers writes; in the model's ``config.json`` the version of either library; weights of Paddle
     (``.pdparams``), or PaddleNLP's older ``model_config.json``; and last, for a tokenizer's own folder and for exported
     models, a ``config`` as PaddleNLP writes it: with its class and all special tokens. A bare ``vocab.txt`` is none.
+    Nor is a student's folder: that has a ``tokenizer.json``, or is an older one, which has learned from other words.
     """
+    from ..student.spec import SPEC_FILE  # here: it imports this package
+    if (folder / SPEC_FILE).is_file():
+        return False
     if config.get("tokenizer_class") in _PADDLENLP_CLASSES:
         return True
     if not _TRANSFORMERS_KEYS.isdisjoint(config):
