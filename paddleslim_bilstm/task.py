@@ -57,8 +57,15 @@ _CLEARLY_BETTER = 0.1  # accuracy
 LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
 _REACHED = 4.0  # a spread (standard deviation) of numbers that training reaches by itself
 SMOOTHING = 0.1  # of labels that become logits: the share that all classes share, as in Szegedy et al. 2016
-_SEPARATOR, _OTHER_SEPARATORS = ",", ";|"  # of labels in a text
+SEPARATOR, OTHER_SEPARATORS = ",", ";|\uff0c\u3001\uff1b\uff5c"  # of labels in a text; Chinese ones, too
 _NO_COMMA = re.compile(r"['\"]\s+['\"]")  # between two texts, which Python joins: as NumPy prints an array
+
+
+def wrong_separator(where: str, labels: str, separator: str) -> UserError:
+    """Return what to say of several labels in a text with one of `OTHER_SEPARATORS` between them."""
+    which = "" if separator.isascii() else ' (",")'  # beside a Chinese one
+    return UserError(f"{where}: the labels are {short(labels)}; put a comma{which} between them, or give a list where "
+                     f"a name has a {separator}")
 
 
 class Answer(ABC):
@@ -628,11 +635,10 @@ class MultiLabel(Task):
         if isinstance(label, str) and label.strip()[:1] == "[" and label.strip()[-1:] == "]":
             label = _list_in_text(label.strip(), where)
         if isinstance(label, str):
-            parts = label.split(_SEPARATOR) if label.strip() else []
-            other = next((one for one in _OTHER_SEPARATORS if one in label), None)
+            parts = label.split(SEPARATOR) if label.strip() else []
+            other = next((one for one in OTHER_SEPARATORS if one in label), None)
             if other:
-                raise UserError(f"{where}: the labels are {short(label)}; put a comma between them, or give a list "
-                                f"where a name has a {other}")
+                raise wrong_separator(where, label, other)
         else:
             parts = list(label) if isinstance(label, (list, tuple, set, frozenset)) else [label]
         names = [label_as_text(part, where, "it must be a list of names or ids, or text with commas between them")

@@ -12,6 +12,7 @@ from pair_reviews import make_pairs, write_pairs
 from reviews import make_reviews
 
 from paddleslim_bilstm import cli
+from paddleslim_bilstm.config.draft import look_at
 from paddleslim_bilstm.config.reading import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.teacher import load_teacher
@@ -136,6 +137,19 @@ def test_labels_between_commas_are_several_only_where_they_occur_alone(init, tmp
     (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(
         f"{text} {number}\t{cells[number % 4]}\n" for number, (text, _) in enumerate(_rows())))
     assert init(tmp_path / "t.tsv")[1].global_.task == "multi_label"
+
+
+@pytest.mark.parametrize("separator", "|；、")
+def test_labels_between_other_marks_than_commas_are_no_classes(init, tmp_path, separator):
+    cells = ["a", "b", f"a{separator}b", f"b{separator}a"]
+    (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(
+        f"{text} {number}\t{cells[number % 4]}\n" for number, (text, _) in enumerate(_rows())), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"label.*: the labels are .*\{separator}.*; put a comma.* between them"):
+        look_at(tmp_path / "t.tsv")
+    classes = ["a", "b", f"c{separator}d"]
+    (tmp_path / "t.tsv").write_text("sentence\tlabel\n" + "".join(
+        f"{text} {number}\t{classes[number % 3]}\n" for number, (text, _) in enumerate(_rows())), encoding="utf-8")
+    assert init(tmp_path / "t.tsv")[1].global_.task == "classification"
 
 
 def test_lists_that_were_written_as_text_are_several_labels(init, tmp_path):

@@ -81,7 +81,9 @@ def test_data_sets_of_paddlenlp_hold_lists_of_positions():
     ('{"text": "a", "labels": "room|bar"}', 1, "put a comma between them, or give a list where a name has a |"),
     ('{"text": "a", "labels": "[room, bar]"}', 1, "put commas between them and no brackets around"),
     ('{"text": "a", "labels": "[\'room\' \'bar\']"}', 1, "put commas between them and no brackets around"),
-    ('{"text": "a", "labels": "room; bar"}', 1, "put a comma between them")])
+    ('{"text": "a", "labels": "room; bar"}', 1, "put a comma between them"),
+    *((f'{{"text": "a", "labels": "服务{mark}位置"}}', 1,
+       f'put a comma (",") between them, or give a list where a name has a {mark}') for mark in "，、；｜")])
 def test_wrong_labels_are_named_with_file_and_line(tmp_path, content, line, part):
     path = tmp_path / "a.jsonl"
     path.write_text(content + "\n", encoding="utf-8")

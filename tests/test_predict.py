@@ -383,6 +383,19 @@ def test_predict_answers_before_the_input_ends(output, prelude):
         assert process.wait(20) == 0
 
 
+def test_evaluate_warms_up_before_it_times(output, monkeypatch, capsys, tmp_path):
+    from paddleslim_bilstm.commands import evaluate as evaluate_command
+    lines = [f"{text}\tclass {number % 3}" for number, text in enumerate(random_texts(20)) if text]
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")
+    done, logits, clock = [], Predictor.logits, evaluate_command.time.perf_counter
+    monkeypatch.setattr(Predictor, "logits", lambda self, texts, *rest: (done.append(len(texts)),
+                                                                        logits(self, texts, *rest))[1])
+    monkeypatch.setattr(evaluate_command.time, "perf_counter", lambda: (done.append("clock"), clock())[1])
+    run_command(evaluate_command, monkeypatch, capsys,
+                [output[0], "--data", tmp_path / "dev.tsv", "--runtime", "onnx", "--batch-size", "4"])
+    assert done == [4, "clock", len(lines), "clock"]
+
+
 def test_evaluate_gives_accuracy_and_f1_on_a_file(output, monkeypatch, capsys, tmp_path):
     from paddleslim_bilstm.commands import evaluate as evaluate_command
     texts = [text for text in random_texts(60) if text]

@@ -173,6 +173,22 @@ def test_bfloat16_and_sharded_safetensors(folders, loaded, tmp_path):
                                atol=0.2)
 
 
+def test_paddlenlps_weights_may_lie_in_several_files(folders, tmp_path):
+    folder = shutil.copytree(folders["paddlenlp"], tmp_path / "teacher")
+    weights = read_pdparams(folder / "model_state.pdparams")
+    (folder / "model_state.pdparams").unlink()
+    names, weight_map = sorted(weights), {}
+    for number, part in enumerate((names[::2], names[1::2])):
+        file = f"model_state-0000{number + 1}-of-00002.pdparams"
+        paddle.save({name: weights[name] for name in part}, str(folder / file))
+        weight_map.update(dict.fromkeys(part, file))
+    (folder / "model_state.pdparams.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    np.testing.assert_array_equal(answers(load_teacher(folder, tmp_path / "work")),
+                                  answers(load_teacher(folders["paddlenlp"], tmp_path / "work")))
+    (folder / "model_state-00002-of-00002.pdparams").unlink()
+    refused(folder, tmp_path, "index.json: names model_state-00002-of-00002.pdparams, which is not beside it")
+
+
 def test_paddlenlp_safetensors_are_not_taken_for_hugging_faces(folders, loaded, tmp_path):
     import safetensors.numpy
     folder = shutil.copytree(folders["paddlenlp"], tmp_path / "teacher")
@@ -295,6 +311,24 @@ def test_a_classifier_that_paddlenlp_cant_build_as_a_program_is_said_to_be_that(
     paddle.enable_static()
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     refused(folder, tmp_path, "BigBirdForSequenceClassification can't be built as a static program.*or ONNX file")
+
+
+def test_a_classifier_with_a_name_that_we_dont_know_is_not_said_to_be_none(tmp_path):
+    """RemBERT's is called ``dense``; what PaddleNLP can't build, or misses, is said to be that."""
+    from paddlenlp.transformers import RemBertConfig, RemBertForSequenceClassification
+    paddle.disable_static()
+    folder = tmp_path / "rembert"
+    config = RemBertConfig(vocab_size=len(VOCABULARY), hidden_size=HIDDEN, num_hidden_layers=1, intermediate_size=48,
+                           num_attention_heads=2, max_position_embeddings=64, input_embedding_size=16)
+    RemBertForSequenceClassification(config).save_pretrained(str(folder))
+    weights = read_pdparams(folder / "model_state.pdparams")
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    refused(folder, tmp_path, "RemBertForSequenceClassification can't be built as a static program.*inference model")
+    kept = {name: value for name, value in weights.items() if not name.startswith("dense.")}
+    paddle.disable_static()
+    paddle.save(kept, str(folder / "model_state.pdparams"))
+    paddle.enable_static()
+    refused(folder, tmp_path, "the checkpoint lacks 2 of the model's weights, such as dense.weight")
 
 
 def export(folder: Path, build, vocabulary=VOCABULARY) -> Path:

@@ -48,6 +48,8 @@ def test_words_with_spaces_and_broken_utf8_are_passed_over(write):
     ("film\n", "vectors.txt:1: must be"),
     ("", "vectors.txt: is empty"),
     ("hotel 1 2 3\n", "vectors.txt has none of the student's 2 words"),
+    (". 1 2 3\n酒店 1 2 3\n".encode("gbk"), "vectors.txt:2: is not UTF-8; save the file as UTF-8 .*GBK"),
+    ("good 1 2 3\n酒店 1 2 3\n电影 1 2 3\n".encode("gbk"), "vectors.txt:2: is not UTF-8"),
 ])
 def test_what_is_wrong_is_named_with_file_and_line(write, text, message):
     with pytest.raises(UserError, match=message) as error:

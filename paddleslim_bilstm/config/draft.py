@@ -19,7 +19,15 @@ from ..augment.transfer_set import rounds_for
 from ..errors import UserError, in_one_line, short
 from ..labels import NUMBER, check_two_labels
 from ..storage import read_json, whole_file
-from ..task import CLASSIFICATION, MULTI_LABEL, REGRESSION, Task
+from ..task import (
+    CLASSIFICATION,
+    MULTI_LABEL,
+    OTHER_SEPARATORS,
+    REGRESSION,
+    SEPARATOR,
+    Task,
+    wrong_separator,
+)
 from ..teacher.families import check_classifier, family_of
 from ..teacher.files import model_files
 from ..teacher.weights import CONFIG_FILES, read_config, weight_names
@@ -355,7 +363,7 @@ def _task(labels: Sequence[Any], column: str, teachers: Task | None = None) -> T
     """Return the task by the look of labels: lists are several, fractions a regression; or ``teachers``, where it fits.
 
     Raises:
-        UserError: they are numbers with a decimal comma.
+        UserError: they are numbers with a decimal comma, or several with something else than a comma between them.
     """
     if teachers is MULTI_LABEL or any(isinstance(label, (list, tuple)) for label in labels):
         return MULTI_LABEL
@@ -369,11 +377,16 @@ def _task(labels: Sequence[Any], column: str, teachers: Task | None = None) -> T
         odd = next(text for text in texts if "," in text)
         raise UserError(f"DATA: {column} holds {odd}, which may be a decimal or two labels; write decimals with a "
                         "point, or labels as lists in JSONL")
-    parts = [text.split(",") for text in texts]
-    lone = {part[0].strip() for part in parts if len(part) == 1}
-    several = [part for part in parts if 1 < len(part) <= _MOST_PARTS]
-    known = sum(all(one.strip() in lone for one in part) for part in several)
-    return MULTI_LABEL if several and 2 * known > len(several) else CLASSIFICATION
+    for separator in (SEPARATOR, *OTHER_SEPARATORS):
+        parts = [text.split(separator) for text in texts]
+        lone = {part[0].strip() for part in parts if len(part) == 1}
+        several = [part for part in parts if 1 < len(part) <= _MOST_PARTS]
+        known = sum(all(one.strip() in lone for one in part) for part in several)
+        if several and 2 * known > len(several):
+            if separator == SEPARATOR:
+                return MULTI_LABEL
+            raise wrong_separator(f"DATA: {column}", separator.join(several[0]), separator)
+    return CLASSIFICATION
 
 
 def _check_names(names: Sequence[str], sample: Sequence[Sequence[str]], file: Path) -> None:

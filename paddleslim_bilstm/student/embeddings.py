@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 _SETTING = "bert_to_bilstm.student.embeddings"
 _LINES_PER_UPDATE = 10_000
+_LINES_DECODED = 1000  # of word vectors, whose words should be UTF-8
 
 
 def read_word_vectors(source: str, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +30,8 @@ def read_word_vectors(source: str, words: Sequence[str]) -> tuple[np.ndarray, np
         ``vectors`` float32 ``[words, dimension]``, zero where there is none, and ``found`` bool ``[words]``.
 
     Raises:
-        UserError: no such file or name, a malformed line, or none of ``words`` is in it.
+        UserError: no such file or name, a malformed line, a file in another encoding than UTF-8, or none of ``words``
+            is in it.
     """
     vectors, found = _from_text(Path(source), words) if Path(source).is_file() else _from_paddlenlp(source, words)
     if not found.any():
@@ -57,10 +59,12 @@ def _from_text(path: Path, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray
     """Read lines ``word number number ...``, with or without word2vec's first line ``count dimension``.
 
     The first vector of a word counts. Words may hold spaces, as a few in GloVe's files do. Every line's length is
-    checked, the numbers only of lines that are used.
+    checked, the numbers only of lines that are used. A few words may be broken UTF-8, but not most of the first ones,
+    nor one of them where no word is found.
     """
     rows = {word.encode("utf-8", "surrogatepass"): row for row, word in enumerate(words)}
     vectors, found = None, np.zeros(len(words), bool)
+    decoded, strange = 0, []
     with open(path, "rb") as file, progress_bar("read word vectors", path.stat().st_size, "bytes") as bar:
         for number, line in enumerate(file, 1):
             if number % _LINES_PER_UPDATE == 0:
@@ -76,12 +80,26 @@ def _from_text(path: Path, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray
             if len(fields) <= dimension:
                 raise UserError(f"{path}:{number}: has {len(fields) - 1} numbers behind its word, not {dimension} as "
                                 "the lines before it; the file may be cut off")
+            if number <= _LINES_DECODED:
+                decoded += 1
+                strange += [] if _is_utf8(fields[0]) else [number]
             row = rows.get(fields[0])
             if row is not None and not found[row]:
                 vectors[row], found[row] = _numbers(fields[1:], f"{path}:{number}"), True
+    if 2 * len(strange) > decoded or strange and not found.any():
+        raise UserError(f"{path}:{strange[0]}: is not UTF-8; save the file as UTF-8 (`iconv -f GB18030 -t UTF-8` makes "
+                        "it of one in GBK)")
     if vectors is None:
         raise UserError(f"{path}: is empty; name a file with lines \"word number number ...\"")
     return vectors, found
+
+
+def _is_utf8(word: bytes) -> bool:
+    try:
+        word.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _dimension(line: bytes, where: str) -> tuple[int, bool]:

@@ -155,14 +155,19 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def check_classifier(config_file: Path, config: Mapping[str, Any], weights: Iterable[str]) -> None:
     """Refuse a checkpoint that is no classifier of texts, by its config and the names of its weights.
 
+    Of families that aren't ours, whose classifiers have names of their own (RemBERT's is ``dense``), a config that
+    names a class for whole texts is believed; PaddleNLP says then what is missing.
+
     Raises:
         UserError: naming ``config_file``, and what to do.
     """
     config = flat_config(config)
-    head = _OTHER_HEADS.search(str(config.get("architectures") or config.get("init_class")))
-    if head:
+    named = str(config.get("architectures") or config.get("init_class"))
+    if head := _OTHER_HEADS.search(named):
         raise UserError(f"{config_file}: is of a model {head[0]}, no classifier of whole texts; name the folder of one")
     family = family_of(config)
+    if family is None and "ForSequenceClassification" in named:
+        return
     heads = _OTHER_FAMILIES_HEADS if family is None else tuple(
         f"{names['classifier']}.bias" for names in (family.torch, family.paddle))
     prefixes = () if family is None else (f"{family.torch_prefix}.", f"{family.paddle_prefix}.")

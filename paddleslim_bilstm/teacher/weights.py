@@ -128,7 +128,8 @@ def _arrays(path: Path, state: dict) -> dict[str, np.ndarray]:
 
 
 CONFIG_FILES = ("config.json", "model_config.json")
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model_state.pdparams")
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model_state.pdparams",
+                "model_state.pdparams.index.json")
 _REMEDY = "copy the checkpoint again"
 _WRAPPERS = ("_orig_mod.", "module.", "_layers.")  # of torch.compile, of PyTorch's and of Paddle's DataParallel
 _SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32,

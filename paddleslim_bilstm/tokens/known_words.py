@@ -7,10 +7,14 @@ from itertools import chain
 from typing import Sequence
 
 import tokenizers
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from .older_files import paddlenlp_words
 
 _WORD = re.compile(r"[0-9A-Za-z]+|[^0-9A-Za-z ]")  # BERT's words in printable ASCII
 _MOST_WORDS, _LONGEST_WORD = 50_000, 30
-_PARTS = {"model": "WordPiece", "normalizer": "BertNormalizer", "pre_tokenizer": "BertPreTokenizer"}
+_PARTS = {"model": "WordPiece", "normalizer": "BertNormalizer"}
+_PRE_TOKENIZERS = [one.__getstate__() for one in (BertPreTokenizer(), paddlenlp_words())]  # in ASCII they are the same
 
 
 class KnownWords:
@@ -24,7 +28,8 @@ class KnownWords:
         self._pieces: dict[str, tuple[int, ...]] = {}
         added_tokens = getattr(rust, "get_added_tokens_decoder", None)  # since tokenizers 0.15
         self._word_by_word = bool(added_tokens) and all(
-            type(getattr(rust, part)).__name__ == name for part, name in _PARTS.items())
+            type(getattr(rust, part)).__name__ == name for part, name in _PARTS.items()) \
+            and rust.pre_tokenizer is not None and rust.pre_tokenizer.__getstate__() in _PRE_TOKENIZERS
         added = {token.content for token in added_tokens().values()} if self._word_by_word else set()
         # as they are written, and as the normalizer makes them: an added token is sought in either
         added = {text[:1] for one in added for text in (one, rust.normalizer.normalize_str(one))}

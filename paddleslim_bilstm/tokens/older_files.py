@@ -15,10 +15,15 @@ from ..storage import read_json
 Special = Callable[[str, str], str]  # of a role and the family's own name for it: the special token
 _UNIGRAM = 1
 _FEW_STRANGE = 2  # tokens that begin like SentencePiece's, in a vocabulary of another kind
+_PADDLENLP_CLASSES = {f"{name}Tokenizer" for name in (
+    "Ernie", "ErnieDoc", "ErnieGram", "RobertaChinese", "TinyBert", "PPMiniLM", "NeZha", "AlbertChinese", "Skep",
+    "UNIMO", "GAUAlpha")}  # with a vocab.txt; transformers has none that are called so
+_TRANSFORMERS_KEYS = {"name_or_path", "added_tokens_decoder", "clean_up_tokenization_spaces", "tokenizer_file"}
+_PADDLENLP_KEYS = {"tokenizer_class", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 
 
 def wordpiece(folder: Path, config: Mapping[str, Any], special: Special) -> Tokenizer:
-    """Build BERT's tokenizer, or MPNet's, from ``vocab.txt``.
+    """Build BERT's tokenizer, or MPNet's, from ``vocab.txt``; it parts words as the library that wrote the folder does.
 
     Raises:
         UserError: it holds another kind of pieces, such as ERNIE-M's.
@@ -32,9 +37,42 @@ def wordpiece(folder: Path, config: Mapping[str, Any], special: Special) -> Toke
     built = BertWordPieceTokenizer(str(folder / "vocab.txt"), **names, lowercase=config.get("do_lower_case", True),
                                    strip_accents=config.get("strip_accents"),
                                    handle_chinese_chars=config.get("tokenize_chinese_chars", True))._tokenizer
+    if is_of_paddlenlp(folder, config):
+        built.pre_tokenizer = paddlenlp_words()
     if str(config.get("tokenizer_class")).startswith("MPNet"):
         built.post_processor = _two_separators(built, names["cls_token"], names["sep_token"])
     return built
+
+
+def is_of_paddlenlp(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether PaddleNLP has written a folder with a ``vocab.txt``, whose model then reads PaddleNLP's words.
+
+    The first of these that is there tells: in ``config``, the tokenizer's, a class that only PaddleNLP has, or a key
+    that only transformers writes; in the model's ``config.json`` the version of either library; weights of Paddle
+    (``.pdparams``), or PaddleNLP's older ``model_config.json``; and last, for a tokenizer's own folder and for exported
+    models, a ``config`` as PaddleNLP writes it: with its class and all special tokens. A bare ``vocab.txt`` is none.
+    Nor is a student's folder: that has a ``tokenizer.json``, or is an older one, which has learned from other words.
+    """
+    from ..student.spec import SPEC_FILE  # here: it imports this package
+    if (folder / SPEC_FILE).is_file():
+        return False
+    if config.get("tokenizer_class") in _PADDLENLP_CLASSES:
+        return True
+    if not _TRANSFORMERS_KEYS.isdisjoint(config):
+        return False
+    model = folder / "config.json"
+    settings = read_json(model, "copy the file from the teacher again") if model.is_file() else {}
+    if "paddlenlp_version" in settings or "transformers_version" in settings:
+        return "paddlenlp_version" in settings
+    return ((folder / "model_config.json").is_file() or any(folder.glob("model_state*.pdparams"))
+            or _PADDLENLP_KEYS <= config.keys())
+
+
+def paddlenlp_words() -> pre_tokenizers.PreTokenizer:
+    """Return how PaddleNLP parts words: symbols stand alone, as punctuation does, such as those of units and emoji."""
+    letters = "\u00ad\u00b2\u00b5\u00ba\u00d8\u014b\u01b1\u3007"  # which it takes for symbols, too
+    symbols = pre_tokenizers.Split(Regex(rf"[\p{{S}}\p{{P}}{letters}]"), "isolated")
+    return pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), symbols])
 
 
 def byte_level_bpe(folder: Path, config: Mapping[str, Any], special: Special) -> Tokenizer:

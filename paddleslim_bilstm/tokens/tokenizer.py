@@ -16,7 +16,7 @@ from tokenizers import AddedToken
 from tokenizers.normalizers import BertNormalizer
 
 from ..errors import UserError
-from ..storage import copy_whole, read_json, write_json
+from ..storage import copy_whole, read_json, whole_file, write_json
 from . import older_files
 from .framing import Framing
 from .pieces import Pieces, pieces_of
@@ -132,13 +132,20 @@ def has_tokenizer(folder: Path) -> bool:
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy the tokenizer's files, whichever of them there are, each whole or not at all.
 
-    What the teacher's ``config.json`` alone says of them, that they are Camembert's, the copy says itself.
+    What files beside them say of them, the copies say themselves: that they are Camembert's, or, in a
+    ``tokenizer.json``, how PaddleNLP parts words, or that it doesn't where ``target`` looks like PaddleNLP's.
     """
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             copy_whole(source / name, target / name)
-    if not (source / "tokenizer.json").is_file() and (source / "sentencepiece.bpe.model").is_file():
-        config = _NamedTokens(source).config
+    if (source / "tokenizer.json").is_file():
+        return
+    config = _NamedTokens(source).config
+    if (source / "vocab.txt").is_file():
+        if any(older_files.is_of_paddlenlp(folder, config) for folder in (source, target)):
+            with whole_file(target / "tokenizer.json") as file:
+                file.write_text(load_tokenizer(source).rust.to_str(pretty=True), encoding="utf-8")
+    elif (source / "sentencepiece.bpe.model").is_file():
         if older_files.is_camembert(source, config) and not older_files.is_camembert(target, config):
             write_json(target / "tokenizer_config.json", {**config, "tokenizer_class": "CamembertTokenizer"})
 
@@ -147,9 +154,11 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Load the tokenizer from ``tokenizer.json``, or from the files of older libraries.
 
     These are ``vocab.txt`` (WordPiece), ``vocab.json`` with ``merges.txt`` (byte-level BPE) and SentencePiece's
-    ``sentencepiece.bpe.model`` (XLM-R), ``spiece.model`` (ALBERT) or ``spm.model`` (DeBERTa-v3). The special tokens are
-    those that ``tokenizer_config.json`` or ``special_tokens_map.json`` names, those that the tokenizer itself puts
-    around a sentence, or the usual ones.
+    ``sentencepiece.bpe.model`` (XLM-R), ``spiece.model`` (ALBERT) or ``spm.model`` (DeBERTa-v3). With a ``vocab.txt``
+    words are parted as PaddleNLP does, where it has written the folder (see `older_files.is_of_paddlenlp`), else as
+    Hugging Face's transformers does; a ``tokenizer.json`` says that itself. The special tokens are those that
+    ``tokenizer_config.json`` or ``special_tokens_map.json`` names, those that the tokenizer itself puts around a
+    sentence, or the usual ones.
 
     Raises:
         UserError: the folder holds no vocabulary, a file is damaged, the vocabulary lacks a special token, or the
