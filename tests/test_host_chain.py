@@ -280,8 +280,11 @@ ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or 
      ONE_KEY.format("UnstructurePrune.prune_strategy", "UnboundLocalError")),
     ({"QuantPost": {"skip_tensor_list": ["linear_0.w_0"]}}, "^QuantPost.skip_tensor_list: is read by the reconstruct"),
     ({"ASPPrune": {"prune_params_name": ["linear_0.w_0"]}}, "^ASPPrune.prune_params_name: .* prunes all linear layers"),
-    ({"UnstructurePrune": {"ratio": 5}}, ONE_KEY.format("UnstructurePrune.ratio", "IndexError")),
-    ({"UnstructurePrune": {"ratio": -1}}, ONE_KEY.format("UnstructurePrune.ratio", "it prunes nothing")),
+    *(({"UnstructurePrune": {"ratio": ratio, **more}},
+       f"^UnstructurePrune.ratio: {ratio!r}; give a share of the weights, above 0 and below 1$")
+      for ratio, more in [(1.5, {}), (1, {}), (0, {}), (-1, {}), ("0.5", {}), (True, {}), (float("nan"), {}),
+                          (1.5, {"prune_strategy": "gmp"})]),
+    ({"UnstructurePrune": {"ratio": 1.5, "prune_mode": "threshold", "threshold": 0.1}}, WORKS),  # it isn't read
     ({"UnstructurePrune": None, "TrainConfig": {"sparse_model": True}},
      "TrainConfig.sparse_model: .*1x1 convolutions"),
     ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^config: TrainConfig.amp_config: .* float32"),
@@ -435,7 +438,8 @@ def test_calibration_that_paddleslim_cant_do_on_a_bilstm_is_refused():
         chained_strategies({"QuantPost": {"algo": "avg"}})
 
 
-def test_pruning_that_would_prune_nothing_is_refused():
+@pytest.mark.parametrize("kind", ["conv1x1_only", "fc_only"])
+def test_pruning_of_kinds_of_layers_that_a_bilstm_does_not_have_is_refused(kind):
     from paddleslim_bilstm.host.strategies import chained_strategies
-    with pytest.raises(UserError, match="conv1x1_only"):
-        chained_strategies({"UnstructurePrune": {"prune_params_type": "conv1x1_only"}})
+    with pytest.raises(UserError, match=f"^UnstructurePrune.prune_params_type: '{kind}' is not for a Bi-LSTM"):
+        chained_strategies({"UnstructurePrune": {"prune_params_type": kind}})
