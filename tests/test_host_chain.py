@@ -200,6 +200,22 @@ def test_batches_of_any_form_feed_each_strategy(student, tmp_path, sections, for
 
 
 @pytest.mark.parametrize("sections", [{"QuantPost": {"batch_nums": 5}}, {"QuantAware": None}])
+def test_paddleslim_is_fed_from_a_loader_of_tensors(student, tmp_path, sections):
+    from paddleslim_bilstm.host.chain import check_loader, converted_loader
+
+    def collated(rows):
+        return dict(zip(("input_ids", "token_type_ids"), map(paddle.to_tensor, TOKENIZER.framing.batch(
+            student[1], np.array(rows)))))
+
+    paddle.disable_static()
+    loader = paddle.io.DataLoader(list(range(len(student[1]))), batch_size=32, shuffle=True, collate_fn=collated)
+    paddle.enable_static()
+    check_loader(loader, SPEC.feeds)
+    steps = run(student, tmp_path, sections, converted_loader(loader, SPEC))
+    assert steps[[*sections][0]][0] > student[3] - 0.05
+
+
+@pytest.mark.parametrize("sections", [{"QuantPost": {"batch_nums": 5}}, {"QuantAware": None}])
 @pytest.mark.parametrize("lasts", [0, 2])
 def test_a_loader_that_fails_ends_the_run_with_its_reason(student, tmp_path, sections, lasts):
     """PaddleSlim alone waits for ever."""
