@@ -6,6 +6,7 @@ import logging
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -177,9 +178,13 @@ def _as_arrays(batch: Any) -> Any:
     return list(map(_as_arrays, batch)) if isinstance(batch, (list, tuple)) else np.asarray(batch)
 
 
-def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task | None = None,
-                outputs: int = 0) -> tuple[Sentences, np.ndarray | None]:
-    """Collect one epoch's distinct sentences, sorted, so that a shuffling loader gives the same text each time.
+def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task | None = None, outputs: int = 0,
+                name: str = "train_dataloader", distinct: bool = True) -> tuple[Sentences, np.ndarray | None]:
+    """Collect one epoch's sentences, sorted, so that a shuffling loader gives the same text each time.
+
+    Args:
+        name: of the loader, for errors.
+        distinct: each sentence once, with its first label.
 
     Returns:
         The sentences, or the pairs where a row has a second side, and their labels, as ``task`` has them for a model
@@ -189,18 +194,19 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task 
     Raises:
         UserError: a batch has no token ids, or labels that the task can't have, or the loader is empty.
     """
-    found: dict[Row, Any] = {}
+    found: list[tuple[Row, Any]] = []
     with reading(loader, framing.feeds) as batches:
         for batch in batches:
-            contents, name = framing.contents(batch), next((name for name in _LABEL_FEEDS if name in batch), None)
-            labels = name and task and task.of_array(batch[name], len(contents), outputs, f"train_dataloader: {name}")
-            for position, row in enumerate(contents):
-                if any(row):
-                    found.setdefault(row, None if labels is None else labels[position])
+            contents, feed = framing.contents(batch), next((feed for feed in _LABEL_FEEDS if feed in batch), None)
+            labels = feed and task and task.of_array(batch[feed], len(contents), outputs, f"{name}: {feed}")
+            found += [(row, None if labels is None else labels[position]) for position, row in enumerate(contents)
+                      if any(row)]
     if not found:
-        raise UserError("train_dataloader: it yields no sentence; check the data set behind it")
-    ordered = sorted(found)
-    labels = [found[row] for row in ordered]
+        raise UserError(f"{name}: it yields no sentence; check the data set behind it")
+    if distinct:
+        found = list(dict(reversed(found)).items())
+    found.sort(key=itemgetter(0))
+    ordered, labels = [row for row, _ in found], [label for _, label in found]
     pairs = any(second for _, second in ordered)
     lists = [side for row in ordered for side in (row if pairs else row[:1])]
     sentences = tokenizer.sentences_of(lists)
