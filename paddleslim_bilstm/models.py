@@ -96,7 +96,8 @@ def export_students(run: RunFolder, spec: StudentSpec, alone: TrainedStudent | N
             export_paddle_model(folder, spec, trained.weights)
             model = PaddleModel(name, folder, trained.weights)
             answers = dev_set.task.answers_of(_logits(model, dev_set))
-            models.append(replace(model, doubts=tuple(dev_set.task.one_answer(name, answers, spec.label_names))))
+            doubts = dev_set.task.one_answer(name, answers, spec.label_names, dev_set.called)
+            models.append(replace(model, doubts=tuple(doubts)))
             for doubt in models[-1].doubts:
                 _log.warning("%s", doubt)
     return models
@@ -146,7 +147,8 @@ def write_onnx_models(settings: Config, run: RunFolder, student: Student, models
                               dev_set.reader, metric=dev_set.metric, row_counts=student.text.row_counts,
                               **settings.strategies[QUANT_BILSTM])
     kept = (f"Kept in float by max_accuracy_drop: {', '.join(result.float_layers)}.",) if result.float_layers else ()
-    notes = (spec.task.quantized_note(result.agreement), *([result.coding] if result.coding else ()), *kept)
+    notes = (spec.task.quantized_note(result.agreement, dev_set.called),
+             *([result.coding] if result.coding else ()), *kept)
     int8 = []
     if "embedding" not in result.float_layers:  # the one layer that Paddle runs in int8
         int8 = [_int8_embedding(run.step_dir(QUANT_BILSTM), models[-1], spec, weights)]

@@ -135,7 +135,8 @@ def compress(config: Config | str | Path | Mapping[str, Any], *, overrides: Sequ
     Args:
         config: path of a YAML file, or its content as a dict.
         overrides: ``Section.key=value`` each; they win over the config.
-        train, dev: ``[(text, label), ...]`` in place of the files that the config names.
+        train, dev: ``[(text, label), ...]`` in place of the files that the config names. Where ``train_dataloader``
+            is the training text, ``dev`` may be a loader, too.
         unlabeled: ``[text, ...]``, joins the transfer set.
         train_dataloader: a PaddleSlim data loader; its token ids are the training text where the config names none, and
             it feeds PaddleSlim's own strategies.

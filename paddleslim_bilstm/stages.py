@@ -227,7 +227,8 @@ def _answered(settings: Config, run: RunFolder, teacher: Teacher,
                             "or a number between 0 and 1")
         own = task if missing else task.fitted(text.dev_labels, logits)
     return DevSet(text.dev, text.dev_labels, None if missing else own.answers_of(logits), teacher.num_classes,
-                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each))), \
+                  teacher.framing, settings.global_.chosen_metric, task, tuple(map(own.answers_of, each)),
+                  text.compared_on), \
         None if missing else Said(logits, own), notes
 
 
@@ -235,9 +236,9 @@ def _doubts(teacher: Teacher, dev_set: DevSet, label_names: tuple[str, ...]) -> 
     """Return doubts about the teacher, and about each of several."""
     if dev_set.teacher_predictions is None:
         return []
-    doubts = dev_set.task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, label_names)
+    doubts = dev_set.task.teacher_doubts(dev_set.labels, dev_set.teacher_predictions, label_names, dev_set.called)
     for member, answers in zip(teacher.members, dev_set.member_predictions):
-        own = dev_set.task.teacher_doubts(dev_set.labels, answers, label_names)
+        own = dev_set.task.teacher_doubts(dev_set.labels, answers, label_names, dev_set.called)
         doubts += [f"{member.name}: {doubt}" for doubt in own]
     return doubts
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 NO_LABEL = -1  # the class of a sentence without a label
+DEV_SENTENCES, TRAINING_SENTENCES = "dev sentences", "training sentences"  # on which models are compared
 _FEWEST = 50  # dev sentences; fewer say nothing about a model
 _CLEARLY_BETTER = 0.1  # accuracy
 LEAST_PROBABILITY = 1e-4  # that is told from 0 where probabilities become logits
@@ -364,17 +365,18 @@ class Task(ABC):
     def how_measured(self, sentences: str) -> list[str]:
         """Return the lines of report.md that explain its columns; ``sentences`` says which, "dev sentences"."""
 
-    def quantized_note(self, likeness: float) -> str:
-        """Return how much the int8 student is like the float one."""
-        return f"Agrees with the float student on {100 * likeness:.1f} % of the dev sentences."
+    def quantized_note(self, likeness: float, sentences: str = DEV_SENTENCES) -> str:
+        """Return how much the int8 student is like the float one on the ``sentences`` that are compared."""
+        return f"Agrees with the float student on {100 * likeness:.1f} % of the {sentences}."
 
     def kept_labels(self, share: float) -> str:
         """Return how many of the teacher's labels rounding has kept, as the end of a sentence."""
         return f", and {100 * share:.2f} % of the labels agree"
 
-    def teacher_doubts(self, labels: np.ndarray | None, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
+    def teacher_doubts(self, labels: np.ndarray | None, answers: np.ndarray, label_names: Sequence[str],
+                       sentences: str = DEV_SENTENCES) -> list[str]:
         """Return doubts, in words, that the teacher's answers and the labels of the dev set give rise to."""
-        doubts = self.one_answer("the teacher", answers, label_names)
+        doubts = self.one_answer("the teacher", answers, label_names, sentences)
         if labels is None or len(labels) < _FEWEST or doubts:
             return doubts
         return self.doubts(labels, answers, label_names)
@@ -383,11 +385,12 @@ class Task(ABC):
         """Return doubts about a teacher that answers different things."""
         return []
 
-    def one_answer(self, name: str, answers: np.ndarray, label_names: Sequence[str]) -> list[str]:
-        """Doubt a model that answers the same to every dev sentence."""
+    def one_answer(self, name: str, answers: np.ndarray, label_names: Sequence[str],
+                   sentences: str = DEV_SENTENCES) -> list[str]:
+        """Doubt a model that answers the same to all ``sentences``, which is what they are called."""
         if len(answers) < _FEWEST or not self.all_the_same(answers):
             return []
-        return [f"{name.upper()} ANSWERS THE SAME TO ALL {len(answers)} DEV SENTENCES: "
+        return [f"{name.upper()} ANSWERS THE SAME TO ALL {len(answers)} {sentences.upper()}: "
                 f"{self.in_words(answers[0], label_names)}; it is useless as it is. Check the labels and the teacher; "
                 "then train longer (TrainConfig.epochs), with another learning rate"]
 
@@ -576,7 +579,7 @@ class Regression(Task):
         return ["- **Pearson, Spearman**: correlation of a model's numbers with the labels, on the whole dev set.",
                 "- **corr.**: Pearson correlation of a model's numbers with the teacher's."]
 
-    def quantized_note(self, likeness: float) -> str:
+    def quantized_note(self, likeness: float, sentences: str = DEV_SENTENCES) -> str:
         return f"Its numbers correlate with the float student's at {likeness:.4f}."
 
     def kept_by_rounding(self, logits: np.ndarray, rounded: np.ndarray) -> float:

@@ -58,6 +58,8 @@ def test_a_model_that_always_answers_the_same():
     assert doubt.startswith("DISTILLED ANSWERS THE SAME TO ALL 60 DEV SENTENCES: good")
     assert REGRESSION.one_answer("distilled", np.full(60, 0.5), ("score",))[0].count("0.5") == 1
     assert one_answer("distilled", LABELS, NAMES) == []
+    doubt, = teacher_doubts(None, np.zeros(60, np.int64), NAMES, "training sentences")
+    assert doubt.startswith("THE TEACHER ANSWERS THE SAME TO ALL 60 TRAINING SENTENCES: bad")
     assert teacher_doubts(LABELS, np.zeros(300, np.int64), NAMES)[0].startswith("THE TEACHER ANSWERS THE SAME")
 
 

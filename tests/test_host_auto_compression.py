@@ -112,7 +112,9 @@ def test_a_script_in_paddleslims_style_needs_only_the_import(exported, tmp_path,
     page = (out / "report.md").read_text()
     assert "chosen by your eval_callback, `evaluate`" in page and 'Config("inference.pdmodel"' in page
     assert "Agreement and speed are measured on 120 training sentences" in page
-    assert "dev sentences on which a model predicts" not in page
+    assert "- **agree**: the share of training sentences on which a model predicts" in page
+    assert "% of the training sentences." in page and "dev sentences" not in page
+    assert "**acc, F1**" not in page
 
 
 def test_a_failing_step_loses_no_training(exported, tmp_path, monkeypatch):
@@ -155,6 +157,17 @@ def test_a_dev_set_beside_a_loader_is_what_models_are_compared_on(exported, tmp_
     assert given.dev_labels.tolist() == [label for _, label in rows[50:]] and given.counts["dev"] == 10
     with pytest.raises(UserError, match="dev.* are pairs|dev.*has pairs of sentences, those of train_dataloader"):
         read_training_text(settings, teacher, dev=[("a", "b", 1), ("c", "d", 0)], train_dataloader=loader)
+    loader_of_dev = script_loader(teacher.tokenizer, [text for text, _ in [*rows[50:], rows[50]]])
+    tokens = read_training_text(settings, teacher, dev=loader_of_dev, train_dataloader=loader)
+    assert sorted(tokens.dev.to_lists()) == sorted(teacher.tokenizer.encode(
+        [text for text, _ in [*rows[50:], rows[50]]]).to_lists())  # one that is there twice stays so
+    assert (tokens.counts["dev"], tokens.notes, tokens.compared_on) == (11, (), "dev sentences")
+    with pytest.raises(UserError, match="^dev: is a data loader, which goes with the token ids of train_dataloader"):
+        read_training_text(settings, teacher, train=rows, dev=loader_of_dev)
+    with pytest.raises(UserError, match="^dev: has single sentences, train_dataloader pairs of them"):
+        pairs = teacher.tokenizer.encode([("a film", "a good film")])
+        batch = teacher.framing.batch(pairs, np.arange(1))
+        read_training_text(settings, teacher, dev=loader_of_dev, train_dataloader=lambda: iter([batch]))
     with pytest.raises(UserError, match="Global.unlabeled_file: can't join"):
         read_training_text(settings, teacher, unlabeled=["more"], train_dataloader=loader)
 

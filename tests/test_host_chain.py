@@ -200,6 +200,22 @@ def test_batches_of_any_form_feed_each_strategy(student, tmp_path, sections, for
 
 
 @pytest.mark.parametrize("sections", [{"QuantPost": {"batch_nums": 5}}, {"QuantAware": None}])
+def test_paddleslim_is_fed_from_a_loader_of_tensors(student, tmp_path, sections):
+    from paddleslim_bilstm.host.chain import check_loader, converted_loader
+
+    def collated(rows):
+        return dict(zip(("input_ids", "token_type_ids"), map(paddle.to_tensor, TOKENIZER.framing.batch(
+            student[1], np.array(rows)))))
+
+    paddle.disable_static()
+    loader = paddle.io.DataLoader(list(range(len(student[1]))), batch_size=32, shuffle=True, collate_fn=collated)
+    paddle.enable_static()
+    check_loader(loader, SPEC.feeds)
+    steps = run(student, tmp_path, sections, converted_loader(loader, SPEC))
+    assert steps[[*sections][0]][0] > student[3] - 0.05
+
+
+@pytest.mark.parametrize("sections", [{"QuantPost": {"batch_nums": 5}}, {"QuantAware": None}])
 @pytest.mark.parametrize("lasts", [0, 2])
 def test_a_loader_that_fails_ends_the_run_with_its_reason(student, tmp_path, sections, lasts):
     """PaddleSlim alone waits for ever."""
@@ -280,8 +296,11 @@ ONE_KEY = r"^{}: .* can't be used on a Bi-LSTM \({}.*\); take another value, or 
      ONE_KEY.format("UnstructurePrune.prune_strategy", "UnboundLocalError")),
     ({"QuantPost": {"skip_tensor_list": ["linear_0.w_0"]}}, "^QuantPost.skip_tensor_list: is read by the reconstruct"),
     ({"ASPPrune": {"prune_params_name": ["linear_0.w_0"]}}, "^ASPPrune.prune_params_name: .* prunes all linear layers"),
-    ({"UnstructurePrune": {"ratio": 5}}, ONE_KEY.format("UnstructurePrune.ratio", "IndexError")),
-    ({"UnstructurePrune": {"ratio": -1}}, ONE_KEY.format("UnstructurePrune.ratio", "it prunes nothing")),
+    *(({"UnstructurePrune": {"ratio": ratio, **more}},
+       f"^UnstructurePrune.ratio: {ratio!r}; give a share of the weights, above 0 and below 1$")
+      for ratio, more in [(1.5, {}), (1, {}), (0, {}), (-1, {}), ("0.5", {}), (True, {}), (float("nan"), {}),
+                          (1.5, {"prune_strategy": "gmp"})]),
+    ({"UnstructurePrune": {"ratio": 1.5, "prune_mode": "threshold", "threshold": 0.1}}, WORKS),  # it isn't read
     ({"UnstructurePrune": None, "TrainConfig": {"sparse_model": True}},
      "TrainConfig.sparse_model: .*1x1 convolutions"),
     ({"QuantAware": None, "TrainConfig": {"amp_config": {}}}, "^config: TrainConfig.amp_config: .* float32"),
@@ -435,7 +454,8 @@ def test_calibration_that_paddleslim_cant_do_on_a_bilstm_is_refused():
         chained_strategies({"QuantPost": {"algo": "avg"}})
 
 
-def test_pruning_that_would_prune_nothing_is_refused():
+@pytest.mark.parametrize("kind", ["conv1x1_only", "fc_only"])
+def test_pruning_of_kinds_of_layers_that_a_bilstm_does_not_have_is_refused(kind):
     from paddleslim_bilstm.host.strategies import chained_strategies
-    with pytest.raises(UserError, match="conv1x1_only"):
-        chained_strategies({"UnstructurePrune": {"prune_params_type": "conv1x1_only"}})
+    with pytest.raises(UserError, match=f"^UnstructurePrune.prune_params_type: '{kind}' is not for a Bi-LSTM"):
+        chained_strategies({"UnstructurePrune": {"prune_params_type": kind}})

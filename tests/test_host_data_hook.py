@@ -10,7 +10,7 @@ from reviews import make_reviews
 from test_teacher_load import export, masked_network
 
 from paddleslim_bilstm.errors import UserError
-from paddleslim_bilstm.host.data_hook import augmented_loader, loader_batches, read_loader
+from paddleslim_bilstm.host.data_hook import augmented_loader, loader_batches, read_loader, static_loader
 from paddleslim_bilstm.task import CLASSIFICATION
 from paddleslim_bilstm.tokens import BERT_FEEDS, Feed, Framing, load_tokenizer
 
@@ -55,11 +55,24 @@ def data_loader(folder, feeds):
                                 collate_fn=lambda rows: framing.batch(sentences, np.array(rows)))
 
 
+def loader_of_tensors(folder, feeds):
+    """As PaddleNLP's scripts make it, in dynamic mode: the usual ``DataCollatorWithPadding`` returns tensors."""
+    framing, sentences = framed(folder, feeds)
+    names = [feed.name for feed in feeds]
+    paddle.disable_static()
+    try:
+        return paddle.io.DataLoader(list(range(40)), batch_size=8, collate_fn=lambda rows: dict(
+            zip(names, map(paddle.to_tensor, framing.batch(sentences, np.array(rows))))))
+    finally:
+        paddle.enable_static()
+
+
 FORMS = {
     "dicts": lambda folder, feeds: lambda: iter(batches_of(folder, feeds)),
     "lists with a dict": lambda folder, feeds: lambda: ([one] for one in batches_of(folder, feeds)),
     "tuples": lambda folder, feeds: lambda: (tuple(one.values()) for one in batches_of(folder, feeds)),
     "a data loader": data_loader,
+    "a data loader of tensors": lambda folder, feeds: static_loader(loader_of_tensors(folder, feeds)),
 }
 
 
@@ -101,6 +114,25 @@ def test_the_tokenizer_and_the_seed_are_those_of_the_section_global(plain, tmp_p
     with pytest.raises(UserError, match="Global.tokenizer_dir"):
         augmented_loader(EVERYTHING, arguments)
     assert first() == first(seed=0) != first(seed=1)
+
+
+def test_a_loader_of_tensors_is_read_in_dynamic_mode(plain):
+    loader, (framing, sentences) = loader_of_tensors(plain, BERT_FEEDS), framed(plain, BERT_FEEDS)
+    found, _ = read_loader(loader, load_tokenizer(plain), framing)
+    assert sorted(map(tuple, found.to_lists())) == sorted(set(map(tuple, sentences.to_lists())))
+    assert not paddle.in_dynamic_mode()
+
+    def batches():  # nothing tells how to read it
+        yield from loader
+    with pytest.raises(UserError, match="^train_dataloader: it yields no batch; .* return_tensors=\"np\""):
+        read_loader(batches, load_tokenizer(plain), framing)
+
+
+def test_a_loader_of_tensors_that_is_refused_leaves_the_mode_as_it_was(plain):
+    framing, _ = framed(plain, BERT_FEEDS)
+    with pytest.raises(UserError, match="a batch has x0, x1, x2, but no 'input_ids'"):
+        read_loader(loader_of_tensors(plain, MASKED), load_tokenizer(plain), framing)
+    assert not paddle.in_dynamic_mode()
 
 
 def test_an_array_by_itself_is_a_batch():
@@ -190,14 +222,15 @@ def test_a_loader_whose_labels_are_all_missing_has_none(plain):
     assert labels_of() is None and sorted(labels_of(1)[labels_of(1) >= 0]) == [1]
 
 
+@pytest.mark.parametrize("make", [data_loader, loader_of_tensors])
 @pytest.mark.parametrize("step, called", [("quant_post", "quant_post"), ("ptq_hpo", "post_quant_hpo.quant_post_hpo")])
-def test_calibration_and_measuring_see_the_loaders_own_batches(plain, tmp_path, monkeypatch, step, called):
+def test_calibration_and_measuring_see_the_loaders_own_batches(plain, tmp_path, monkeypatch, step, called, make):
     """What trains takes the augmented batches, the calibration behind it and the measuring the plain ones."""
     from paddleslim.auto_compression import AutoCompression
     seen = {}
     monkeypatch.setattr(f"paddleslim.auto_compression.compressor.{called}", lambda *_, **given: seen.update(
         batch=next(iter((given.get("data_loader") or given["train_dataloader"])()))))
-    loader, model_dir = data_loader(plain, BERT_FEEDS), tmp_path / "model"
+    loader, model_dir = make(plain, BERT_FEEDS), tmp_path / "model"
     shutil.copytree(plain, model_dir)  # PaddleSlim writes into it
     compression = AutoCompression(
         model_dir=str(model_dir), model_filename="inference.pdmodel", params_filename="inference.pdiparams",
@@ -207,9 +240,9 @@ def test_calibration_and_measuring_see_the_loaders_own_batches(plain, tmp_path, 
     compression.tmp_dir = str(tmp_path)
     compression.single_strategy_compress(step, type("Config", (), {
         "recon_level": None, "__getattr__": lambda self, name: None})(), 0, None)
-    own = next(iter(loader()))[0]
+    own = batches_of(plain, BERT_FEEDS)[0]
     for batch in (seen["batch"], next(compression.eval_dataloader())):
         batch = batch[0] if isinstance(batch, list) else batch
-        np.testing.assert_array_equal(np.array(batch["input_ids"]), np.array(own["input_ids"]))
+        np.testing.assert_array_equal(np.array(batch["input_ids"]), own["input_ids"])
     augmented = next(compression.train_dataloader())
-    assert (augmented["input_ids"] != np.array(own["input_ids"])).any()
+    assert (augmented["input_ids"] != own["input_ids"]).any()

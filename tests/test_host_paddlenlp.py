@@ -82,6 +82,8 @@ def test_the_trainers_model_is_distilled_with_the_trainers_data(tmp_path):
     assert list(models) == ["teacher", "Bi-LSTM alone", "distilled", "QuantPost"]
     assert models["teacher"]["metric"] == pytest.approx(trainer.evaluate()["eval_accuracy"])
     assert min(models[name]["metric"] for name in ("distilled", "QuantPost")) > 0.9
+    assert all(row["accuracy"] == pytest.approx(row["metric"]) for row in models.values())
+    assert result.report.data["dev"] == 150 and "dev sentences on which" in (save_dir / "report.md").read_text()
     predictions = Predictor(save_dir).predict([text for text, _ in rows[:150]])
     right = np.mean([prediction.label == str(label) for prediction, (_, label) in zip(predictions, rows)])
     assert right > 0.9
@@ -128,6 +130,7 @@ def test_a_trainers_several_labels_are_distilled(tmp_path):
     report = trainer.compress(config=config).report
     assert report.config["Global"]["task"] == "multi_label" and report.metric == "micro_f1"
     assert report.models[-1].metric is not None and "several" not in report.headline
+    assert report.data["dev"] == 30 and report.models[-1].agreement is not None
 
 
 def test_a_trainers_labels_of_two_kinds_are_refused(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -7,8 +8,10 @@ import pytest
 from student_reference import random_student, reference_logits
 
 from paddleslim_bilstm.errors import UserError
+from paddleslim_bilstm.export.int8 import round_layers
 from paddleslim_bilstm.export.onnx_model import build_onnx, probe, write_onnx
 from paddleslim_bilstm.predict.runtimes import onnx_logits
+from paddleslim_bilstm.student.spec import WORD_FEEDS
 from paddleslim_bilstm.student.weights import load_student, save_student
 
 
@@ -68,6 +71,18 @@ def test_the_file_is_plain_onnx_with_plain_initializers(tmp_path):
     lstms = [node for node in model.graph.node if node.op_type == "LSTM"]
     assert len(lstms) == 2
     assert all(set(node.input[1:4]) <= stored and node.input[4] == "sequence_lens" for node in lstms)
+
+
+@pytest.mark.parametrize("changes", [{"pairs": True}, {"pairs": True, "matches": True},
+                                     {"vocabulary": "words", "feeds": WORD_FEEDS}])
+def test_onnx_runtime_has_nothing_to_warn_of(tmp_path, capfd, changes):
+    sizes = {name: value for name, value in changes.items() if name in ("pairs", "matches")}
+    weights, spec = random_student(**sizes)
+    spec = replace(spec, **changes)
+    for number, one in enumerate((weights, round_layers(weights, spec))):
+        write_onnx(tmp_path / f"{number}.onnx", one, spec)
+        onnxruntime.InferenceSession(str(tmp_path / f"{number}.onnx"), providers=["CPUExecutionProvider"])
+    assert "[W:onnxruntime" not in "".join(capfd.readouterr())
 
 
 def test_a_student_that_answers_otherwise_than_the_reference_is_not_written(tmp_path):

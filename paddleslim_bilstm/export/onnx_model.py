@@ -165,7 +165,7 @@ def build_onnx(weights: Weights, spec: StudentSpec) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", _OPSET)]
     if any(node.domain == RUNTIME_DOMAIN for node in graph.nodes):
         opsets.append(helper.make_opsetid(RUNTIME_DOMAIN, 1))
-    model = helper.make_model(helper.make_graph(graph.nodes, "bilstm", feeds, [logits], graph.initializers),
+    model = helper.make_model(helper.make_graph(graph.nodes, "bilstm", feeds, [logits], graph.used_initializers),
                               opset_imports=opsets, ir_version=_IR_VERSION, producer_name="paddleslim_bilstm")
     onnx.checker.check_model(model, full_check=True)
     return model

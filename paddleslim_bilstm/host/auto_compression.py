@@ -78,8 +78,8 @@ def extend(cls: type) -> None:
         if DATA_HOOK not in written.values:
             with paddleslim_at_work():
                 return original_init(**arguments)
-        from .data_hook import augmented_loader  # Paddle's program is read, so only where it is needed
-        plain = arguments.get("train_dataloader")
+        from .data_hook import augmented_loader, static_loader  # Paddle's program is read, so only where it is needed
+        plain = arguments["train_dataloader"] = static_loader(arguments.get("train_dataloader"))
         with paddleslim_at_work():
             original_init(**{**arguments, "train_dataloader": augmented_loader(written, arguments)})
             self._plain_dataloader = wrap_dataloader(plain, self.feed_vars)

@@ -23,7 +23,7 @@ from ..student.network import student_feeds
 from ..student.spec import StudentSpec
 from ..tokens import Feed, Reader, Sentences
 from ..tokens.sentences import plan_batches
-from .data_hook import loader_batches
+from .data_hook import loader_batches, reading, static_loader
 from .on_paddle3 import paddleslim_at_work, tell_ranges
 from .step_settings import train_config_of, with_gmp_that_ends
 
@@ -220,7 +220,7 @@ def converted_loader(loader: Any, spec: StudentSpec) -> paddle.io.DataLoader:
     """
     if isinstance(loader, paddle.io.DataLoader) and loader.feed_list and not loader.return_list:
         return loader
-    return feeds_loader(_UsersBatches(loader, spec.feeds), spec)
+    return feeds_loader(_UsersBatches(static_loader(loader), spec.feeds), spec)
 
 
 @old_programs()
@@ -276,9 +276,8 @@ def check_loader(loader: Any, feeds: tuple[Feed, ...]) -> None:
     Raises:
         UserError: it lacks what `converted_loader` hands over: token ids or another feed.
     """
-    for batch in loader_batches(loader, feeds):
-        _in_order(batch, feeds)
-        return
+    with reading(loader, feeds) as batches:
+        _in_order(next(batches), feeds)
 
 
 def _in_order(batch: Mapping[str, np.ndarray], feeds: tuple[Feed, ...]) -> tuple[np.ndarray, ...]:

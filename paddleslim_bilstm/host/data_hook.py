@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import paddle
 
 from ..augment import Corpus, check_hooks
 from ..augment.registry import apply_hooks
@@ -16,6 +19,7 @@ from ..augment.transfer_set import change_in_turn
 from ..config import load_config
 from ..config.source import Source, read_source
 from ..errors import UserError
+from ..scopes import dynamic_mode
 from ..task import Task
 from ..teacher.files import exported_files
 from ..teacher.program import read_signature
@@ -117,8 +121,9 @@ def loader_batches(loader: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, np.
     ``loader`` is called for an iterator (a ``paddle.io.DataLoader`` or a generator function), or iterated over.
 
     Raises:
-        UserError: a batch has too few arrays, or none with the token ids.
+        UserError: a batch has too few arrays, or none with the token ids, or there is no batch at all.
     """
+    batch = None
     names = [feed.name for feed in feeds]
     ids_name = next(feed.name for feed in feeds if feed.role == IDS)
     for batch in loader() if callable(loader) else loader:
@@ -135,11 +140,51 @@ def loader_batches(loader: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, np.
             raise UserError(f"train_dataloader: a batch has {', '.join(batch)}, but no {ids_name!r}, the "
                             "teacher's token ids; name its arrays as the teacher's feeds are named")
         yield {name: np.asarray(value) for name, value in batch.items()}
+    if batch is None:
+        raise UserError("train_dataloader: it yields no batch; check the data set behind it, and let its batches be "
+                        "arrays, since none of tensors can be made in static mode (PaddleNLP's DataCollatorWithPadding "
+                        "takes return_tensors=\"np\")")
 
 
-def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task | None = None,
-                outputs: int = 0) -> tuple[Sentences, np.ndarray | None]:
-    """Collect one epoch's distinct sentences, sorted, so that a shuffling loader gives the same text each time.
+def _is_for_dynamic_mode(loader: Any) -> bool:
+    """Return whether a loader may make its batches of tensors, which it can't in static mode: it would yield none."""
+    return isinstance(loader, paddle.io.DataLoader) and not loader.feed_list
+
+
+@contextmanager
+def reading(loader: Any, feeds: Sequence[Feed]) -> Iterator[Iterator[dict[str, np.ndarray]]]:
+    """Give `loader_batches` in the mode that the loader is for, which is on until the end of the block."""
+    with dynamic_mode() if _is_for_dynamic_mode(loader) else nullcontext(), \
+            closing(loader_batches(loader, feeds)) as batches:
+        yield batches
+
+
+def static_loader(loader: Any) -> Any:
+    """Return a loader that can be read in static mode: of one for dynamic mode an epoch's batches as arrays, read now.
+
+    A thread of Paddle's own reads what trains, while the executor runs in static mode. A data set without a length,
+    which may never end, is left to that; it must make arrays.
+    """
+    if not _is_for_dynamic_mode(loader) or isinstance(loader.dataset, paddle.io.IterableDataset):
+        return loader
+    with dynamic_mode():
+        batches = [_as_arrays(batch) for batch in loader]
+    return lambda: iter(batches)
+
+
+def _as_arrays(batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return {name: np.asarray(value) for name, value in batch.items()}
+    return list(map(_as_arrays, batch)) if isinstance(batch, (list, tuple)) else np.asarray(batch)
+
+
+def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task | None = None, outputs: int = 0,
+                name: str = "train_dataloader", distinct: bool = True) -> tuple[Sentences, np.ndarray | None]:
+    """Collect one epoch's sentences, sorted, so that a shuffling loader gives the same text each time.
+
+    Args:
+        name: of the loader, for errors.
+        distinct: each sentence once, with its first label.
 
     Returns:
         The sentences, or the pairs where a row has a second side, and their labels, as ``task`` has them for a model
@@ -149,17 +194,19 @@ def read_loader(loader: Any, tokenizer: Tokenizer, framing: Framing, task: Task 
     Raises:
         UserError: a batch has no token ids, or labels that the task can't have, or the loader is empty.
     """
-    found: dict[Row, Any] = {}
-    for batch in loader_batches(loader, framing.feeds):
-        contents, name = framing.contents(batch), next((name for name in _LABEL_FEEDS if name in batch), None)
-        labels = name and task and task.of_array(batch[name], len(contents), outputs, f"train_dataloader: {name}")
-        for position, row in enumerate(contents):
-            if any(row):
-                found.setdefault(row, None if labels is None else labels[position])
+    found: list[tuple[Row, Any]] = []
+    with reading(loader, framing.feeds) as batches:
+        for batch in batches:
+            contents, feed = framing.contents(batch), next((feed for feed in _LABEL_FEEDS if feed in batch), None)
+            labels = feed and task and task.of_array(batch[feed], len(contents), outputs, f"{name}: {feed}")
+            found += [(row, None if labels is None else labels[position]) for position, row in enumerate(contents)
+                      if any(row)]
     if not found:
-        raise UserError("train_dataloader: it yields no sentence; check the data set behind it")
-    ordered = sorted(found)
-    labels = [found[row] for row in ordered]
+        raise UserError(f"{name}: it yields no sentence; check the data set behind it")
+    if distinct:
+        found = list(dict(reversed(found)).items())
+    found.sort(key=itemgetter(0))
+    ordered, labels = [row for row, _ in found], [label for _, label in found]
     pairs = any(second for _, second in ordered)
     lists = [side for row in ordered for side in (row if pairs else row[:1])]
     sentences = tokenizer.sentences_of(lists)

@@ -72,9 +72,11 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
         raise UserError("ASPPrune.prune_params_name: of a Bi-LSTM PaddleSlim prunes all linear layers, whatever is "
                         "named; leave the key out")
     if "UnstructurePrune" in strategies:
-        if strategies["UnstructurePrune"].setdefault("prune_params_type", None) is not None:
-            raise UserError("UnstructurePrune.prune_params_type: 'conv1x1_only' prunes nothing in a Bi-LSTM; "
-                            "leave the key out to prune all weights")
+        kind = strategies["UnstructurePrune"].setdefault("prune_params_type", None)
+        if kind is not None:
+            raise UserError(f"UnstructurePrune.prune_params_type: {kind!r} is not for a Bi-LSTM, of which PaddleSlim "
+                            "prunes all weights; leave the key out")
+        _check_ratio(strategies["UnstructurePrune"])
     if "Distillation" in strategies or any(name in strategies for name in _NEEDS_DISTILLATION):
         distillation = strategies.setdefault("Distillation", {})
         distillation.setdefault("loss", "logit_mse")
@@ -82,6 +84,14 @@ def chained_strategies(sections: Mapping[str, Mapping[str, Any] | None]) -> dict
         if "alpha" in distillation:
             distillation["alpha"] = _weights_of_loss(distillation["alpha"])
     return strategies
+
+
+def _check_ratio(pruning: Mapping[str, Any]) -> None:
+    """Refuse a ratio that is no share of the weights, where it is read: gradual pruning takes any, and prunes all."""
+    ratio = pruning.get("ratio", 0.5)
+    if pruning.get("prune_mode", "ratio") == "ratio" and not (
+            isinstance(ratio, (int, float)) and not isinstance(ratio, bool) and 0 < ratio < 1):
+        raise UserError(f"UnstructurePrune.ratio: {ratio!r}; give a share of the weights, above 0 and below 1")
 
 
 def _weights_of_loss(alpha: Any) -> float | list[float]:

@@ -64,6 +64,7 @@ def distil(trainer: Any, custom_evaluate: None = None,
         save_teacher(trainer, Path(settings.global_.model_dir))
         enter_static_mode()
         result = run_job(settings, train_dataloader=examples_loader(train, settings),
+                         dev=None if dev is None else examples_loader(dev, settings),
                          eval_callback=None if dev is None else evaluation_on(dev, _judge(trainer, settings)))
         trainer.args.width_mult_list = []  # PaddleNLP's scripts go through the widths that were made: none
         return result

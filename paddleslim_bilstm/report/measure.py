@@ -16,7 +16,7 @@ from ..cpu import cores_to_use
 from ..old_programs import old_programs
 from ..predict.runtimes import Logits, batch_logits, onnx_logits, paddle_logits
 from ..student.train import Evaluate
-from ..task import CLASSIFICATION, Task, metrics_by_name
+from ..task import CLASSIFICATION, DEV_SENTENCES, Task, metrics_by_name
 from ..teacher import InferenceModel, Teacher, logits_of
 from ..tokens import Reader, Sentences
 from .costs import flops, onnx_flops, onnx_parameters, onnx_size_bytes, parameters, size_bytes, sum_if_known
@@ -161,6 +161,7 @@ class DevSet:
         metric: what the run's models are judged by, a name of the task's.
         task: decides which metrics are shown.
         member_predictions: the answers of each of several teachers by itself.
+        called: what the sentences are; where no dev set was named, some of the training sentences.
     """
 
     sentences: Sentences
@@ -171,6 +172,7 @@ class DevSet:
     metric: str = "accuracy"
     task: Task = CLASSIFICATION
     member_predictions: tuple[np.ndarray, ...] = ()
+    called: str = DEV_SENTENCES
 
     @property
     def typical_tokens(self) -> int:

@@ -11,7 +11,7 @@ from ..config.schema import WORDS
 from ..run import CARD_FILE, published_name
 from ..storage import whole_file, write_json
 from ..student.spec import StudentSpec
-from ..task import metrics_by_name
+from ..task import DEV_SENTENCES, TRAINING_SENTENCES, metrics_by_name
 from ..tokens import BERT_FEEDS
 from .card import card_title, feeds_code, model_card
 from .comparison import Comparison
@@ -133,7 +133,7 @@ def _method(report: Report) -> str:
     settings = ", ".join(f"{name}={value}" for name, value in report.hardware["cpu_settings"].items()) or "none"
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([
-        *report.task.how_measured(_sentences(report)),
+        *_columns_explained(report),
         f"- The best checkpoint is chosen by {report.chosen_by or metrics_by_name()[report.metric].title}.",
         "- **params, size**: stored weights (float or int8; tables of integers and scales left out), and the bytes of "
         "the model's files on disk.",
@@ -150,9 +150,17 @@ def _method(report: Report) -> str:
     ])
 
 
+def _columns_explained(report: Report) -> list[str]:
+    """Return what the task says of its columns; without labels there is only that of the likeness to the teacher."""
+    lines, likeness = report.task.how_measured(_sentences(report)), report.task.likeness.column.removesuffix(" %")
+    if any(row.figure(metric.name) is not None for row in report.models for metric in report.task.metrics):
+        return lines
+    return [line for line in lines if f"**{likeness}**" in line] or lines
+
+
 def _sentences(report: Report) -> str:
     """Say what models are compared on: training sentences where no dev set was named."""
-    return "dev sentences" if report.data.get("dev") else "training sentences"
+    return DEV_SENTENCES if report.data.get("dev") else TRAINING_SENTENCES
 
 
 def _loading(report: Report, feeds: str) -> str:

@@ -82,6 +82,12 @@ class Graph:
             raise ValueError(f"the graph has another constant called {name}; choose another name")
         return name
 
+    @property
+    def used_initializers(self) -> list[onnx.TensorProto]:
+        """Those that a node reads: ONNX Runtime warns of any other each time a file is loaded."""
+        read = {name for node in self.nodes for name in node.input}
+        return [one for one in self.initializers if one.name in read]
+
     def zeros(self, name: str, shape: tuple[int, ...]) -> str:
         """Add int8 zeros, the zero points of symmetric weights."""
         return self.constant(name, np.zeros(shape, np.int8))

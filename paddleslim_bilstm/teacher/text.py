@@ -13,7 +13,7 @@ from ..config import Config
 from ..errors import UserError
 from ..progress import progress_bar
 from ..storage import checksum
-from ..task import task_named
+from ..task import DEV_SENTENCES, TRAINING_SENTENCES, task_named
 from ..text import Dataset, Text, load_dataset, load_dev_set
 from ..text.rows import Rows
 from ..tokens import Sentences
@@ -54,6 +54,11 @@ class TrainingText:
     rows: tuple[Rows, ...] = field(default=())
     dev_texts: list[Text] | None = None
 
+    @property
+    def compared_on(self) -> str:
+        """What the sentences of ``dev`` are called."""
+        return DEV_SENTENCES if self.counts.get("dev") else TRAINING_SENTENCES
+
     def where(self, sentences: np.ndarray) -> str:
         """Return where sentences of ``train`` (their indices) were read, such as ``train.tsv:2,7,9``."""
         parts, first, left = [], 0, _SHOWN_PLACES
@@ -70,6 +75,9 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
                        train_dataloader: Any = None) -> TrainingText:
     """Read the text that the settings name, or the rows given, or else the token ids of ``train_dataloader``.
 
+    Args:
+        dev: rows, or beside token ids of ``train_dataloader`` a loader of the dev set's.
+
     Raises:
         UserError: there is no text, or something in it is wrong.
     """
@@ -82,6 +90,9 @@ def read_training_text(settings: Config, teacher: Teacher, train: Any = None, de
             raise UserError("Global.unlabeled_file: can't join the token ids of train_dataloader; leave it out, or "
                             "name Global.train_file, too")
         return _from_loader(settings, teacher, train_dataloader, dev)
+    if callable(dev):
+        raise UserError("dev: is a data loader, which goes with the token ids of train_dataloader alone; give [(text, "
+                        "label), ...]")
     return tokenized(settings, teacher, read_rows(settings, teacher.num_classes, teacher.label_names, train, dev,
                                                   unlabeled))
 
@@ -122,8 +133,8 @@ def tokenized(settings: Config, teacher: Teacher, data: Dataset) -> TrainingText
 
 def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev: Any) -> TrainingText:
     from ..host.data_hook import read_loader
-    sentences, labels = read_loader(train_dataloader, teacher.tokenizer, teacher.framing,
-                                    task_named(settings.global_.task), teacher.num_classes)
+    about = teacher.tokenizer, teacher.framing, task_named(settings.global_.task), teacher.num_classes
+    sentences, labels = read_loader(train_dataloader, *about)
     ranks.check_agreement("train_dataloader's text", checksum(*sentences.content), "all ranks read all of it and share "
                           "the work themselves, so give them a loader without DistributedBatchSampler")
     if settings.distill.alpha > 0 and labels is None:
@@ -132,6 +143,16 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev:
     limit = _content_tokens(settings.global_.max_seq_length, teacher, sentences.pairs)
     counts = {"train": len(sentences), "truncated_train": int((sentences.lengths > limit).sum())}
     sentences = sentences.truncate(limit)
+    names = tuple(teacher.label_names or map(str, range(teacher.num_classes)))
+    if callable(dev):
+        full, dev_labels = read_loader(dev, *about, name="dev", distinct=False)
+        if full.pairs != sentences.pairs:
+            raise UserError(f"dev: has {'pairs of' if full.pairs else 'single'} sentences, train_dataloader "
+                            f"{'pairs of them' if sentences.pairs else 'single ones'}; give both the same kind")
+        counts.update(dev=len(full), truncated_dev=int((full.lengths > limit).sum()))
+        if dev_labels is not None and not task_named(settings.global_.task).has_label(dev_labels).all():
+            dev_labels = None
+        return TrainingText(sentences, labels, None, full.truncate(limit), dev_labels, names, counts)
     if dev is not None or settings.global_.dev_file:
         data = load_dev_set(settings.global_, teacher.num_classes, teacher.label_names, dev, sentences.pairs)
         full = teacher.tokenizer.encode(data.dev_texts)
@@ -140,9 +161,8 @@ def _from_loader(settings: Config, teacher: Teacher, train_dataloader: Any, dev:
                             counts, dev_texts=data.dev_texts)
     shown = np.random.default_rng(settings.global_.seed).permutation(len(sentences))[:_SHOWN_SENTENCES]
     shown.sort()
-    names = teacher.label_names or tuple(str(label) for label in range(teacher.num_classes))
-    note = f"Agreement and speed are measured on {len(shown)} training sentences, as the config names no dev set."
-    return TrainingText(sentences, labels, None, sentences.take(shown), None, tuple(names), counts, (note,))
+    note = f"Agreement and speed are measured on {len(shown)} training sentences, as there is no dev set."
+    return TrainingText(sentences, labels, None, sentences.take(shown), None, names, counts, (note,))
 
 
 def _content_tokens(max_seq_length: int, teacher: Teacher, pairs: bool) -> int:
