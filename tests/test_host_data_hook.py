@@ -128,6 +128,16 @@ def test_a_loader_of_tensors_is_read_in_dynamic_mode(plain):
         read_loader(batches, load_tokenizer(plain), framing)
 
 
+def test_only_a_loader_of_tensors_is_kept_in_memory(plain):
+    framing, sentences = framed(plain, BERT_FEEDS)
+    arrays = paddle.io.DataLoader(list(range(40)), batch_size=8, collate_fn=lambda rows: dict(zip(
+        ("input_ids", "token_type_ids"), framing.batch(sentences, np.array(rows)))))
+    assert static_loader(arrays) is arrays and static_loader(batches_of) is batches_of
+    kept = static_loader(loader_of_tensors(plain, BERT_FEEDS))
+    for one, other in zip(kept(), arrays):
+        np.testing.assert_array_equal(one["input_ids"], other["input_ids"])
+
+
 def test_a_loader_of_tensors_that_is_refused_leaves_the_mode_as_it_was(plain):
     framing, _ = framed(plain, BERT_FEEDS)
     with pytest.raises(UserError, match="a batch has x0, x1, x2, but no 'input_ids'"):

@@ -160,7 +160,7 @@ def reading(loader: Any, feeds: Sequence[Feed]) -> Iterator[Iterator[dict[str, n
 
 
 def static_loader(loader: Any) -> Any:
-    """Return a loader that can be read in static mode: of one for dynamic mode an epoch's batches as arrays, read now.
+    """Return a loader for static mode: in place of one that makes tensors, an epoch's batches as arrays, read now.
 
     A thread of Paddle's own reads what trains, while the executor runs in static mode. A data set without a length,
     which may never end, is left to that; it must make arrays.
@@ -168,8 +168,24 @@ def static_loader(loader: Any) -> Any:
     if not _is_for_dynamic_mode(loader) or isinstance(loader.dataset, paddle.io.IterableDataset):
         return loader
     with dynamic_mode():
+        if not _makes_tensors(loader):
+            return loader
         batches = [_as_arrays(batch) for batch in loader]
     return lambda: iter(batches)
+
+
+def _makes_tensors(loader: paddle.io.DataLoader) -> bool:
+    """Return whether a loader's first batch, before the loader hands it over as tensors whatever it was, has any."""
+    if loader.batch_sampler is None:  # each row is a batch
+        return True  # as far as is known
+    rows = [loader.dataset[row] for row in next(iter(loader.batch_sampler), ())]
+    return _has_tensors(loader.collate_fn(rows) if rows and loader.collate_fn else rows)
+
+
+def _has_tensors(batch: Any) -> bool:
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    return any(map(_has_tensors, batch)) if isinstance(batch, (list, tuple)) else isinstance(batch, paddle.Tensor)
 
 
 def _as_arrays(batch: Any) -> Any:
