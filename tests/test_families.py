@@ -138,6 +138,15 @@ def test_what_is_no_such_encoder_is_refused_in_one_line(settings, message, made,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("name", "activation"), [("gelu_python", "gelu"), ("gelu_accurate", "gelu_tanh")])
+def test_an_activation_has_several_names(name, activation, made):
+    folder, _ = made("roberta")
+    file = folder / "config.json"
+    weights = read_weights([folder / "model.safetensors"])
+    spec, _ = read_encoder(file, {**read_config(file), "hidden_act": name}, weights, 0)
+    assert spec.activation == activation
+
+
 @pytest.mark.parametrize(("form", "first"), [("huggingface", 2), ("paddlenlp", 1)])
 def test_an_mpnets_positions_begin_at_two_in_transformers_and_behind_the_padding_in_paddlenlp(form, first, made):
     folder, _ = made("mpnet", form)

@@ -1,5 +1,7 @@
 """Pairs as flat arrays: what BERT is fed, how they are cut, and how they are augmented."""
 
+import json
+
 import numpy as np
 import pytest
 from teachers import VOCABULARY
@@ -29,6 +31,21 @@ def test_feeds_are_those_of_the_rust_tokenizers_own_template(tokenizer):
     input_ids, token_type_ids = tokenizer.framing.batch(pairs, np.arange(len(pairs)))
     np.testing.assert_array_equal(input_ids, [one.ids for one in expected])
     np.testing.assert_array_equal(token_type_ids, [one.type_ids for one in expected])
+
+
+@pytest.mark.parametrize("config, gives_types", [
+    ({}, True), ({"model_input_names": ["input_ids", "token_type_ids"]}, True),
+    ({"model_input_names": ["input_ids", "attention_mask"]}, False), ({"tokenizer_class": "TokenizersBackend"}, False),
+    ({"tokenizer_class": "TokenizersBackend", "model_input_names": ["input_ids", "token_type_ids"]}, True),
+    ({"tokenizer_class": "PreTrainedTokenizerFast"}, True)])
+def test_types_are_fed_where_the_tokenizer_gives_them(config, gives_types, tokenizer, tmp_path):
+    """As in transformers: the generic class of version 4 gives them, that of version 5 does not."""
+    tokenizer.rust.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    loaded = load_tokenizer(tmp_path)
+    input_ids, token_type_ids = loaded.framing.batch(loaded.encode(TEXTS), np.arange(len(TEXTS)))
+    np.testing.assert_array_equal(input_ids, tokenizer.framing.batch(tokenizer.encode(TEXTS), np.arange(len(TEXTS)))[0])
+    assert token_type_ids.any() == gives_types
 
 
 def slow_cut(first, second, max_tokens):

@@ -203,6 +203,22 @@ def test_what_the_config_says_of_berts_normaliser_counts(tmp_path, caplog, confi
     assert ("counts, not what tokenizer.json says" in caplog.text) == counts
 
 
+def test_mpnets_vocabulary_has_names_of_its_own_where_no_file_tells(tmp_path):
+    names = ["<s>", "<pad>", "</s>", "[UNK]", "good", "film", "<mask>"]
+    (tmp_path / "vocab.txt").write_text("\n".join(names) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "MPNetTokenizer"}')
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.cls_id, tokenizer.pad_id, tokenizer.sep_id, tokenizer.mask_id) == (0, 1, 2, 6)
+    assert tokenizer.separators == 2 and tokenizer.rust.encode("good", "film").ids == [0, 4, 2, 2, 5, 2]
+
+
+def test_a_tokenizer_that_keeps_the_ends_of_long_texts_is_told_of(tmp_path, caplog):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"truncation_side": "left"}')
+    load_tokenizer(tmp_path)
+    assert "tokenizer_config.json: truncation_side is left" in caplog.text
+
+
 SPECIAL = {"content": "[unused1]", "special": True, "normalized": False, "lstrip": False}
 
 

@@ -59,7 +59,7 @@ class Predictor:
         self._tokenizer = load_tokenizer(folder)
         self._known_words = KnownWords(self._tokenizer.rust)
         self._framing = replace(Framing.of(self._tokenizer, self._spec.feeds, self._spec.width),
-                                separators=self._spec.separators)
+                                feeds=self._spec.feeds, separators=self._spec.separators)
         self._words = None
         if self._spec.reads_words:
             from ..student.vocabulary import load_word_vocabulary  # here: few students need it

@@ -14,8 +14,9 @@ import numpy as np
 from ..errors import UserError
 
 OTHER_WAYS = "give the teacher as an exported inference model or ONNX file, or label with it elsewhere"
-_ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu", "tanh": "tanh", "mish": "mish",
-                **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "gelu_tanh"), "linear": "linear"}
+_ACTIVATIONS = {"gelu": "gelu", "gelu_python": "gelu", "relu": "relu", "silu": "silu", "swish": "silu", "tanh": "tanh",
+                "mish": "mish", "linear": "linear", **dict.fromkeys(
+                    ("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_accurate"), "gelu_tanh")}
 _MOST_LAYERS = 1000
 _LARGEST_EPSILON = 0.001  # that Paddle's LayerNorm takes
 

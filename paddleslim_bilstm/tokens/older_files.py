@@ -15,6 +15,7 @@ from ..storage import read_json
 Special = Callable[[str, str], str]  # of a role and the family's own name for it: the special token
 _UNIGRAM = 1
 _FEW_STRANGE = 2  # tokens that begin like SentencePiece's, in a vocabulary of another kind
+_MPNETS = {"sep": "</s>", "cls": "<s>", "pad": "<pad>", "mask": "<mask>"}  # its own names, where none are named
 _PADDLENLP_CLASSES = {f"{name}Tokenizer" for name in (
     "Ernie", "ErnieDoc", "ErnieGram", "RobertaChinese", "TinyBert", "PPMiniLM", "NeZha", "AlbertChinese", "Skep",
     "UNIMO", "GAUAlpha")}  # with a vocab.txt; transformers has none that are called so
@@ -33,13 +34,15 @@ def wordpiece(folder: Path, config: Mapping[str, Any], special: Special) -> Toke
     if len(strange) > _FEW_STRANGE:
         raise UserError(f"{folder / 'vocab.txt'}: holds pieces of SentencePiece, such as {strange[0]}, and no "
                         "WordPiece; save the tokenizer with a tokenizer.json and copy that file")
-    names = {f"{role}_token": special(role, f"[{role.upper()}]") for role in ("unk", "sep", "cls", "pad", "mask")}
+    of_mpnet = str(config.get("tokenizer_class")).startswith("MPNet")
+    names = {f"{role}_token": special(role, _MPNETS[role] if of_mpnet and role in _MPNETS else f"[{role.upper()}]")
+             for role in ("unk", "sep", "cls", "pad", "mask")}
     built = BertWordPieceTokenizer(str(folder / "vocab.txt"), **names, lowercase=config.get("do_lower_case", True),
                                    strip_accents=config.get("strip_accents"),
                                    handle_chinese_chars=config.get("tokenize_chinese_chars", True))._tokenizer
     if is_of_paddlenlp(folder, config):
         built.pre_tokenizer = paddlenlp_words()
-    if str(config.get("tokenizer_class")).startswith("MPNet"):
+    if of_mpnet:
         built.post_processor = _two_separators(built, names["cls_token"], names["sep_token"])
     return built
 

@@ -39,6 +39,7 @@ _NORMALISING = {"handle_chinese_chars": "tokenize_chinese_chars", "strip_accents
 _ROWS_PER_CALL = 10_000  # even: of a pair the sides come one after the other
 _STRANGE_WORD = "\U0010fffd"
 _REMEDY = "copy the file from the teacher again"
+_OF_TRANSFORMERS_5 = "TokenizersBackend"
 _USUAL_NAMES = {"pad": ("[PAD]", "<pad>"), "unk": ("[UNK]", "<unk>"), "cls": ("[CLS]", "<s>"),
                 "sep": ("[SEP]", "</s>"), "mask": ("[MASK]", "<mask>")}
 _SPECIAL_LISTS = ("additional_special_tokens", "extra_special_tokens")  # of transformers 4 and 5
@@ -166,6 +167,9 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """
     folder = Path(folder)
     named = _NamedTokens(folder)
+    if named.config.get("truncation_side") == "left":
+        _log.warning("%s: truncation_side is left, so the teacher has learned from the ends of long texts; here it "
+                     "reads their beginnings, as the student does", folder / "tokenizer_config.json")
     file = next((name for name in VOCABULARY_FILES if (folder / name).is_file()), None)
     if file is None:
         raise UserError(f"{folder}: no tokenizer files; copy the teacher's vocab.txt (or tokenizer.json) there, "
@@ -294,9 +298,19 @@ def _of_pairs(folder: Path, named: _NamedTokens, frame: _Frame | None, ids: dict
                         f"{frame.single[1]} behind it, not one such as [CLS] and one such as [SEP], and such a teacher "
                         "is not supported; label with it elsewhere")
     first, between, last = frame.pair
+    separators, second_type = 1, 1
     if (first, last) == (before, behind) and between in (behind, 2 * behind):
-        return len(between), frame.second_type
-    return 1, 1
+        separators, second_type = len(between), frame.second_type
+    return separators, second_type if _gives_types(named.config) else 0
+
+
+def _gives_types(config: dict[str, Any]) -> bool:
+    """Return whether transformers hands a model the types of the tokens, without which it takes them all for 0.
+
+    A tokenizer lists what it gives; the generic class of transformers 5 gives no types unless they are listed.
+    """
+    names = config.get("model_input_names")
+    return "token_type_ids" in names if isinstance(names, list) else config.get("tokenizer_class") != _OF_TRANSFORMERS_5
 
 
 def _normalise_as_configured(rust: tokenizers.Tokenizer, config: dict[str, Any], folder: Path) -> None:
