@@ -13,7 +13,7 @@ from .augment import check_hooks
 from .config import Config, load_config, refuse_overrides
 from .config.schema import BEST_ON_DEV, WORDS
 from .curves import check_visualdl
-from .errors import UserError
+from .errors import UserError, short
 from .host.encoder_check import check_encoder
 from .host.on_paddle3 import old_loader
 from .host.optimizer import check_optimizer
@@ -106,7 +106,10 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
 
 
 def check_who_teaches(settings: Config, function: LogitsOfTexts | None) -> None:
-    """Refuse a run with no teacher, or with a function beside another one."""
+    """Refuse a run with no teacher, with a function beside another one, or with what is none."""
+    if function is not None and not callable(function):
+        raise UserError(f"teacher: must be a function of a list of texts, not {short(repr(function))}; a model's "
+                        "folder is Global.model_dir")
     named = settings.global_.model_dir or settings.global_.teacher_labels
     if function is None and not named:
         raise UserError("Global.model_dir: missing; name the folder of the fine-tuned teacher, or as "

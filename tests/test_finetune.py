@@ -337,6 +337,28 @@ def test_half_precision_and_ernie_work_too(config, tmp_path):
     assert logits_of(teacher, [[2, 9, 3]]).shape == (1, 2)
 
 
+def test_the_bar_counts_the_sentences_that_there_are(config, monkeypatch):
+    class Bar(list):
+        update = list.append
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            assert (self.total, sum(self)) == (640, 640) and self.initial == 0
+
+        def set_postfix(self, **_):
+            pass
+
+    def bar(_, total, __):
+        bar.last = Bar()
+        bar.last.total = total
+        return bar.last
+    monkeypatch.setattr(training, "progress_bar", bar)
+    finetune(load_config({**config, "Finetune": {**config["Finetune"], "epochs": 2, "batch_size": 300}}))
+    assert sorted(bar.last) == [0, 20, 20, 300, 300]
+
+
 def test_the_command_says_where_the_teacher_is(config, tmp_path, capsys):
     import yaml
 

@@ -167,6 +167,8 @@ def test_exactly_one_teaches(config, tmp_path):
     for taken in ("model_dir", "teacher_labels"):
         with pytest.raises(UserError, match="^teacher: a function was given, and .*names a teacher, too"):
             compress(with_global(config, **{taken: "x"}), teacher=np.zeros)
+    with pytest.raises(UserError, match="^teacher: must be a function of a list of texts, not 'folder'; a model's"):
+        compress(config, teacher="folder")
 
 
 @pytest.mark.parametrize(("value", "paths"), [

@@ -1,13 +1,17 @@
 """An encoder of one's own is tried before any work: what is wrong with it is told in one line."""
 
+import pkgutil
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from paddleslim_bilstm.config import load_config
 from paddleslim_bilstm.errors import UserError
 from paddleslim_bilstm.pipeline import prepare
+from paddleslim_bilstm.student import encoders
+from paddleslim_bilstm.student.encoders import encoder_named
 from paddleslim_bilstm.student.graph import Graph
 
 PAGE = Path(__file__).parents[1] / "docs" / "development.md"
@@ -52,6 +56,23 @@ def test_a_mistake_is_named_with_its_line_before_any_work(try_encoder, tmp_path,
 def test_a_sound_encoder_and_ours_pass(try_encoder):
     try_encoder("np.ones(shape)", "np.ones(shape)")
     try_encoder('student_encoder("mean")', 'student_encoder("other")', "bigru")
+
+
+def test_an_encoder_that_there_is_not_is_named_with_its_place(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("Global: {model_dir: x}\nbert_to_bilstm:\n  student:\n    encoder: gru\n")
+    with pytest.raises(UserError, match="own.yaml:4: bert_to_bilstm.student.encoder: no encoder is called 'gru'; did"):
+        load_config(file)
+    with pytest.raises(UserError, match="no encoder is called 'gru'; .* import the module that registers one of"):
+        encoder_named("gru")
+
+
+def test_our_encoders_are_called_as_their_files():
+    """So that `config` knows them without loading Paddle."""
+    for name in ("bigru", "bilstm"):
+        assert encoder_named(name)
+    ours = {name for name, kind in encoders._KINDS.items() if encoders.is_ours(type(kind))}
+    assert ours == {module.name for module in pkgutil.iter_modules(encoders.__path__)}
 
 
 def test_a_graph_has_one_constant_of_a_name():

@@ -326,3 +326,10 @@ def test_wrong_answers_name_the_text(tokenizer, answer, message):
     teacher = FunctionTeacher.of(answer, tokenizer, ("a", "b"))
     with pytest.raises(UserError, match=f"^teacher: your function .*({message})"):
         teacher.logits(tokenizer.encode(TEXTS[:2]))
+
+
+def test_a_function_may_empty_its_list(tokenizer):
+    def answer(texts):
+        return [[len(texts), len(texts.pop())] for _ in range(len(texts))]
+    teacher = FunctionTeacher.of(answer, tokenizer, ("a", "b"))
+    assert teacher.logits(tokenizer.encode(TEXTS[:2]))[:, 0].tolist() == [2, 1]

@@ -165,19 +165,28 @@ def test_probabilities_and_labels_become_logits_and_it_is_told(tokenizer, tmp_pa
             {"probabilities": {"bad": 1, "good": 0}}, {"label": "Good"}, {"label": 0}]
     file = write_rows(tmp_path / "answers.jsonl", [{"id": id_, **row} for id_, row in zip(ids_of(tokenizer), rows)])
     answers = read_answers([file], CLASSIFICATION)
-    assert answers.outputs == 2 and answers.label_names == ("good", "bad")  # named by the first row
+    assert answers.outputs == 2 and answers.label_names == ("bad", "good")  # as labels are ordered, not as in a row
     table = answers.table(answers.label_names)
     found = softmax(table.logits_of(tokenizer.encode(TEXTS)))
-    assert found[:, 0] == pytest.approx([0.8, 0.99 / 1.01, 1e-4, 0.95, 0.95], rel=1e-3)  # 0 is the class good
+    assert found[:, 1] == pytest.approx([0.8, 0.99 / 1.01, 1e-4, 0.95, 0.05], rel=1e-3)  # 0 is the class bad
     assert [note[:31] for note in table.notes] == ["3 answers came as probabilities", "2 answers came as labels and be"]
     assert table.notes[1].endswith("of a 95% certain teacher.")
+
+
+@pytest.mark.parametrize("names", [("1", "0", "10"), ("0", "10", "1")])
+def test_the_order_of_names_in_a_row_says_nothing(names, tokenizer, tmp_path):
+    logits = {"0": 3.0, "1": 1.0, "10": 2.0}
+    row = {"id": ids_of(tokenizer)[0], "logits": {name: logits[name] for name in names}}
+    answers = read_answers([write_rows(tmp_path / "answers.jsonl", [row])], CLASSIFICATION)
+    assert answers.label_names == ("0", "1", "10")
+    assert answers.table(answers.label_names).logits.tolist() == [[3, 1, 2]]
 
 
 def test_names_in_rows_that_are_not_the_datas_are_refused(tokenizer, tmp_path):
     file = write_rows(tmp_path / "answers.jsonl", [{"id": ids_of(tokenizer)[0], "logits": {"pos": 2, "neg": -2}}])
     answers = read_answers([file], CLASSIFICATION)
     answers.check_classes(["Neg", "pos"])
-    with pytest.raises(UserError, match="jsonl:1: names the classes pos, neg, and the data has the labels 0, 1;"):
+    with pytest.raises(UserError, match="jsonl:1: names the classes neg, pos, and the data has the labels 0, 1;"):
         answers.check_classes(["1", "0", "1"])
     (tmp_path / "manifest.json").write_text(json.dumps({"label_names": ["neg", "pos"]}))
     read_answers([file], CLASSIFICATION).check_classes(["1", "0", "1"])

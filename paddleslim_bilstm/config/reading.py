@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ..errors import UserError, nearest
 from ..storage import checksum
+from ..student.encoders import encoder_names
 from ..student.losses import LOSSES
 from ..task import TASKS, metrics_by_name, task_named
 from .schema import (
@@ -91,6 +92,7 @@ def load_config(source: str | Path | Mapping[str, Any] | Source, overrides: Sequ
     _check_task(config, written)
     _check_teachers(config, written)
     _check_losses(config, written)
+    _check_encoder(config, written)
     _check_use(config, written)
     return config if config.distill.alpha == 0 else _with_labels_kept(config, written)
 
@@ -279,6 +281,14 @@ def _check_teachers(config: Config, written: Source) -> None:
                                 "model_dir itself may name .onnx files")
     if config.finetune.model is not None:
         raise written.error(("Finetune", "model"), "makes one teacher, and Global.model_dir names several; name one")
+
+
+def _check_encoder(config: Config, written: Source) -> None:
+    name = config.distill.student.encoder
+    if name not in encoder_names():
+        raise written.error(("bert_to_bilstm", "student", "encoder"),
+                            f"no encoder is called {_shown(name)}{nearest(name, encoder_names())} (one of your own "
+                            "stands in a module that Global.plugins names)")
 
 
 def _check_losses(config: Config, written: Source) -> None:

@@ -194,9 +194,11 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
         _log.info("fine-tuning goes on from step %d of %d", progress.step, steps)
     show(progress)
     batches, saved = [], _Clock()
-    with progress_bar("fine-tune teacher", steps * settings.batch_size, "sentences") as bar:
-        bar.update(progress.step * settings.batch_size)
-        bar.initial = progress.step * settings.batch_size  # done before; the rate is that of this run
+    epoch, position = divmod(progress.step, epoch_steps)
+    done = epoch * len(train.sentences) + position * settings.batch_size
+    with progress_bar("fine-tune teacher", settings.epochs * len(train.sentences), "sentences") as bar:
+        bar.update(done)
+        bar.initial = done  # before; the rate is that of this run
         while progress.step < steps:
             epoch, position = divmod(progress.step, epoch_steps)
             if position == 0 or not batches:
@@ -207,7 +209,7 @@ def train_classifier(network: paddle.nn.Layer, tokenizer: Tokenizer, train: Labe
             loss = run.step(train, batches[position], progress.step)
             if progress.count_step(loss, steps):
                 show(progress)
-            bar.update(settings.batch_size)
+            bar.update(len(batches[position]))
             if position == epoch_steps - 1:
                 answers = predict(network, tokenizer, dev.sentences, task) if ranks.is_first() else None
                 score = ranks.of_first(lambda: task.score(metric, dev.labels, answers, run.num_classes))  # noqa: B023

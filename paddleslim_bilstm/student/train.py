@@ -169,8 +169,9 @@ def _diverged(what: str, data: TrainingSet, batch: np.ndarray, progress: Progres
     saved = load_checkpoint(checkpoint) if checkpoint else None
     kept = f"; the last good state, of step {saved[0].step}, is kept in {checkpoint}" if saved else ""
     source = f" (batch from {data.where(batch)})" if data.where else ""
-    return UserError(f"{what} at step {progress.step}{source}: lower TrainConfig.learning_rate, or add a grad_clip to "
-                     f"TrainConfig.optimizer_builder{kept}")
+    remedy = ("lower TrainConfig.learning_rate, or add a grad_clip to TrainConfig.optimizer_builder" if progress.step
+              else "that is before anything was learned, so look at bert_to_bilstm.loss")
+    return UserError(f"{what} at step {progress.step}{source}: {remedy}{kept}")
 
 
 _BATCH_SIZE = 64

@@ -145,7 +145,7 @@ class FunctionTeacher(Teacher):
         asked = f"{len(texts)} texts, the first {short(repr(texts[0]))}"
         try:
             with dynamic_mode(), paddle.no_grad():  # a job of ours is in static mode
-                answer = self.function(texts)
+                answer = self.function(list(texts))  # it may change its list
         except Exception as error:  # somebody's own code: anything can come out
             raise UserError(f"teacher: your function fails on {asked} ({type(error).__name__}: {error}); mend it and "
                             "start again: what it has answered is kept") from error

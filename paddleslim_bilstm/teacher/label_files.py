@@ -73,8 +73,8 @@ class LabelTable:
         more = ("" if len(unknown) == 1 else f" (nor are {len(unknown) - 1:,} others of {len(self.hashes):,})"
                 if len(unknown) < len(self.hashes) else ", nor is any other")
         raise UserError(f"{_at(self._files, *self._places[first])}: the id {id_of(self.hashes[first])} is of no text "
-                        f"of this run{more}; these labels belong to another tokenizer, data, seed or "
-                        f"DataAugmentation: {_REMEDY}")
+                        f"of this run{more}; these labels belong to another tokenizer, data, seed, "
+                        f"max_seq_length or DataAugmentation: {_REMEDY}")
 
 
 @dataclass
@@ -192,7 +192,7 @@ class GivenAnswers:
         if isinstance(value, dict):
             if self.label_names is None or value.keys() != set(self.label_names):
                 self._order_from = self._order_from or where
-                self.name_outputs(list(value), where)
+                self.name_outputs(sorted(value, key=in_order), where)  # as the data's labels are
             value = [value[name] for name in self.label_names]
         else:
             self.bare_numbers(where)

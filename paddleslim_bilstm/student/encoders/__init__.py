@@ -99,6 +99,11 @@ def is_ours(kind: type[Encoder]) -> bool:
     return kind.__module__.startswith(f"{__name__}.")
 
 
+def encoder_names() -> list[str]:
+    """Return the names of all encoders; ours, which need Paddle, are those of their files."""
+    return sorted({*_KINDS, *(module.name for module in pkgutil.iter_modules(__path__))})
+
+
 def _import_ours() -> None:
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
@@ -121,5 +126,5 @@ def encoder_named(name: str) -> Encoder:
     _import_ours()
     if name not in _KINDS:
         raise UserError(f"bert_to_bilstm.student.encoder: no encoder is called {name!r}"
-                        f"{nearest(name, sorted(_KINDS))}")
+                        f"{nearest(name, encoder_names())}; import the module that registers one of your own first")
     return _KINDS[name]
