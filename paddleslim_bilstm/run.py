@@ -30,7 +30,7 @@ from .storage import (
     sync_folder,
 )
 from .student.spec import MODEL_NAME, ONNX_FILES, READING_FILES, SPEC_FILE, TEACHER_TOKENS, WORDS_FILE, StudentSpec
-from .tokens import TOKENIZER_FILES, copy_tokenizer
+from .tokens import TOKENIZER_FILES, copy_tokenizer, has_tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from .config import Config
@@ -162,6 +162,8 @@ class RunFolder:
         given = self.given_tokenizer_dir
         is_made = given is None or not given.is_dir()  # in this run
         tokenizer = [name for name in TOKENIZER_FILES if is_made or (given / name).is_file()]
+        if not is_made and self._holds_tokenizer_of(given):
+            tokenizer = []
         words = [WORDS_FILE] if self._reads_words else []
         ours = ("steps", *ONNX_FILES, SPEC_FILE, WEIGHTS_FILE, *tokenizer, *words, *REPORT_FILES)
         strange = next((name for name in ours if (self.save_dir / name).exists()), None)
@@ -173,6 +175,13 @@ class RunFolder:
         if config and weights:
             raise UserError(f"Global.save_dir: {self.save_dir} holds a model that is none of ours ({config}, "
                             f"{weights}); name another folder for the student")
+
+    def _holds_tokenizer_of(self, given: Path) -> bool:
+        """Return whether ``save_dir`` has the same tokenizer: PaddleSlim's own scripts put it there as they begin."""
+        try:
+            return has_tokenizer(self.save_dir) and load_tokenizer(self.save_dir).vocab == load_tokenizer(given).vocab
+        except UserError:
+            return False
 
     def _tidy_cache(self) -> None:
         if self._fresh:

@@ -284,6 +284,21 @@ def test_whatever_a_run_would_replace_that_is_none_of_ours_is_refused_before_any
         pass
 
 
+def test_the_teachers_own_tokenizer_may_be_there_before(config, tmp_path):
+    """PaddleSlim's scripts save it in save_dir, with settings of their own, before they begin."""
+    out, teacher = tmp_path / "out", Path(config["Global"]["model_dir"])
+    settings = prepare(config)
+    (out / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "model_max_length": 512}')
+    (out / "special_tokens_map.json").write_text("{}")
+    words = (teacher / "vocab.txt").read_text()
+    (out / "vocab.txt").write_text(words + "another\n")
+    with pytest.raises(UserError, match="vocab.txt is none of ours"), RunFolder(settings):
+        pass
+    (out / "vocab.txt").write_text(words)
+    with RunFolder(settings):
+        pass
+
+
 def test_another_classifiers_folder_is_no_save_dir(config, tiny_teacher):
     other = Path(shutil.copytree(tiny_teacher("huggingface"), Path(config["Global"]["save_dir"])))
     for file in TOKENIZER_FILES:
