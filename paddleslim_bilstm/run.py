@@ -160,10 +160,10 @@ class RunFolder:
         from .student.weights import WEIGHTS_FILE  # here: the caches are listed without its libraries
         from .teacher.weights import CONFIG_FILES, WEIGHT_FILES
         given = self.given_tokenizer_dir
-        is_made = given is None or not given.is_dir()  # in this run
-        tokenizer = [name for name in TOKENIZER_FILES if is_made or (given / name).is_file()]
-        if not is_made and self._holds_tokenizer_of(given):
-            tokenizer = []
+        tokenizer = TOKENIZER_FILES  # one that is made in this run may have any of them
+        if given is not None and given.is_dir():
+            tokenizer = () if self._holds_tokenizer_of(given) else [
+                name for name in TOKENIZER_FILES if (given / name).is_file()]
         words = [WORDS_FILE] if self._reads_words else []
         ours = ("steps", *ONNX_FILES, SPEC_FILE, WEIGHTS_FILE, *tokenizer, *words, *REPORT_FILES)
         strange = next((name for name in ours if (self.save_dir / name).exists()), None)

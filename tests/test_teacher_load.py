@@ -300,29 +300,31 @@ def test_a_checkpoint_that_does_not_fit_is_refused(folders, tmp_path):
     refused(folder, tmp_path, "model_state.pdparams: can't be read")
 
 
+def saved_by_paddlenlp(network, config, folder: Path) -> Path:
+    """The folder of an untrained ``network`` of PaddleNLP's, with the tiny teachers' vocabulary."""
+    paddle.disable_static()
+    network(config).save_pretrained(str(folder))
+    paddle.enable_static()
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    return folder
+
+
 def test_a_classifier_that_paddlenlp_cant_build_as_a_program_is_said_to_be_that(tmp_path):
     """BigBird's classifier is called ``linear``; its network wants the length of a batch in Python."""
     from paddlenlp.transformers import BigBirdConfig, BigBirdForSequenceClassification
-    paddle.disable_static()
-    folder = tmp_path / "bigbird"
     config = BigBirdConfig(vocab_size=len(VOCABULARY), hidden_size=HIDDEN, num_layers=1, num_attention_heads=2,
                            dim_feedforward=48, max_position_embeddings=64, block_size=4)
-    BigBirdForSequenceClassification(config).save_pretrained(str(folder))
-    paddle.enable_static()
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    folder = saved_by_paddlenlp(BigBirdForSequenceClassification, config, tmp_path / "bigbird")
     refused(folder, tmp_path, "BigBirdForSequenceClassification can't be built as a static program.*or ONNX file")
 
 
 def test_a_classifier_with_a_name_that_we_dont_know_is_not_said_to_be_none(tmp_path):
     """RemBERT's is called ``dense``; what PaddleNLP can't build, or misses, is said to be that."""
     from paddlenlp.transformers import RemBertConfig, RemBertForSequenceClassification
-    paddle.disable_static()
-    folder = tmp_path / "rembert"
     config = RemBertConfig(vocab_size=len(VOCABULARY), hidden_size=HIDDEN, num_hidden_layers=1, intermediate_size=48,
                            num_attention_heads=2, max_position_embeddings=64, input_embedding_size=16)
-    RemBertForSequenceClassification(config).save_pretrained(str(folder))
+    folder = saved_by_paddlenlp(RemBertForSequenceClassification, config, tmp_path / "rembert")
     weights = read_pdparams(folder / "model_state.pdparams")
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     refused(folder, tmp_path, "RemBertForSequenceClassification can't be built as a static program.*inference model")
     kept = {name: value for name, value in weights.items() if not name.startswith("dense.")}
     paddle.disable_static()

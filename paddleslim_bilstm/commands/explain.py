@@ -51,9 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.data or settings.get("dev_file")
     if data is None:
         raise UserError(f"--data: missing; {output} was made without a dev_file, so name a file of texts")
-    columns_of = ""
+    names_its_columns = arguments.data is not None or arguments.text_column or arguments.label_column
+    columns_of = "" if names_its_columns else "the training text"
     if arguments.data is None:
-        columns_of = "" if arguments.text_column or arguments.label_column else "the training text"
         _take_columns(arguments, settings)
     elif arguments.unlabeled and arguments.label_column:
         raise UserError("--label-column: the texts have no labels (--unlabeled); leave it out")

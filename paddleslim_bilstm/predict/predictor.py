@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Collection, Sequence, Tuple, Union
 
@@ -58,8 +57,8 @@ class Predictor:
         self.pairs = self._spec.pairs
         self._tokenizer = load_tokenizer(folder)
         self._known_words = KnownWords(self._tokenizer.rust)
-        self._framing = replace(Framing.of(self._tokenizer, self._spec.feeds, self._spec.width),
-                                feeds=self._spec.feeds, separators=self._spec.separators)
+        self._framing = Framing(self._spec.feeds, self._tokenizer.pad_id, self._tokenizer.cls_id,
+                                self._tokenizer.sep_id, self._spec.width, self._spec.separators)
         self._words = None
         if self._spec.reads_words:
             from ..student.vocabulary import load_word_vocabulary  # here: few students need it
